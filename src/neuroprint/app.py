@@ -1,0 +1,74 @@
+"""The Hydra application behind ``python run.py``: one evaluation, or with ``-m`` a sweep."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from neuroprint import config as settings
+from neuroprint import sweep
+from neuroprint.complaints import explain
+from neuroprint.errors import NeuroprintError
+
+log = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Run what the command line says; exit 0 if all went well, 1 if jobs failed, 2 if the command cannot work."""
+    # Hydra then raises its errors instead of printing them with a traceback; they are put in plain lines here.
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    settings.register()
+    application = hydra.main(version_base="1.3", config_path=str(settings.CONF), config_name="config")(_job)
+    code = 0
+    interrupted = False
+    try:
+        application()
+    except (HydraException, OmegaConfBaseException, NeuroprintError) as error:
+        started = sweep.current is not None
+        code = 1 if started else 2
+        if not started:  # a sweep lists its failures itself
+            _say(explain(error))
+    except KeyboardInterrupt:
+        interrupted, code = True, 130
+        _say("stopped; the same command goes on from here")
+    finally:
+        if not sweep.finish(interrupted):
+            code = code or 1
+    sys.exit(code)
+
+
+def _job(config: DictConfig) -> None:
+    """One job of Hydra's: score one configuration."""
+    from neuroprint.job import Job
+    from neuroprint.run import Membership, run_job
+
+    hydra_config = HydraConfig.get()
+    membership: Membership | None = None
+    also: list[Any] = []
+    if hydra_config.mode == RunMode.MULTIRUN:
+        plan = sweep.read_plan()
+        membership = Membership(plan["sweep"], plan["parent"])
+        also = [OmegaConf.create(node) for node in plan["poolings"]]
+    job = Job.from_config(config, hydra_config.runtime.choices, hydra_config.overrides.task, also)
+    try:
+        run_job(job, membership)
+    except Exception as error:
+        if membership:  # the others go on: say at once what happened to this one
+            log.error("failed: %s: %s", job.name, error, exc_info=not isinstance(error, NeuroprintError))
+        if sweep.current is not None:
+            sweep.current.failures[job.name] = str(error)
+        raise
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)  # noqa: T201

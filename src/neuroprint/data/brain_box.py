@@ -1,0 +1,68 @@
+"""Where in the volume the brain (or, in a scan that still has its skull, the head) lies."""
+
+from __future__ import annotations
+
+import numpy as np
+
+_CORNER_SHARE = 16  # a corner block takes a sixteenth of each axis
+_SLICE_SHARE = 0.01
+
+
+def brain_box(images: np.ndarray) -> np.ndarray:
+    """Return the box around all that is not background in any modality.
+
+    What background is, each modality's eight corners tell:
+
+    - At least half of the corner voxels share one value (0 where the skull was stripped, -1024 or the minimum of a
+      normalised scan elsewhere): background is exactly that value, and a single other voxel belongs to the brain.
+    - They do not (noise in the air around a head): background is below ``p2 + 0.1 (p98 - p2)`` of the volume's
+      percentiles, the threshold of BET (Smith 2002), and only slices count of which 1 % lies above it, so that
+      specks in the air do not move the box.
+
+    Args:
+        images: (C, X, Y, Z), no NaN.
+
+    Returns:
+        (3, 2) int64: first voxel and the one after the last, per axis. The whole grid where nothing stands out.
+    """
+    shape = images.shape[1:]
+    bounds = np.array([_bounds(image) for image in images])
+    found = bounds[(bounds[:, :, 1] > bounds[:, :, 0]).all(axis=1)]
+    if not len(found):
+        return np.array([(0, n) for n in shape], dtype=np.int64)
+    return np.stack([found[:, :, 0].min(axis=0), found[:, :, 1].max(axis=0)], axis=1)
+
+
+def box_centre(box: np.ndarray) -> np.ndarray:
+    """Return the centre of a box in voxel indices, (3,) float64: the mean of its first and last voxels."""
+    centre: np.ndarray = (box[:, 0] + box[:, 1] - 1) / 2
+    return centre
+
+
+def _bounds(image: np.ndarray) -> np.ndarray:
+    corners = _corners(image)
+    values, counts = np.unique(corners, return_counts=True)
+    if counts.max() * 2 >= corners.size:
+        return _occupied(image != values[counts.argmax()], least_share=0.0)
+    low, high = np.percentile(image[::2, ::2, ::2], (2, 98))
+    return _occupied(image > low + 0.1 * (high - low), least_share=_SLICE_SHARE)
+
+
+def _corners(image: np.ndarray) -> np.ndarray:
+    sides = []
+    for n in image.shape:
+        k = min(max(1, n // _CORNER_SHARE), (n + 1) // 2)
+        sides.append(np.unique([*range(k), *range(n - k, n)]))
+    block: np.ndarray = image[np.ix_(*sides)]
+    return block
+
+
+def _occupied(mask: np.ndarray, least_share: float) -> np.ndarray:
+    bounds = np.zeros((3, 2), dtype=np.int64)
+    for axis in range(3):
+        others = tuple(a for a in range(3) if a != axis)
+        occupied = mask.mean(axis=others) >= least_share if least_share else mask.any(axis=others)
+        slices = np.flatnonzero(occupied)
+        if len(slices):
+            bounds[axis] = slices[0], slices[-1] + 1
+    return bounds

@@ -1,0 +1,194 @@
+"""BraTS folders: one folder per case, in the naming of 2018 to 2021 or that of 2023 and later."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from neuroprint.data.case import Case, Cohort, ImageFile, LabelConvention
+from neuroprint.data.ids import unsafe_id
+from neuroprint.errors import CaseError, NeuroprintError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_LABEL = "label"
+_UNDERSCORE = {"flair": "flair", "t1ce": "t1ce", "t1": "t1", "t2": "t2", "seg": _LABEL}
+_DASH = {"t2f": "flair", "t1c": "t1ce", "t1n": "t1", "t2w": "t2", "seg": _LABEL}
+_NAMINGS = {"_": _UNDERSCORE, "-": _DASH}
+_CONVENTIONS: dict[str, LabelConvention] = {"_": "brats", "-": "brats2023"}
+_FILE = re.compile(
+    r"(?P<stem>.+)(?:(?P<underscore>_)(?P<old>flair|t1ce|t1|t2|seg)|(?P<dash>-)(?P<new>t2f|t1c|t1n|t2w|seg))\.nii(?:\.gz)?",
+    re.IGNORECASE,
+)
+_TIME_POINT = re.compile(r"(?P<patient>.+-\d+)-\d{3}")
+_LAYOUT = (
+    "expected one folder per case, directly below or one level deeper,\n"
+    "with files <case>_{flair,t1ce,t1,t2,seg}.nii.gz (2018 to 2021) or <case>-{t2f,t1c,t1n,t2w,seg}.nii.gz (2023 on)"
+)
+
+_DENIED = "{} may not be read (permission denied);\ngive yourself read access to it"
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """What lies in a folder, hidden entries left out."""
+
+    path: Path
+    files: tuple[str, ...]
+    folders: tuple[str, ...]
+
+    @property
+    def is_case(self) -> bool:
+        return any(_FILE.fullmatch(name) for name in self.files)
+
+    @property
+    def looks_broken(self) -> bool:
+        """A leaf that can hardly be anything but a case gone wrong: empty, or with images under other names."""
+        images = any(name.endswith((".nii", ".nii.gz")) for name in self.files)
+        return not self.folders and (images or not self.files)
+
+
+def find_brats(root: Path) -> Cohort:
+    """Find the cases of a BraTS download by what its folders hold.
+
+    Both namings may be mixed. Modalities are named ``flair``, ``t1ce``, ``t1``, ``t2`` whatever the files say. A case
+    whose files are not clear (one is missing, or there are two for one modality) is excluded with the reason.
+
+    Raises:
+        NeuroprintError: The root is missing, a file, a single case's folder or holds no case; or two folders share a
+            case's id.
+    """
+    top = _root_folder(root)
+    folders = list(_below(top))
+    if not any(folder.is_case for folder in folders):
+        raise NeuroprintError(_no_cases(top))
+    _refuse_repeated_ids(folders, root)
+    cases, excluded = [], {}
+    for folder in folders:
+        try:
+            cases.append(_case(folder))
+        except CaseError as error:
+            excluded[error.case] = error.problem
+    return Cohort("brats", tuple(sorted(cases, key=lambda case: case.id)), "world", dict(sorted(excluded.items())))
+
+
+def read_case_folder(folder: Path) -> Case:
+    """Return the case that one folder holds, named by the folder.
+
+    Raises:
+        CaseError: A file is missing, or there are two for one modality.
+        NeuroprintError: The folder does not exist, or holds no file of a case.
+    """
+    found = _root_folder(folder)
+    if not found.is_case:
+        inner = [sub for sub in _below(found) if sub.is_case]
+        if inner:
+            raise NeuroprintError(
+                f"{folder} holds {len(inner)} case folder(s), expected a single case;\n"
+                f"pass one of them: {inner[0].path}"
+            )
+        raise NeuroprintError(
+            f"{folder} holds no case: expected files <case>_{{flair,t1ce,t1,t2}}.nii.gz or "
+            f"<case>-{{t2f,t1c,t1n,t2w}}.nii.gz,\nfound {_contents(found)}"
+        )
+    return _case(found)
+
+
+def _list(path: Path) -> _Folder:
+    files: list[str] = []
+    folders: list[str] = []
+    for entry in sorted(path.iterdir()):
+        if not entry.name.startswith("."):
+            (folders if entry.is_dir() else files).append(entry.name)
+    return _Folder(path, tuple(files), tuple(folders))
+
+
+def _root_folder(root: Path) -> _Folder:
+    if not root.exists():
+        raise NeuroprintError(f"there is no folder {root};\n{_LAYOUT}")
+    if not root.is_dir():
+        raise NeuroprintError(f"{root} is a file;\n{_LAYOUT};\npass the folder, unpacked")
+    try:
+        return _list(root.absolute())
+    except PermissionError as error:
+        raise NeuroprintError(_DENIED.format(root)) from error
+
+
+def _below(top: _Folder) -> Iterator[_Folder]:
+    for name in top.folders:
+        try:
+            folder = _list(top.path / name)
+            inner = [] if folder.is_case else [_list(folder.path / deeper) for deeper in folder.folders]
+        except PermissionError as error:
+            raise NeuroprintError(_DENIED.format(error.filename)) from error
+        yield from (sub for sub in (folder, *inner) if sub.is_case or sub.looks_broken)
+
+
+def _case(folder: _Folder) -> Case:
+    case_id = folder.path.name
+    if problem := unsafe_id(case_id):
+        raise CaseError(case_id, f"{problem}; rename the folder")
+    matches = [match for match in map(_FILE.fullmatch, folder.files) if match]
+    # A file named like its folder is the case's own; others beside it are leftovers.
+    matches = [match for match in matches if match["stem"] == case_id] or matches
+    namings = {match["underscore"] or match["dash"] for match in matches} or {"_"}
+    if len(namings) > 1:
+        raise CaseError(
+            case_id, "files in both namings (<case>_flair and <case>-t2f), expected one; move one set out of the folder"
+        )
+    (naming,) = namings
+    roles = _NAMINGS[naming]
+    files: dict[str, str] = {}
+    for match in matches:
+        role = roles[(match["old"] or match["new"]).lower()]
+        if role in files:
+            raise CaseError(
+                case_id, f"two files for {role}: {files[role]} and {match[0]}; expected one, remove the other"
+            )
+        files[role] = match[0]
+    missing = [suffix for suffix, role in roles.items() if role != _LABEL and role not in files]
+    if missing:
+        expected = ", ".join(f"{case_id}{naming}{suffix}.nii.gz" for suffix in missing)
+        raise CaseError(
+            case_id,
+            f"{expected} missing: expected all four modalities, found {_contents(folder)}; "
+            "add what is missing or remove the folder",
+        )
+    paths = {role: ImageFile(folder.path / files[role]) for role in roles.values() if role in files}
+    label = paths.pop(_LABEL, None)
+    return Case(case_id, _patient(case_id, naming), paths, label, _CONVENTIONS[naming])
+
+
+def _patient(case_id: str, naming: str) -> str:
+    match = _TIME_POINT.fullmatch(case_id) if naming == "-" else None
+    return match["patient"] if match else case_id
+
+
+def _refuse_repeated_ids(folders: list[_Folder], root: Path) -> None:
+    repeated = [name for name, count in Counter(folder.path.name for folder in folders).items() if count > 1]
+    if repeated:
+        places = [str(folder.path) for folder in folders if folder.path.name == repeated[0]]
+        raise NeuroprintError(
+            f"{len(repeated)} case id(s) occur twice below {root}, the first is {repeated[0]}:\n"
+            + "\n".join(places)
+            + "\nexpected each id once: remove or rename one of the folders"
+        )
+
+
+def _no_cases(top: _Folder) -> str:
+    stems = {match["stem"] for match in map(_FILE.fullmatch, top.files) if match}
+    if len(stems) == 1:
+        return f"{top.path} is the folder of a single case;\npass the folder above: {top.path.parent}"
+    if stems:
+        return f"{top.path} holds the files of {len(stems)} cases side by side;\n{_LAYOUT};\nmake a folder for each"
+    return f"no case found in {top.path};\n{_LAYOUT};\nfound {_contents(top)}"
+
+
+def _contents(folder: _Folder, shown: int = 5) -> str:
+    names = [*folder.files, *(f"{name}/" for name in folder.folders)]
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return (", ".join(names[:shown]) + more) or "an empty folder"

@@ -1,0 +1,61 @@
+"""Cases and cohorts: who was scanned, and which file holds what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Frame = Literal["world", "brain"]
+LabelConvention = Literal["brats", "brats2023", "msd", "any"]
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """One 3-D image on disk: a file, and the channel where the file is 4-D."""
+
+    path: Path
+    channel: int | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """One examination of one patient.
+
+    Attributes:
+        id: Unique within the cohort; the only name that leaves this machine's disk.
+        patient: Examinations of one patient share it; folds and galleries are by patient.
+        images: File of each modality, by the modality's name (``flair``, ``t1ce``, ``t1``, ``t2`` ...).
+        label: The tumour segmentation, where there is one.
+        label_convention: What the label's numbers mean (see :mod:`neuroprint.data.targets`).
+        metadata: Further columns (response, grade, site ...), as read.
+    """
+
+    id: str
+    patient: str
+    images: Mapping[str, ImageFile]
+    label: ImageFile | None = None
+    label_convention: LabelConvention = "brats"
+    metadata: Mapping[str, str | float] = field(default_factory=dict)
+
+    def files(self) -> dict[str, ImageFile]:
+        """Every file of the case by role: the modalities, then ``label``."""
+        return {**self.images, **({"label": self.label} if self.label else {})}
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """The cases of one run, sorted by id.
+
+    Attributes:
+        name: The dataset's name, as the user chose it.
+        cases: Cases that look complete on disk; whether their voxels are sound is found on reading.
+        frame: Where positions are comparable: ``world`` if all scans are registered to one atlas, else ``brain``.
+        excluded: Cases that cannot be used, with the problem, found without reading voxels.
+    """
+
+    name: str
+    cases: tuple[Case, ...]
+    frame: Frame = "world"
+    excluded: Mapping[str, str] = field(default_factory=dict)

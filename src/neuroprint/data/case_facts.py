@@ -1,0 +1,70 @@
+"""What is kept of a case's voxels once they have been read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from neuroprint.data.projections import VIEWS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class CaseFacts:
+    """The few numbers and small pictures that stand for a case's voxels.
+
+    Attributes:
+        affine: Voxel to world RAS+ mm, (4, 4) float64.
+        shape: Voxels along each axis.
+        spacing: Size of a voxel along each axis, mm.
+        brain_box: (3, 2) int64, first voxel of the brain and the one after the last, per axis.
+        has_label: Whether the case has a label at all; an empty label is one.
+        label_moments: For each non-zero value of the label its number of voxels and their mean index (i, j, k). The
+            centre of any region under any weighting follows from them.
+        projections: Maximum intensity projections of FLAIR (else the first modality) over the brain box, uint8, by
+            view (see :mod:`neuroprint.data.projections`).
+        outlines: The whole tumour projected likewise: bool masks of the same shapes, whose edge is the outline.
+    """
+
+    affine: np.ndarray
+    shape: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+    brain_box: np.ndarray
+    has_label: bool
+    label_moments: Mapping[int, tuple[int, tuple[float, float, float]]]
+    projections: Mapping[str, np.ndarray]
+    outlines: Mapping[str, np.ndarray]
+
+    def to_arrays(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Return the facts for storage: arrays by name, and a record that JSON can hold."""
+        arrays = {"affine": self.affine, "brain_box": self.brain_box}
+        arrays |= {f"projection_{view}": picture for view, picture in self.projections.items()}
+        arrays |= {f"outline_{view}": mask for view, mask in self.outlines.items()}
+        record = {
+            "shape": list(self.shape),
+            "spacing": list(self.spacing),
+            "has_label": self.has_label,
+            "label_moments": {str(value): [count, *mean] for value, (count, mean) in self.label_moments.items()},
+        }
+        return arrays, record
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> CaseFacts:
+        """Return the facts that :meth:`to_arrays` took apart."""
+        x, y, z = (int(n) for n in record["shape"])
+        dx, dy, dz = (float(mm) for mm in record["spacing"])
+        moments = {int(value): (int(n), (i, j, k)) for value, (n, i, j, k) in record["label_moments"].items()}
+        return cls(
+            affine=arrays["affine"],
+            shape=(x, y, z),
+            spacing=(dx, dy, dz),
+            brain_box=arrays["brain_box"],
+            has_label=bool(record["has_label"]),
+            label_moments=moments,
+            projections={view: arrays[f"projection_{view}"] for view in VIEWS},
+            outlines={view: arrays[f"outline_{view}"] for view in VIEWS},
+        )

@@ -1,0 +1,72 @@
+"""The dataset doctor: read every case in full and say what is wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, Literal
+
+from neuroprint.data.fingerprint import image_fingerprint
+from neuroprint.data.volume import read_volume
+from neuroprint.errors import CaseError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from neuroprint.data.case import Case, Cohort
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One finding about one case, in one line."""
+
+    case: str
+    severity: Literal["unusable", "warning"]
+    message: str
+
+
+def check_cohort(
+    cohort: Cohort, modalities: Sequence[str], progress: Callable[[int, int], None] | None = None
+) -> list[Problem]:
+    """Read every case in full and list what keeps it, or may keep it, from being used well.
+
+    Args:
+        cohort: The cohort.
+        modalities: What will be read of each case.
+        progress: Called with the cases done and the cases in all, after each case.
+
+    Returns:
+        Problems sorted by case, ``unusable`` before ``warning``: cases excluded on finding or unreadable; and as
+        warnings no label, an empty label, images that are byte for byte another case's, and metadata that other
+        cases have. An empty list means that all is well.
+    """
+    problems = [Problem(case_id, "unusable", reason) for case_id, reason in cohort.excluded.items()]
+    columns = list(dict.fromkeys(column for case in cohort.cases for column in case.metadata))
+    by_content: dict[str, list[str]] = {}
+    for done, case in enumerate(cohort.cases, start=1):
+        try:
+            problems += [Problem(case.id, "warning", message) for message in _warnings(case, modalities, columns)]
+            by_content.setdefault(image_fingerprint(case), []).append(case.id)
+        except CaseError as error:
+            problems.append(Problem(case.id, "unusable", error.problem))
+        if progress:
+            progress(done, len(cohort.cases))
+    for ids in by_content.values():
+        problems += [
+            Problem(second, "warning", f"its images are byte for byte those of case {first}; remove one of the two")
+            for first, second in combinations(ids, 2)
+        ]
+    return sorted(problems, key=lambda problem: (problem.case, problem.severity))
+
+
+def _warnings(case: Case, modalities: Sequence[str], columns: Sequence[str]) -> list[str]:
+    volume = read_volume(case, modalities)
+    found = []
+    if case.label is None:
+        found.append("it has no label: it serves as a gallery case, but has no tumour position; add the label file")
+    elif volume.label is not None and not volume.label.any():
+        found.append(f"the label {case.label.path.name} is empty: the case has no tumour position; check the label")
+    missing = [column for column in columns if column not in case.metadata]
+    if missing:
+        found.append(f"no value for {', '.join(missing)}, which other cases have; fill it in where it is needed")
+    return found

@@ -1,0 +1,63 @@
+"""Measure a case's voxels, once, when they are read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from nibabel.affines import voxel_sizes
+
+from neuroprint.data.brain_box import brain_box
+from neuroprint.data.case_facts import CaseFacts
+from neuroprint.data.projections import as_grey, as_mask, project
+from neuroprint.data.targets import region_labels
+
+if TYPE_CHECKING:
+    from neuroprint.data.case import LabelConvention
+    from neuroprint.data.volume import Volume
+
+
+def measure(volume: Volume, convention: LabelConvention) -> CaseFacts:
+    """Measure what positions, sizes and pictures need, so that the voxels need not be read again.
+
+    Args:
+        volume: The case's voxels; the brain's box is that of the modalities it holds.
+        convention: What the label's numbers mean; of the facts only the outlines depend on it.
+    """
+    box = brain_box(volume.images)
+    inside = tuple(slice(start, stop) for start, stop in box)
+    shown = volume.modalities.index("flair") if "flair" in volume.modalities else 0
+    projections = as_grey(project(volume.images[shown][inside], volume.affine))
+    moments = {} if volume.label is None else _moments(volume.label)
+    tumour = region_labels(convention, "whole_tumor", moments.keys())
+    if volume.label is None or not tumour:
+        outlines = {view: np.zeros(picture.shape, bool) for view, picture in projections.items()}
+    else:
+        lookup = np.zeros(256, np.uint8)
+        lookup[list(tumour)] = 1
+        outlines = as_mask(project(lookup[volume.label[inside]], volume.affine))
+    x, y, z = volume.images.shape[1:]
+    dx, dy, dz = (float(mm) for mm in voxel_sizes(volume.affine))
+    return CaseFacts(
+        affine=np.asarray(volume.affine, np.float64),
+        shape=(x, y, z),
+        spacing=(dx, dy, dz),
+        brain_box=box,
+        has_label=volume.label is not None,
+        label_moments=moments,
+        projections=projections,
+        outlines=outlines,
+    )
+
+
+def _moments(label: np.ndarray) -> dict[int, tuple[int, tuple[float, float, float]]]:
+    flat = label.reshape(-1, order="F")  # a view for a label as read, x fastest
+    where = np.flatnonzero(flat)
+    values = flat[where]
+    counts = np.bincount(values)
+    axes = np.unravel_index(where, label.shape, order="F")
+    means = [np.bincount(values, weights=axis) / np.maximum(counts, 1) for axis in axes]
+    return {
+        int(value): (int(counts[value]), (float(means[0][value]), float(means[1][value]), float(means[2][value])))
+        for value in np.flatnonzero(counts)
+    }

@@ -1,0 +1,32 @@
+"""Fingerprints of a whole cohort at once: what the feature store and the identity of a run are keyed by."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+from neuroprint.data.case import Cohort
+from neuroprint.data.fingerprint import FingerprintCache, case_fingerprint, cohort_fingerprint, image_fingerprint
+
+
+@dataclass(frozen=True)
+class Fingerprints:
+    """SHA-256 of a case's bytes: of its images alone, which features depend on, and with the label, for the facts."""
+
+    images: str
+    case: str
+
+
+def fingerprint_cohort(cohort: Cohort, cache: FingerprintCache) -> tuple[dict[str, Fingerprints], str]:
+    """Fingerprints of every case by id, and of the cohort as a whole.
+
+    Raises:
+        CaseError: A file cannot be read.
+    """
+    # All files in one go, in threads; what cannot be read is named, with its case, by the look at the case below.
+    with suppress(OSError):
+        cache.sha256(file.path for case in cohort.cases for file in case.files().values())
+    prints = {
+        case.id: Fingerprints(image_fingerprint(case, cache), case_fingerprint(case, cache)) for case in cohort.cases
+    }
+    return prints, cohort_fingerprint(cohort, cache)

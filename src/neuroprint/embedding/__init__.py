@@ -1,0 +1,1 @@
+"""From volumes to embeddings: preprocessing, inferers, poolings, the feature store, extraction."""

@@ -1,0 +1,163 @@
+"""From voxels on disk to what a network wants to see, as its input specification says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroprint.encoders.base import InputSpec
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class NetworkInput:
+    """One case, ready for a network.
+
+    Attributes:
+        image: ``(C, X, Y, Z)`` normalised intensities; background and padding are zero.
+        brain: ``(X, Y, Z)`` share of each voxel that is brain, from 0 to 1.
+    """
+
+    image: FloatArray
+    brain: FloatArray
+
+
+def prepare(
+    images: Sequence[npt.NDArray[np.generic]],
+    affine: npt.NDArray[np.float64],
+    brain_box: npt.NDArray[np.int64],
+    spec: InputSpec,
+) -> NetworkInput:
+    """Reorient, crop, normalise, resample and pad one case.
+
+    Args:
+        images: One ``(X, Y, Z)`` array a channel, in the network's order.
+        affine: Voxel indices to world mm, RAS+.
+        brain_box: ``(3, 2)`` voxel bounds of the brain, the end exclusive.
+        spec: What the network wants.
+    """
+    turn = Turn.to(spec.orientation, affine)
+    box = tuple(slice(start, stop) for start, stop in brain_box)
+    # Outside the box all is background: it neither moves the statistics nor needs computing.
+    image, brain = normalise([channel[box] for channel in images], joint=spec.normalisation == "nonzero_joint")
+    if spec.crop == "image":
+        image, brain = (_uncrop(array, box, images[0].shape) for array in (image, brain))
+    image, brain = turn.apply(image), turn.apply(brain)
+    if spec.spacing_mm is not None:
+        image, brain = (resample(array, turn.spacing, spec.spacing_mm) for array in (image, brain))
+    image, brain = (pad_to_multiple(array, spec.divisor) for array in (image, brain))
+    return NetworkInput(image, brain[0])
+
+
+def normalise(channels: Sequence[npt.NDArray[np.generic]], joint: bool) -> tuple[FloatArray, FloatArray]:
+    """Zero mean and unit variance over the voxels that are not zero; zero, the background, stays zero.
+
+    As MONAI's ``NormalizeIntensity(nonzero=True, channel_wise=not joint)``.
+
+    Args:
+        channels: One ``(X, Y, Z)`` array each.
+        joint: One mean and deviation for all channels together, instead of one a channel.
+
+    Returns:
+        ``(C, X, Y, Z)`` normalised intensities, and ``(1, X, Y, Z)``: 1 where any channel is not zero.
+    """
+    layout = channels[0].transpose().shape  # as on disk, x fastest
+    image = np.empty((len(channels), *layout), np.float32).transpose(0, 3, 2, 1)
+    brain = np.zeros((1, *layout), bool).transpose(0, 3, 2, 1)
+    sums = np.empty((len(channels), 3))  # voxels that count, their sum, their sum of squares
+    for place, channel in enumerate(channels):
+        image[place] = channel
+        values = image[place].ravel(order="K").astype(np.float64)
+        sums[place] = np.count_nonzero(values), values.sum(), values @ values
+        brain[0] |= channel != 0
+    if joint:
+        sums[:] = sums.sum(axis=0)
+    for place, (count, total, squares) in enumerate(sums):
+        mean = total / max(count, 1)
+        deviation = np.sqrt(max(squares / max(count, 1) - mean**2, 0.0)) or 1.0
+        inside = image[place] != 0
+        image[place] -= np.float32(mean)
+        image[place] *= np.float32(1 / deviation)
+        image[place] *= inside
+    return image, brain.astype(np.float32)
+
+
+def resample(image: FloatArray, spacing: tuple[float, ...], target_mm: float) -> FloatArray:
+    """Resample ``(C, X, Y, Z)`` to isotropic voxels, linearly, without aliasing, about the volume's centre.
+
+    Each axis is one matrix of triangle weights, as wide as the coarser of the two grids: the separable filter that image
+    libraries call antialiased linear. Sampling about the centre keeps both ends of the volume alike.
+    """
+    # The axis that lies closest in memory first: it needs no copy, and the rest is smaller afterwards.
+    for axis in sorted((1, 2, 3), key=lambda axis: abs(image.strides[axis])):
+        weights = _triangle_weights(image.shape[axis], spacing[axis - 1], target_mm)
+        if weights is None:
+            continue
+        rows = np.moveaxis(image, axis, -1)
+        if rows.strides[-1] != rows.itemsize:
+            rows = np.ascontiguousarray(rows)
+        image = np.moveaxis(rows @ weights, -1, axis)
+    return image
+
+
+def pad_to_multiple(image: FloatArray, divisor: int) -> FloatArray:
+    """Zeros around ``(C, X, Y, Z)`` until every spatial size is a multiple of ``divisor``; the content stays central."""
+    gaps = [-size % divisor for size in image.shape[1:]]
+    return np.pad(image, [(0, 0), *((gap // 2, gap - gap // 2) for gap in gaps)])
+
+
+def _triangle_weights(size: int, step: float, target: float) -> FloatArray | None:
+    """``(size, new size)`` weights whose columns sum to 1, or None where the grids agree."""
+    if abs(step - target) < 1e-3:
+        return None
+    count = max(1, int(np.ceil(size * step / target - 1e-3)))
+    source = (np.arange(size) - (size - 1) / 2) * step
+    wanted = (np.arange(count) - (count - 1) / 2) * target
+    weights = np.clip(1 - np.abs(source[:, None] - wanted) / max(step, target), 0, None)
+    total = weights.sum(axis=0)
+    return (weights / np.where(total > 0, total, 1)).astype(np.float32)
+
+
+def _uncrop(array: FloatArray, box: tuple[slice, ...], shape: tuple[int, ...]) -> FloatArray:
+    """Put a cropped ``(C, ...)`` array back into a field of view of zeros."""
+    whole = np.zeros((len(array), *shape[::-1]), np.float32).transpose(0, 3, 2, 1)
+    whole[:, *box] = array
+    return whole
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A change of the directions that array axes point to, by flips and swaps alone.
+
+    Attributes:
+        source: Old axis of each new axis.
+        flipped: Whether each new axis runs backwards along its old one.
+        spacing: Voxel size along each new axis, mm.
+    """
+
+    source: tuple[int, ...]
+    flipped: tuple[bool, ...]
+    spacing: tuple[float, ...]
+
+    @classmethod
+    def to(cls, orientation: str, affine: npt.NDArray[np.float64]) -> Turn:
+        """From a grid as ``affine`` lays it to axes that point as ``orientation`` names them, such as LPS."""
+        import nibabel.orientations as orient
+
+        change = orient.ornt_transform(orient.io_orientation(affine), orient.axcodes2ornt(tuple(orientation)))
+        source = np.argsort(change[:, 0])
+        sizes = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+        return cls(
+            tuple(int(axis) for axis in source),
+            tuple(bool(change[axis, 1] < 0) for axis in source),
+            tuple(float(sizes[axis]) for axis in source),
+        )
+
+    def apply(self, array: FloatArray) -> FloatArray:
+        """A view of ``(C, X, Y, Z)``, turned."""
+        steps = tuple(slice(None, None, -1 if flip else 1) for flip in self.flipped)
+        return array.transpose(0, *(1 + axis for axis in self.source))[:, *steps]

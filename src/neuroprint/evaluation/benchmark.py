@@ -1,0 +1,199 @@
+"""The benchmark: what all rows of one leaderboard share, done once, and the scoring of a row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroprint.errors import NeuroprintError
+from neuroprint.evaluation.evaluation import Evaluation
+from neuroprint.evaluation.probe import RidgeProbe
+from neuroprint.evaluation.projection import MakeProbe, MakeProjection, fit
+from neuroprint.evaluation.relevance import Relevance, RelevanceRule, distances_mm, relevance
+from neuroprint.evaluation.similarity import similarity_named
+from neuroprint.evaluation.splits import Split, holdout_splits, sweep_splits
+from neuroprint.evaluation.summary import SHARES, positions, share, summarise
+from neuroprint.evaluation.table import Answers, Truth, answer, answer_at_random, baseline, tabulate
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from neuroprint.evaluation.subjects import Subjects
+
+Array = npt.NDArray[np.float64]
+Scored = tuple["pd.DataFrame", dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """The rules under which rows are comparable.
+
+    Attributes:
+        folds: Number of folds, by patient.
+        seed: Of folds and bootstrap.
+        similarity: ``cosine``, ``dot`` or ``euclidean``.
+        relevance: Which gallery cases count as truly similar.
+        bootstrap: Number of resamples behind an interval.
+    """
+
+    folds: int = 5
+    seed: int = 0
+    similarity: str = "cosine"
+    relevance: RelevanceRule = field(default_factory=RelevanceRule)
+    bootstrap: int = 10_000
+
+
+class Benchmark:
+    """Scores embeddings of the same subjects under the same protocol.
+
+    Every case is a query once and its gallery is the other folds; or, with ``held_out``, the hold-out's cases are
+    queries once to a gallery of the sweep's size. Whatever is fitted sees the gallery side only.
+
+    Args:
+        subjects: The scored cases; with ``held_out``, the sweep's and the hold-out's together.
+        protocol: The rules.
+        held_out: (n,) the cases of the hold-out, to score them instead of the sweep.
+
+    Attributes:
+        splits: Gallery and queries of each fold.
+        truth: Relevance, gain and distance of all pairs.
+
+    Raises:
+        NeuroprintError: The protocol does not fit the subjects: fewer patients than folds, relevance that needs what
+            the subjects lack, an unknown similarity.
+    """
+
+    def __init__(
+        self,
+        subjects: Subjects,
+        protocol: Protocol | None = None,
+        *,
+        held_out: npt.NDArray[np.bool_] | None = None,
+    ) -> None:
+        self.subjects = subjects
+        self.protocol = protocol = protocol or Protocol()
+        similarity_named(protocol.similarity)
+        if protocol.bootstrap < 100:
+            raise NeuroprintError(f"bootstrap={protocol.bootstrap}: an interval needs 100 resamples at least")
+        if held_out is None:
+            self.splits = sweep_splits(subjects, protocol.folds, protocol.seed)
+        else:
+            self.splits = holdout_splits(subjects, held_out, protocol.folds, protocol.seed)
+        self.truth = Truth(subjects, relevance(subjects, protocol.relevance), distances_mm(subjects))
+
+    @property
+    def folds(self) -> npt.NDArray[np.int64]:
+        """(n,) fold in which each case is a query; -1 for those of, and those not in, a hold-out's score."""
+        folds = np.full(len(self.subjects), -1, dtype=np.int64)
+        for split in self.splits:
+            folds[split.queries] = split.fold
+        return folds
+
+    @property
+    def relevance(self) -> Relevance:
+        """Relevance and gain of all pairs of subjects."""
+        return self.truth.relevance
+
+    @property
+    def distances_mm(self) -> Array:
+        """(n, n) distances between centres, NaN where one has none."""
+        return self.truth.distances_mm
+
+    @property
+    def chance(self) -> Evaluation:
+        """The expected value of a random ranking, query by query, and the mean predictor. Its side AUC is 0.5."""
+        return self._evaluation(*self._chance)
+
+    @property
+    def oracle(self) -> Evaluation:
+        """The true centre as the embedding, by Euclidean distance. Unknown centres are put at the mean."""
+        return self._evaluation(*self._oracle)
+
+    def score(
+        self,
+        embeddings: npt.NDArray[np.floating],
+        *,
+        similarity: str | None = None,
+        make_projection: MakeProjection | None = None,
+        make_probe: MakeProbe | None = None,
+    ) -> Evaluation:
+        """Score one set of embeddings.
+
+        Args:
+            embeddings: (n, d), a row per subject.
+            similarity: Instead of the protocol's.
+            make_projection: Gives a new projection per fold. Embeddings are used as they are by default.
+            make_probe: Gives a new probe per fold, a :class:`RidgeProbe` by default.
+
+        Raises:
+            NeuroprintError: A row per subject is missing, or a value is not finite.
+        """
+        return self._evaluation(
+            *self._scored(embeddings, similarity or self.protocol.similarity, make_projection, make_probe or RidgeProbe)
+        )
+
+    @cached_property
+    def _chance(self) -> Scored:
+        folds: list[tuple[Split, Answers, Array]] = []
+        for split in self.splits:
+            mean = np.tile(baseline(self.truth, split), (len(split.queries), 1))
+            folds.append((split, answer_at_random(self.truth, split), mean))
+        table, metrics = self._summarised(folds)
+        if np.isfinite(metrics["probe/side_auc"]):
+            # The mean of a gallery leans away from its queries, which pooled over folds would look like inverse skill.
+            metrics["probe/side_auc"] = 0.5
+        return table, metrics
+
+    @cached_property
+    def _oracle(self) -> Scored:
+        centres, located = self.subjects.centres_mm, self.subjects.located
+        mean = centres[located].mean(axis=0) if located.any() else np.zeros(3)
+        return self._scored(np.where(located[:, None], centres, mean), "euclidean", None, RidgeProbe)
+
+    def _scored(
+        self,
+        embeddings: npt.NDArray[np.floating],
+        similarity: str,
+        make_projection: MakeProjection | None,
+        make_probe: MakeProbe,
+    ) -> Scored:
+        measure = similarity_named(similarity)
+        vectors = self._checked(embeddings)
+        folds: list[tuple[Split, Answers, Array]] = []
+        for split in self.splits:
+            gallery, queries = vectors[split.gallery], vectors[split.queries]
+            patients = [self.subjects.patients[case] for case in split.gallery]
+            centres = self.subjects.centres_mm[split.gallery]
+            fitted = fit(gallery, centres, patients, make_projection, make_probe, self.protocol.seed)
+            gallery, queries = fitted.project(gallery), fitted.project(queries)
+            if not (np.isfinite(gallery).all() and np.isfinite(queries).all()):
+                raise NeuroprintError("the projection gives values that are not finite: choose fewer components")
+            folds.append((split, answer(self.truth, split, measure(queries, gallery)), fitted.predict(queries)))
+        return self._summarised(folds)
+
+    def _summarised(self, folds: list[tuple[Split, Answers, Array]]) -> Scored:
+        table = tabulate(self.truth, folds)
+        return table, summarise(table, self.protocol.bootstrap, self.protocol.seed)
+
+    def _evaluation(self, table: pd.DataFrame, metrics: dict[str, float]) -> Evaluation:
+        shares = {
+            f"{name}_share": share(metrics[name], self._chance[1][name], self._oracle[1][name]) for name in SHARES
+        }
+        every = {**metrics, **shares}
+        defined = {name: value for name, value in every.items() if np.isfinite(value)}
+        undefined = tuple(name for name in every if name not in defined)
+        return Evaluation(defined, undefined, table, positions(table, "predicted"))
+
+    def _checked(self, embeddings: npt.NDArray[np.floating]) -> Array:
+        vectors = np.ascontiguousarray(embeddings, dtype=np.float64)
+        n = len(self.subjects)
+        if vectors.ndim != 2 or len(vectors) != n or not vectors.shape[1]:
+            raise NeuroprintError(f"embeddings have shape {vectors.shape}, expected ({n}, dimensions): a row per case")
+        bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+        if bad.size:
+            raise NeuroprintError(f"the embedding of case {self.subjects.ids[bad[0]]} has values that are not finite")
+        return vectors

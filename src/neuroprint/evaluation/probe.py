@@ -1,0 +1,180 @@
+"""The probe: how well a linear model reads the tumour's position off an embedding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Array = npt.NDArray[np.float64]
+
+ALPHAS: tuple[float, ...] = tuple(float(alpha) for alpha in 10.0 ** np.arange(-3.0, 8.5, 0.5))
+
+
+class Probe(Protocol):
+    """A model of the tumour's centre, fitted on one fold's gallery side."""
+
+    def fit(self, X: Array, y: Array, groups: npt.NDArray[np.integer], /) -> object:
+        """Fit on (n, d) embeddings, (n, 3) centres in mm and (n,) patients."""
+
+    def predict(self, X: Array, /) -> Array:
+        """(m, d) -> (m, 3) in mm."""
+
+
+@runtime_checkable
+class PenalisedProbe(Probe, Protocol):
+    """A probe with a penalty that can also be chosen from outside, together with a supervised projection."""
+
+    alphas: tuple[float, ...]
+
+    def fit_at(self, X: Array, y: Array, alpha: float, /) -> object:
+        """Fit with this penalty."""
+
+    def predict_path(self, X: Array, y: Array, new: Array, /) -> Array:
+        """Fit on (n, d) with every penalty and predict (m, d): (penalties, m, 3)."""
+
+
+class RidgeProbe:
+    """Ridge regression on standardised embeddings, its penalty chosen by leave-one-patient-out.
+
+    One penalty serves all axes: the one with the best mean over the axes of R² = 1 - SSE / SST, both sums over the
+    left-out patients. So an axis along which tumours spread widely does not outvote the others. The left-out errors
+    are exact and cost one eigendecomposition, of the Gram or the covariance matrix, whichever is smaller: with the
+    smoother S = 1/n 11' + X (X'X + alpha)^-1 X' of the centred embeddings, the errors of a left-out group B are
+    ((I - S)_BB)^-1 (y - S y)_B (Golub, Heath and Wahba 1979, by groups). The intercept is not penalised. The scale of
+    the standardisation is that of the whole fit side.
+
+    Args:
+        alphas: Penalties to choose from. They add to the eigenvalues of X'X, which are of the order of n.
+
+    Attributes:
+        alpha: The chosen penalty. Where patients are too few to choose (one), the largest.
+        coef: (d, 3) mm per unit of the embedding. A column that is constant on the fit side has 0.
+        intercept: (3,) mm.
+    """
+
+    def __init__(self, alphas: Sequence[float] = ALPHAS) -> None:
+        if not alphas or min(alphas) <= 0:
+            raise ValueError(f"alphas={alphas}: pass at least one penalty, all above 0")
+        self.alphas = tuple(sorted(float(alpha) for alpha in alphas))
+        self.alpha = self.alphas[-1]
+        self.coef: Array = np.zeros((0, 0))
+        self.intercept: Array = np.zeros(0)
+
+    def fit(self, X: Array, y: Array, groups: npt.NDArray[np.integer]) -> Self:
+        """Choose the penalty and fit: (n, d) embeddings, (n, axes) centres in mm, (n,) patients."""
+        model = _Decomposition.of(X, y)
+        self.alpha = self.alphas[-1]
+        if len(np.unique(groups)) > 1 and len(self.alphas) > 1:
+            errors = np.stack([_left_out_errors(model, alpha, groups) for alpha in self.alphas])
+            self.alpha = best_alpha(self.alphas, np.square(errors).sum(axis=1), model.y)
+        return self._set(model, self.alpha)
+
+    def fit_at(self, X: Array, y: Array, alpha: float) -> Self:
+        """Fit with a given penalty."""
+        return self._set(_Decomposition.of(X, y), alpha)
+
+    def predict(self, X: Array) -> Array:
+        """(m, d) -> (m, axes) in mm."""
+        return np.asarray(X, dtype=np.float64) @ self.coef + self.intercept
+
+    def predict_path(self, X: Array, y: Array, new: Array) -> Array:
+        """Fit on (n, d) with every penalty and predict (m, d): (penalties, m, axes)."""
+        model = _Decomposition.of(X, y)
+        return np.stack([self._set(model, alpha).predict(new) for alpha in self.alphas])
+
+    def _set(self, model: _Decomposition, alpha: float) -> Self:
+        self.alpha = alpha
+        self.coef = model.coef(alpha)
+        self.intercept = model.y_mean - model.x_mean @ self.coef
+        return self
+
+
+def best_alpha(alphas: Sequence[float], sse: Array, y: Array) -> float:
+    """The penalty with the best mean R² over the axes; of equals the largest.
+
+    Args:
+        alphas: Penalties, ascending.
+        sse: (penalties, axes) sums of squared errors of left-out patients.
+        y: (n, axes) targets. An axis along which they do not vary has no say.
+    """
+    sst = np.square(y - y.mean(axis=0)).sum(axis=0)
+    varies = sst > 0
+    if not varies.any():
+        return alphas[-1]
+    loss = (sse[:, varies] / sst[varies]).mean(axis=1)
+    return alphas[len(alphas) - 1 - int(np.argmin(loss[::-1]))]
+
+
+@dataclass(frozen=True)
+class _Decomposition:
+    """Standardised embeddings Z = U diag(sqrt(eigenvalues)) V', and the centred targets."""
+
+    z: Array  # (n, d), centred
+    weight: Array  # (d,) 1 / standard deviation, 0 for constant columns
+    x_mean: Array  # (d,)
+    y: Array  # (n, axes), centred
+    y_mean: Array  # (axes,)
+    u: Array  # (n, r), orthonormal, orthogonal to 1
+    eigenvalues: Array  # (r,) of Z'Z
+
+    @classmethod
+    def of(cls, X: Array, y: Array) -> _Decomposition:
+        X, y = np.asarray(X, dtype=np.float64), np.asarray(y, dtype=np.float64)
+        n, d = X.shape
+        x_mean, y_mean = X.mean(axis=0), y.mean(axis=0)
+        z = X - x_mean
+        scale = np.sqrt(np.square(z).mean(axis=0))
+        # A constant column's mean rounds: its deviation from it is no feature to be blown up to unit size.
+        varies = scale > 10 * n * np.finfo(np.float64).eps * np.abs(x_mean)
+        weight = np.where(varies, 1.0 / np.where(varies, scale, 1.0), 0.0)
+        z *= weight
+        u, eigenvalues = _from_gram(z) if n <= d + 1 else _from_covariance(z)
+        return cls(z, weight, x_mean, y - y_mean, y_mean, u, eigenvalues)
+
+    def coef(self, alpha: float) -> Array:
+        dual = self.u @ ((self.u.T @ self.y) / (self.eigenvalues + alpha)[:, None])
+        coef: Array = self.weight[:, None] * (self.z.T @ dual)
+        return coef
+
+
+def _from_gram(z: Array) -> tuple[Array, Array]:
+    gram = z @ z.T
+    n = len(gram)
+    # Z'1 = 0. Shifting the direction 1 above all others keeps it from mixing with the rest of the null space; then it
+    # is dropped, as the intercept takes its place.
+    eigenvalues, vectors = np.linalg.eigh(gram + (2.0 * np.trace(gram) + 1.0) / n)
+    return vectors[:, :-1], np.maximum(eigenvalues[:-1], 0.0)
+
+
+def _from_covariance(z: Array) -> tuple[Array, Array]:
+    eigenvalues, vectors = np.linalg.eigh(z.T @ z)
+    kept = eigenvalues > eigenvalues[-1] * len(eigenvalues) * np.finfo(np.float64).eps
+    eigenvalues, vectors = eigenvalues[kept], vectors[:, kept]
+    return z @ (vectors / np.sqrt(eigenvalues)), eigenvalues
+
+
+def _left_out_errors(model: _Decomposition, alpha: float, groups: npt.NDArray[np.integer]) -> Array:
+    """(n, axes) errors of each case by the model that was fitted without its group."""
+    u = model.u
+    n, rank = u.shape
+    shrink = model.eigenvalues / (model.eigenvalues + alpha)
+    residual = model.y - u @ (shrink[:, None] * (u.T @ model.y))
+    errors = np.empty_like(residual)
+    _, inverse, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    by_group = np.argsort(inverse, kind="stable")
+    starts = np.cumsum(sizes) - sizes
+    # (I - S)_BB, in whichever form loses no digits: the Gram matrix gives a full basis, and I - 1/n 11' = U U'.
+    full = rank == n - 1
+    spectrum, identity, ones = (1.0 - shrink, 0.0, 0.0) if full else (-shrink, 1.0, 1.0 / n)
+    for size in np.unique(sizes):
+        members = by_group[starts[sizes == size][:, None] + np.arange(size)]  # (groups of this size, size)
+        rows = u[members]
+        block = (rows * spectrum) @ rows.transpose(0, 2, 1) - ones + identity * np.eye(size)
+        errors[members] = np.linalg.solve(block, residual[members])
+    return errors

@@ -1,0 +1,143 @@
+"""Fitting projection and probe on one fold's gallery side, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroprint.evaluation.folds import assign_folds
+from neuroprint.evaluation.probe import PenalisedProbe, Probe, best_alpha
+from neuroprint.evaluation.subjects import known
+
+Array = npt.NDArray[np.float64]
+
+_INNER_FOLDS = 5
+
+
+class Projection(Protocol):
+    """A map of embeddings in scikit-learn's terms. One with ``supervised = True`` is fitted to the centres as well."""
+
+    def fit(self, X: Array, y: Array | None = None, /) -> object:
+        """Fit on (n, d) embeddings, and (n, 3) centres in mm if supervised."""
+
+    def transform(self, X: Array, /) -> Array:
+        """(m, d) -> (m, components)."""
+
+
+MakeProjection = Callable[[], Projection]
+MakeProbe = Callable[[], Probe]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Projection and probe of one fold.
+
+    Attributes:
+        projection: None where embeddings are used as they are.
+        probe: None where there was nothing to fit it on.
+    """
+
+    projection: Projection | None
+    probe: Probe | None
+
+    def project(self, embeddings: Array) -> Array:
+        """(m, d) -> (m, components)."""
+        return transformed(self.projection, embeddings)
+
+    def predict(self, projected: Array) -> Array:
+        """(m, components) -> (m, 3) centres in mm, NaN without a probe."""
+        if self.probe is None:
+            return np.full((len(projected), 3), np.nan)
+        return np.asarray(self.probe.predict(projected), dtype=np.float64)
+
+
+def fit(
+    embeddings: Array,
+    centres_mm: Array,
+    patients: Sequence[str],
+    make_projection: MakeProjection | None,
+    make_probe: MakeProbe,
+    seed: int,
+) -> Fitted:
+    """Fit projection and probe on the gallery side.
+
+    Cases without a centre (NaN) take part in an unsupervised projection only. A supervised projection has seen the
+    centres of the cases it projects, so that the probe cannot judge its penalty on those: the penalty is then chosen
+    by an inner cross-validation, by patient, which refits projection and probe together.
+
+    Args:
+        embeddings: (n, d).
+        centres_mm: (n, 3).
+        patients: (n,).
+        make_projection: A new, unfitted projection at each call.
+        make_probe: A new, unfitted probe at each call.
+        seed: Of the inner folds.
+    """
+    located = known(centres_mm)
+    placed, centres = embeddings[located], centres_mm[located]
+    names = [patient for patient, has_centre in zip(patients, located, strict=True) if has_centre]
+    supervised = make_projection is not None and is_supervised(make_projection())
+    if supervised:
+        projection = fit_projection(make_projection, placed, centres)
+    else:
+        projection = fit_projection(make_projection, embeddings, None)
+    if not len(placed):
+        return Fitted(projection, None)
+    probe = make_probe()
+    if supervised and isinstance(probe, PenalisedProbe) and len(set(names)) > 1:
+        alpha = _inner_alpha(placed, centres, names, make_projection, probe, seed)
+        probe.fit_at(transformed(projection, placed), centres, alpha)
+    else:
+        number = {patient: place for place, patient in enumerate(sorted(set(names)))}
+        probe.fit(transformed(projection, placed), centres, np.array([number[name] for name in names]))
+    return Fitted(projection, probe)
+
+
+def is_supervised(projection: Projection) -> bool:
+    """Whether a projection is to be fitted to the centres as well."""
+    return bool(getattr(projection, "supervised", False))
+
+
+def fit_projection(
+    make_projection: MakeProjection | None, embeddings: Array, centres: Array | None
+) -> Projection | None:
+    """A projection fitted on (n, d) embeddings, with (n, 3) centres if they are given."""
+    if make_projection is None:
+        return None
+    projection = make_projection()
+    if centres is None:
+        projection.fit(embeddings)
+    else:
+        projection.fit(embeddings, centres)
+    return projection
+
+
+def transformed(projection: Projection | None, embeddings: Array) -> Array:
+    """(m, d) -> (m, components), or the embeddings themselves where there is no projection."""
+    if projection is None:
+        return embeddings
+    return np.asarray(projection.transform(embeddings), dtype=np.float64)
+
+
+def _inner_alpha(
+    embeddings: Array,
+    centres: Array,
+    patients: Sequence[str],
+    make_projection: MakeProjection | None,
+    probe: PenalisedProbe,
+    seed: int,
+) -> float:
+    fold = assign_folds(patients, min(_INNER_FOLDS, len(set(patients))), seed)
+    sse = np.zeros((len(probe.alphas), centres.shape[1]))
+    for held in range(int(fold.max()) + 1):
+        inside, outside = fold != held, fold == held
+        projection = fit_projection(make_projection, embeddings[inside], centres[inside])
+        predicted = probe.predict_path(
+            transformed(projection, embeddings[inside]), centres[inside], transformed(projection, embeddings[outside])
+        )
+        sse += np.square(predicted - centres[outside]).sum(axis=1)
+    return best_alpha(probe.alphas, sse, centres)

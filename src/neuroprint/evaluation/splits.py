@@ -1,0 +1,60 @@
+"""Which cases are queries to which gallery."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroprint.errors import NeuroprintError
+from neuroprint.evaluation.folds import assign_folds
+
+if TYPE_CHECKING:
+    from neuroprint.evaluation.subjects import Subjects
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """One fold: its number, and the places of its gallery's and its queries' cases among the subjects."""
+
+    fold: int
+    gallery: npt.NDArray[np.int64]
+    queries: npt.NDArray[np.int64]
+
+
+def sweep_splits(subjects: Subjects, folds: int, seed: int) -> tuple[Split, ...]:
+    """Every case a query once, to the other folds."""
+    fold = assign_folds(subjects.patients, folds, seed)
+    return tuple(
+        Split(number, np.flatnonzero(fold != number), np.flatnonzero(fold == number)) for number in range(folds)
+    )
+
+
+def holdout_splits(subjects: Subjects, held_out: npt.NDArray[np.bool_], folds: int, seed: int) -> tuple[Split, ...]:
+    """The hold-out's cases as queries, once, to a gallery as large as a query of the sweep had.
+
+    The gallery is the sweep's cases without those of its first fold, which is a draw by patient. The split's fold is
+    numbered -1.
+
+    Args:
+        subjects: The sweep's cases and the hold-out's together.
+        held_out: (n,) which are the hold-out's.
+        folds: The sweep's.
+        seed: The sweep's.
+
+    Raises:
+        NeuroprintError: The hold-out or the sweep has no case, or they share a patient.
+    """
+    held = np.asarray(held_out, dtype=bool)
+    if len(held) != len(subjects):
+        raise NeuroprintError(f"held_out has {len(held)} entries, expected {len(subjects)}, one per case")
+    if not held.any() or held.all():
+        raise NeuroprintError("the hold-out or the sweep has no case: pass holdout=0.2 and a cohort of more patients")
+    patients = np.array(subjects.patients)
+    if shared := set(patients[held]) & set(patients[~held]):
+        raise NeuroprintError(f"patient {min(shared)} is in the hold-out and in the sweep: split by patient")
+    sweep = np.flatnonzero(~held)
+    fold = assign_folds(patients[sweep].tolist(), folds, seed)
+    return (Split(-1, sweep[fold > 0], np.flatnonzero(held)),)

@@ -1,0 +1,72 @@
+"""Who is scored: ids, patients and tumour positions, as arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroprint.errors import NeuroprintError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, eq=False)
+class Subjects:
+    """The scored cases, sorted by id.
+
+    Attributes:
+        ids: Case ids, strictly ascending, so that no result can depend on the order in which cases were found.
+        patients: Patient of each case.
+        centres_mm: (n, 3) tumour centres in the cohort's frame: x grows to the right, y to the front, z upwards. A case
+            without a tumour has a row of NaN, which only relevance by metadata accepts.
+        right: (n,) whether the centre lies right of the brain box's centre.
+        metadata: Further columns, (n,) values each. None, NaN and the empty string count as missing.
+
+    Raises:
+        NeuroprintError: Ids unsorted or repeated, lengths that differ, or centres that are neither known nor NaN.
+    """
+
+    ids: tuple[str, ...]
+    patients: tuple[str, ...]
+    centres_mm: npt.NDArray[np.float64]
+    right: npt.NDArray[np.bool_]
+    metadata: Mapping[str, npt.NDArray[np.generic]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        n = len(self.ids)
+        for earlier, later in zip(self.ids, self.ids[1:], strict=False):
+            if earlier == later:
+                raise NeuroprintError(f"case {later} appears twice: case ids must be unique within a cohort")
+            if earlier > later:
+                raise NeuroprintError(f"case {later} comes after {earlier}: sort the cases by id")
+        centres = np.asarray(self.centres_mm, dtype=np.float64)
+        right = np.asarray(self.right, dtype=bool)
+        if centres.shape != (n, 3):
+            raise NeuroprintError(f"centres_mm has shape {centres.shape}, expected ({n}, 3) for {n} cases")
+        lengths = {"patients": len(self.patients), "right": len(right)}
+        lengths |= {f"metadata column {name}": len(values) for name, values in self.metadata.items()}
+        for name, length in lengths.items():
+            if length != n:
+                raise NeuroprintError(f"{name} has {length} entries, expected {n}, one per case")
+        torn = np.flatnonzero(~np.isfinite(centres).all(axis=1) & ~np.isnan(centres).all(axis=1))
+        if torn.size:
+            raise NeuroprintError(f"case {self.ids[torn[0]]}: centre {centres[torn[0]]} mm is not finite")
+        object.__setattr__(self, "centres_mm", centres)
+        object.__setattr__(self, "right", right)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def located(self) -> npt.NDArray[np.bool_]:
+        """(n,) whether the case has a tumour centre."""
+        return known(self.centres_mm)
+
+
+def known(positions_mm: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """(n, 3) -> (n,) which positions are known: a case without a tumour has NaN."""
+    return np.asarray(np.isfinite(positions_mm).all(axis=1), dtype=bool)

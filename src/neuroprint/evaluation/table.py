@@ -1,0 +1,151 @@
+"""The table of queries: what each query retrieved, and what that is worth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroprint.evaluation import retrieval
+from neuroprint.evaluation.credit import credits_of_cases, credits_of_ranks
+from neuroprint.evaluation.ranking import rank
+from neuroprint.evaluation.subjects import Subjects, known
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from neuroprint.evaluation.relevance import Relevance
+    from neuroprint.evaluation.splits import Split
+
+Array = npt.NDArray[np.float64]
+Columns = dict[str, Any]
+
+CUTOFFS = (1, 3, 5, 10)
+NEIGHBOURS = 50
+AS_ANSWER = "_as_answer"
+"""Ending of the columns that hold what a case earned for others, as part of their galleries."""
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What is known of the cases before any embedding.
+
+    Attributes:
+        subjects: The cases.
+        relevance: Relevance and gain of all pairs.
+        distances_mm: (n, n) distances between centres, NaN where unknown.
+    """
+
+    subjects: Subjects
+    relevance: Relevance
+    distances_mm: Array
+
+    def of(self, split: Split) -> tuple[npt.NDArray[np.bool_], Array, Array]:
+        """Relevance, gain and distance of the split's gallery to its queries, (queries, gallery) each."""
+        pairs = np.ix_(split.queries, split.gallery)
+        return self.relevance.relevant[pairs], self.relevance.gain[pairs], self.distances_mm[pairs]
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What one fold's ranking gave.
+
+    Attributes:
+        columns: Columns of the table, a value per query.
+        credits: (gallery,) by metric, what each gallery case earned over the fold's queries.
+    """
+
+    columns: Columns
+    credits: dict[str, Array]
+
+
+def answer(truth: Truth, split: Split, similarity: Array) -> Answers:
+    """Rank the gallery for each query of a fold and score the ranking. ``similarity``: (queries, gallery)."""
+    ids = [truth.subjects.ids[case] for case in split.gallery]
+    order = rank(similarity, ids)
+    relevant, gain, distance = truth.of(split)
+    relevant, gain = np.take_along_axis(relevant, order, axis=1), np.take_along_axis(gain, order, axis=1)
+    distance = np.take_along_axis(distance, order, axis=1)
+    first = order[:, :NEIGHBOURS]
+    metrics = {f"p_at_{k}": retrieval.precision_at_k(relevant, k) for k in CUTOFFS} | {
+        "average_precision": retrieval.average_precision(relevant),
+        "reciprocal_rank": retrieval.reciprocal_rank(relevant),
+        "ndcg_at_10": retrieval.ndcg_at_k(gain, 10),
+        "auc": retrieval.auc(relevant),
+        "dist_mm_at_5": retrieval.mean_distance_at_k(distance, 5),
+    }
+    neighbours = {
+        "neighbours": np.array(ids, dtype=object)[first].tolist(),
+        "similarities": np.take_along_axis(similarity, first, axis=1).tolist(),
+        "distances_mm": [
+            [float(mm) if np.isfinite(mm) else None for mm in row] for row in distance[:, :NEIGHBOURS].tolist()
+        ],
+    }
+    earned = credits_of_cases(credits_of_ranks(relevant, gain, distance), order)
+    return Answers(_columns(truth, split, neighbours, metrics), earned)
+
+
+def answer_at_random(truth: Truth, split: Split) -> Answers:
+    """The expected scores of a random ranking for each query of a fold; it has no neighbours to show."""
+    relevant, gain, distance = truth.of(split)
+    count, gallery = relevant.sum(axis=1), len(split.gallery)
+    metrics = {f"p_at_{k}": retrieval.expected_precision(count, gallery, k) for k in CUTOFFS} | {
+        "average_precision": retrieval.expected_average_precision(count, gallery),
+        "reciprocal_rank": retrieval.expected_reciprocal_rank(count, gallery),
+        "ndcg_at_10": retrieval.expected_ndcg(gain, 10),
+        "auc": retrieval.expected_auc(count, gallery),
+        "dist_mm_at_5": retrieval.expected_mean_distance(distance),
+    }
+    nobody: Columns = {name: [[] for _ in split.queries] for name in ("neighbours", "similarities", "distances_mm")}
+    columns = _columns(truth, split, nobody, metrics)
+    earned = {name: np.full(gallery, np.nansum(columns[name]) / gallery) for name in metrics}
+    return Answers(columns, earned)
+
+
+def tabulate(truth: Truth, folds: list[tuple[Split, Answers, Array]]) -> pd.DataFrame:
+    """One row per query, by case id, from the folds' answers and (queries, 3) predicted centres in mm."""
+    import pandas as pd
+
+    tables = []
+    earned = {name: np.zeros(len(truth.subjects)) for name in folds[0][1].credits}
+    for split, answers, predicted in folds:
+        for name, values in answers.credits.items():
+            earned[name][split.gallery] += values
+        true = truth.subjects.centres_mm[split.queries]
+        positions = {
+            "predicted": predicted,
+            "true": true,
+            "baseline": np.broadcast_to(baseline(truth, split), true.shape),
+        }
+        by_axis = {
+            f"{kind}_{axis}_mm": values[:, place]
+            for kind, values in positions.items()
+            for place, axis in enumerate(("x", "y", "z"))
+        }
+        tables.append(pd.DataFrame({**answers.columns, **by_axis, "right": truth.subjects.right[split.queries]}))
+    table = pd.concat(tables, ignore_index=True).sort_values("case", ignore_index=True)
+    asked = np.sort(np.concatenate([split.queries for split, _, _ in folds]))
+    return table.assign(**{f"{name}{AS_ANSWER}": values[asked] for name, values in earned.items()})
+
+
+def baseline(truth: Truth, split: Split) -> Array:
+    """(3,) mean centre of the gallery side, NaN if no case there has one."""
+    centres = truth.subjects.centres_mm[split.gallery]
+    placed = centres[known(centres)]
+    return placed.mean(axis=0) if len(placed) else np.full(3, np.nan)
+
+
+def _columns(truth: Truth, split: Split, neighbours: Columns, metrics: dict[str, Array]) -> Columns:
+    subjects = truth.subjects
+    relevant = truth.of(split)[0].sum(axis=1)
+    return {
+        "case": [subjects.ids[case] for case in split.queries],
+        "patient": [subjects.patients[case] for case in split.queries],
+        "fold": split.fold,
+        "gallery": len(split.gallery),
+        "relevant": relevant,
+        **neighbours,
+        **{name: np.where(relevant > 0, values, np.nan) for name, values in metrics.items()},
+    }

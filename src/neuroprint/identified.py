@@ -1,0 +1,101 @@
+"""A cohort whose content is known: the fingerprint of every case, before any voxel is decoded."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from neuroprint.data.case import Case, Cohort, Frame
+from neuroprint.data.fingerprint import FingerprintCache
+from neuroprint.data.prints import Fingerprints, fingerprint_cohort
+from neuroprint.errors import CaseError, NeuroprintError
+from neuroprint.evaluation.folds import holdout_share, in_holdout
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class IdentifiedCohort:
+    """A cohort and what its files hold, by SHA-256.
+
+    Attributes:
+        cohort: The cases.
+        prints: Fingerprints by case id.
+        fingerprint: Of the whole cohort: equal ones hold the same scans, labels, patients and metadata.
+    """
+
+    cohort: Cohort
+    prints: Mapping[str, Fingerprints]
+    fingerprint: str
+
+    @cached_property
+    def modalities(self) -> tuple[str, ...]:
+        """Names of the modalities that the cohort has, in alphabetical order."""
+        present = {name for case in self.cohort.cases for name in case.images}
+        return tuple(sorted(present))
+
+    @cached_property
+    def patients(self) -> frozenset[str]:
+        return frozenset(case.patient for case in self.cohort.cases)
+
+    def holdout_share(self, holdout: str | float) -> float:
+        """The share of patients that takes no part in a sweep."""
+        return holdout_share(holdout, len(self.patients))
+
+    def swept(self, holdout: str | float) -> list[Case]:
+        """The cases that a sweep may score: all but the hold-out."""
+        share = self.holdout_share(holdout)
+        return [case for case in self.cohort.cases if not in_holdout(case.patient, share)]
+
+    def frame(self, choice: str) -> Frame:
+        """Where positions are compared: the cohort's own declaration, unless the target says otherwise."""
+        if choice == "auto":
+            return self.cohort.frame
+        return "brain" if choice == "brain" else "world"
+
+
+_known: dict[str, IdentifiedCohort] = {}
+
+
+def load_cohort(config: DictConfig) -> IdentifiedCohort:
+    """Find the cases of ``dataset=...`` and fingerprint their files; once a process.
+
+    Raises:
+        NeuroprintError: There is no such dataset; or, with ``dataset.strict=true``, one of its cases cannot be used.
+    """
+    from hydra.utils import instantiate
+
+    key = OmegaConf.to_yaml(config.dataset, resolve=True)
+    if key not in _known:
+        cohort = _find(instantiate, config)
+        for case, problem in cohort.excluded.items():
+            if config.dataset.strict:
+                raise CaseError(case, problem)
+            log.warning("left out: case %s: %s", case, problem)
+        cache = FingerprintCache(Path(config.store.root) / "fingerprints.sqlite")
+        prints, fingerprint = fingerprint_cohort(cohort, cache)
+        _known[key] = IdentifiedCohort(cohort, prints, fingerprint)
+    return _known[key]
+
+
+def _find(instantiate: Any, config: DictConfig) -> Cohort:
+    from hydra.errors import InstantiationException
+
+    find = config.dataset.find
+    places = {key: Path(find[key]) for key in ("root", "path") if key in find}
+    try:
+        cohort: Cohort = instantiate(find, _convert_="all", **places)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, NeuroprintError):
+            raise error.__cause__ from None
+        raise
+    if not cohort.cases:
+        reasons = "; ".join(f"{case}: {problem}" for case, problem in list(cohort.excluded.items())[:3])
+        raise NeuroprintError(f"dataset={config.dataset.name}: none of its cases can be used ({reasons})")
+    return cohort

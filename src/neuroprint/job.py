@@ -1,0 +1,211 @@
+"""A job: one configuration, understood. Everything about it that is known before a scan is read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from neuroprint.config import CONF, check_device, check_values
+from neuroprint.embedding.extractor import Extractor
+from neuroprint.embedding.inferers import Inferer, Whole
+from neuroprint.embedding.poolings import Pooling
+from neuroprint.embedding.store import digest
+from neuroprint.encoders.base import Encoder, find_levels
+from neuroprint.encoders.voxels import VoxelEncoder
+from neuroprint.errors import NeuroprintError
+from neuroprint.identified import IdentifiedCohort
+
+# Raised whenever the protocol gives other numbers than before: finished runs of an older version are not reused.
+EVALUATION_VERSION = 1
+
+# Groups whose entry is named as a parameter of the run.
+_CHOICES = ("dataset", "encoder", "inferer", "pooling", "projection", "probe", "retrieval", "target")
+# Groups of which an overridden value inside is a parameter of its own. Paths stay on this machine.
+_OPEN_GROUPS = ("encoder", "inferer", "pooling", "projection", "probe")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One configuration, checked and with its parts built.
+
+    Attributes:
+        config: The composed configuration.
+        choices: Chosen entry of each group.
+        overrides: What was given on the command line for this job.
+        encoder: The network; nothing of it is loaded yet.
+        inferer: How a volume goes through it.
+        levels: Names of the chosen levels.
+        pooling: Canonical name of the chosen pooling.
+        poolings: The chosen pooling and the whole menu, which one forward pass computes together.
+    """
+
+    config: DictConfig
+    choices: Mapping[str, str]
+    overrides: tuple[str, ...]
+    encoder: Encoder
+    inferer: Inferer
+    levels: tuple[str, ...]
+    pooling: str
+    poolings: Mapping[str, Pooling]
+
+    @classmethod
+    def from_config(
+        cls, config: DictConfig, choices: Mapping[str, str], overrides: Sequence[str], also: Sequence[DictConfig] = ()
+    ) -> Job:
+        """Check a configuration and build its parts, reading no scan.
+
+        Args:
+            config: As Hydra composed it.
+            choices: ``HydraConfig.runtime.choices``.
+            overrides: The job's command line.
+            also: Poolings of the sweep's other jobs, to be computed in the same forward pass.
+
+        Raises:
+            NeuroprintError: A value cannot work.
+        """
+        check_values(config)
+        check_device(config.device)
+        encoder = _build(config, "encoder")
+        inferer = _build(config, "inferer")
+        inferer.check(encoder.input)
+        poolings = {pooling_name(node): _instantiate("pooling", node) for node in (config.pooling, *_menu(), *also)}
+        levels = tuple(encoder.levels[index].name for index in find_levels(encoder.levels, _plain(config.layer)))
+        _build(config, "projection")
+        _build(config, "probe")
+        return cls(config, choices, tuple(overrides), encoder, inferer, levels, pooling_name(config.pooling), poolings)
+
+    @property
+    def layer(self) -> str:
+        """The chosen levels as one word."""
+        return "+".join(self.levels)
+
+    @cached_property
+    def components(self) -> int | None:
+        """Size of the projection, or None where the projection has no size."""
+        uses = "${components}" in OmegaConf.to_yaml(self.config.projection, resolve=False)
+        return int(self.config.components) if uses else None
+
+    @property
+    def name(self) -> str:
+        """The run's name, for people: what was chosen, in the order of the flow."""
+        projection = self.choices["projection"]
+        parts = [self.layer, self.pooling, "" if projection == "none" else f"{projection}{self.components or ''}"]
+        others = [f"{key} {value}" for key, value in self.parameters.items() if "." in key]
+        return " · ".join(part for part in (*parts, *others) if part)
+
+    @cached_property
+    def parameters(self) -> dict[str, Any]:
+        """What MLflow shows as the run's parameters: the choices by name, and the values that bear on the numbers."""
+        config = self.config
+        chosen: dict[str, Any] = {group: self.choices[group] for group in _CHOICES}
+        chosen |= {"layer": self.layer, "similarity": config.retrieval.similarity, "region": config.target.region}
+        chosen |= {"folds": config.folds, "holdout": config.holdout, "seed": config.seed}
+        chosen |= {"precision": config.precision.value, "map": config.map.value}
+        if self.components is not None:
+            chosen["components"] = self.components
+        if config.retrieval.relevance == "distance":
+            chosen["radius_mm"] = float(config.retrieval.radius_mm)
+        if config.retrieval.relevance == "metadata":
+            chosen["column"] = config.retrieval.column
+        for override in self.overrides:
+            key, _, value = override.lstrip("+~").partition("=")
+            if key.split(".")[0] in _OPEN_GROUPS and "." in key and "/" not in value:
+                chosen[key] = value
+        return chosen
+
+    def extractor(self, modalities: Sequence[str]) -> Extractor:
+        """How this job turns a cohort's scans into vectors."""
+        read = self.encoder.input.for_cohort(modalities)
+        return Extractor(self.encoder, read, self.inferer, self.config.precision.value, self.poolings)
+
+    def build_projection(self) -> Any:
+        """A new, unfitted projection."""
+        return _build(self.config, "projection")
+
+    def build_probe(self) -> Any:
+        """A new, unfitted probe."""
+        return _build(self.config, "probe")
+
+    def group(self, cohort: IdentifiedCohort) -> dict[str, Any]:
+        """What runs must share to be ranked together: cohort, folds, hold-out, target and relevance."""
+        config = self.config
+        relevance = config.retrieval.relevance
+        return {
+            "version": EVALUATION_VERSION,
+            "cohort": cohort.fingerprint,
+            "folds": config.folds,
+            "seed": config.seed,
+            "holdout": cohort.holdout_share(config.holdout),
+            "region": config.target.region,
+            "weighting": config.target.weighting,
+            "frame": cohort.frame(config.target.frame),
+            "relevance": relevance,
+            "radius_mm": float(config.retrieval.radius_mm) if relevance == "distance" else None,
+            "column": config.retrieval.column if relevance == "metadata" else None,
+        }
+
+    def identity(self, cohort: IdentifiedCohort) -> str:
+        """Hash of all that the run's numbers and pictures depend on: a finished run of it need not be repeated."""
+        config = self.config
+        return digest(
+            {
+                "role": "candidate",
+                "group": self.group(cohort),
+                "extractor": self.extractor(cohort.modalities).description,
+                "levels": self.levels,
+                "pooling": self.pooling,
+                "projection": OmegaConf.to_container(config.projection, resolve=True),
+                "probe": OmegaConf.to_container(config.probe, resolve=True),
+                "similarity": config.retrieval.similarity,
+                "map": config.map.value,
+            }
+        )
+
+
+def voxels_extractor(modalities: Sequence[str]) -> Extractor:
+    """How the reference row ``voxels`` looks at a scan: as conf/encoder/voxels.yaml says."""
+    encoder: VoxelEncoder = _instantiate("encoder", OmegaConf.load(CONF / "encoder" / "voxels.yaml"))
+    from neuroprint.embedding import poolings
+
+    return Extractor(encoder, encoder.input.for_cohort(modalities), Whole(), "fp32", {"mean": poolings.mean})
+
+
+def pooling_name(node: DictConfig) -> str:
+    """A pooling's canonical name: the function, and its parameters in alphabetical order."""
+    target = str(node["_target_"])
+    name = target.removeprefix("neuroprint.embedding.poolings.")
+    parameters = sorted((str(key), node[key]) for key in node if not str(key).startswith("_"))
+    return f"{name}({', '.join(f'{key}={value}' for key, value in parameters)})" if parameters else name
+
+
+def _menu() -> list[DictConfig]:
+    """Every pooling in conf/pooling, with its default parameters."""
+    nodes = [OmegaConf.load(path) for path in sorted((CONF / "pooling").glob("*.yaml"))]
+    return [node for node in nodes if isinstance(node, DictConfig)]
+
+
+def _build(config: DictConfig, group: str) -> Any:
+    return _instantiate(group, config[group])
+
+
+def _instantiate(group: str, node: Any) -> Any:
+    """Hydra's instantiate, with its errors put in one line."""
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    try:
+        return instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, NeuroprintError):
+            raise error.__cause__ from None
+        problem = re.sub(r"\s+", " ", str(error.__cause__ or error))
+        raise NeuroprintError(f"{group}: {node.get('_target_')} cannot be built: {problem}") from error
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value

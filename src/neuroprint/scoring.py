@@ -1,0 +1,204 @@
+"""From a cohort and a configuration to scores: extraction, then evaluation, with what rows share done once a process."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroprint.config import resolve_device
+from neuroprint.data.facts import CaseFacts, Target, centre_mm, is_right, volume_cm3
+from neuroprint.embedding.extraction import Extract, Extraction, Request
+from neuroprint.embedding.store import FeatureStore, digest
+from neuroprint.errors import CaseError, NeuroprintError
+from neuroprint.evaluation.subjects import Subjects
+from neuroprint.identified import IdentifiedCohort
+from neuroprint.job import Job, voxels_extractor
+
+if TYPE_CHECKING:
+    from neuroprint.evaluation.benchmark import Benchmark
+    from neuroprint.evaluation.evaluation import Evaluation
+
+log = logging.getLogger(__name__)
+
+REFERENCES = ("chance", "voxels", "oracle")
+
+
+@dataclass(frozen=True)
+class Standard:
+    """What all rows of one leaderboard share: the scored cases, the benchmark, and the reference rows.
+
+    Attributes:
+        benchmark: Folds, relevance and distances of the scored cases.
+        facts: Of the scored cases, by id.
+        volumes_cm3: Tumour volume of the scored cases.
+        midlines_mm: x of the brain box's centre of the scored cases, in the frame of the positions.
+        voxels_embeddings: ``(n, d)``, what the reference row ``voxels`` compares.
+        excluded: Why cases were left out, by id.
+
+    """
+
+    benchmark: Benchmark
+    facts: Mapping[str, CaseFacts]
+    volumes_cm3: npt.NDArray[np.float64]
+    midlines_mm: npt.NDArray[np.float64]
+    voxels_embeddings: npt.NDArray[np.float32]
+    excluded: Mapping[str, str]
+
+    @property
+    def subjects(self) -> Subjects:
+        return self.benchmark.subjects
+
+    @cached_property
+    def references(self) -> dict[str, Evaluation]:
+        """The rows that give the scale, scored by the same code on the same folds."""
+        voxels = self.benchmark.score(self.voxels_embeddings, similarity="euclidean")
+        return {"chance": self.benchmark.chance, "voxels": voxels, "oracle": self.benchmark.oracle}
+
+    def embeddings(self, role: str) -> npt.NDArray[np.float32] | None:
+        """What a reference row compares, ``(n, d)``; chance compares nothing."""
+        if role == "oracle":
+            return self.subjects.centres_mm.astype(np.float32)
+        return self.voxels_embeddings if role == "voxels" else None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One configuration's embeddings of the scored cases, and the standard to score them by."""
+
+    standard: Standard
+    embeddings: npt.NDArray[np.float32]
+    extraction: Extraction
+
+
+_standards: dict[str, Standard] = {}
+
+
+def extract(job: Job, cohort: IdentifiedCohort) -> Extraction:
+    """Facts and embeddings of the whole cohort, the hold-out included, by this job and by the reference row ``voxels``."""
+    requests = [
+        Request(job.extractor(cohort.modalities), job.levels, job.pooling),
+        Request(voxels_extractor(cohort.modalities), ("voxels",), "mean"),
+    ]
+    work = Extract(
+        FeatureStore(Path(job.config.store.root)), resolve_device(job.config.device), job.config.dataset.strict
+    )
+    return work(cohort.cohort.cases, cohort.prints, requests)
+
+
+def prepare(job: Job, cohort: IdentifiedCohort, extraction: Extraction) -> Row:
+    """The scored cases' embeddings, and what they are scored by.
+
+    Raises:
+        NeuroprintError: Too few cases or patients are left to be scored.
+    """
+    own, voxels = extraction.embeddings
+    standard = _standard(job, cohort, extraction, voxels)
+    return Row(standard, np.stack([own[case] for case in standard.subjects.ids]), extraction)
+
+
+def score(job: Job, row: Row) -> Evaluation:
+    """Probe and retrieval scores of one configuration."""
+    benchmark = row.standard.benchmark
+    gallery = min(len(split.gallery) for split in benchmark.splits)
+    dimensions = row.embeddings.shape[1]
+    if job.components is not None and job.components > min(gallery, dimensions):
+        log.warning(
+            "components=%d is more than %d gallery cases of %d numbers allow: clipped to %d",
+            *(job.components, gallery, dimensions, min(gallery, dimensions)),
+        )
+    return benchmark.score(
+        row.embeddings,
+        similarity=job.config.retrieval.similarity,
+        make_projection=partial(_clipped, job, gallery, dimensions),
+        make_probe=job.build_probe,
+    )
+
+
+def _clipped(job: Job, cases: int, dimensions: int) -> Any:
+    """A new projection, of no more components than the fit can have."""
+    projection = job.build_projection()
+    if job.components is not None:
+        projection.set_params(n_components=min(job.components, cases, dimensions))
+    return projection
+
+
+def _standard(
+    job: Job, cohort: IdentifiedCohort, extraction: Extraction, voxels: Mapping[str, npt.NDArray[np.float32]]
+) -> Standard:
+    from neuroprint.evaluation.benchmark import Benchmark, Protocol
+    from neuroprint.evaluation.relevance import RelevanceRule
+
+    config = job.config
+    key = digest([job.group(cohort), sorted(extraction.excluded)])
+    if key in _standards:
+        return _standards[key]
+    target = Target(config.target.region, config.target.weighting)
+    frame = cohort.frame(config.target.frame)
+    excluded = {**cohort.cohort.excluded, **extraction.excluded}
+    needs_centre = config.retrieval.relevance != "metadata"
+    cases, centres, right = [], [], []
+    for case in cohort.swept(config.holdout):
+        facts = extraction.facts.get(case.id)
+        if facts is None:
+            continue
+        centre = centre_mm(facts, case.label_convention, target, frame)
+        if centre is None and needs_centre:
+            what = f"its label has no voxel of {target.region}" if facts.has_label else "it has no label"
+            excluded[case.id] = f"{what}: it has no centre to score"
+            log.warning("left out: case %s: %s", case.id, excluded[case.id])
+            if config.dataset.strict:
+                raise CaseError(case.id, excluded[case.id])
+            continue
+        cases.append(case)
+        centres.append(np.full(3, np.nan) if centre is None else centre)
+        right.append(bool(is_right(facts, case.label_convention, target)))
+    if not cases:
+        raise NeuroprintError(f"no case is left to be scored; {len(excluded)} were left out, as listed above")
+    rule = RelevanceRule(config.retrieval.relevance, config.retrieval.radius_mm, config.retrieval.column)
+    subjects = Subjects(
+        ids=tuple(case.id for case in cases),
+        patients=tuple(case.patient for case in cases),
+        centres_mm=np.array(centres),
+        right=np.array(right),
+        metadata={
+            column: np.array([case.metadata.get(column) for case in cases], dtype=object)
+            for column in sorted({column for case in cases for column in case.metadata})
+        },
+    )
+    protocol = Protocol(folds=config.folds, seed=config.seed, relevance=rule)
+    facts_of = {case.id: extraction.facts[case.id] for case in cases}
+    sizes = [volume_cm3(facts_of[case.id], case.label_convention, target.region) for case in cases]
+    _standards[key] = Standard(
+        benchmark=Benchmark(subjects, protocol),
+        facts=facts_of,
+        volumes_cm3=np.array([np.nan if size is None else size for size in sizes]),
+        midlines_mm=_midlines(facts_of, frame),
+        voxels_embeddings=np.stack([voxels[case.id] for case in cases]),
+        excluded=excluded,
+    )
+    return _standards[key]
+
+
+def _midlines(facts: Mapping[str, CaseFacts], frame: str) -> npt.NDArray[np.float64]:
+    from neuroprint.data.facts import brain_centre_mm
+
+    return np.array([0.0 if frame == "brain" else brain_centre_mm(found)[0] for found in facts.values()])
+
+
+def project_all(job: Job, row: Row) -> npt.NDArray[np.float64]:
+    """The projection fitted on all scored cases, for the picture: ``(n, components)``."""
+    projection = _clipped(job, len(row.embeddings), row.embeddings.shape[1])
+    centres = row.standard.subjects.centres_mm
+    embeddings = row.embeddings.astype(np.float64)
+    if getattr(projection, "supervised", False):
+        projection.fit(embeddings, centres)
+    else:
+        projection.fit(embeddings)
+    return np.asarray(projection.transform(embeddings), dtype=np.float64)

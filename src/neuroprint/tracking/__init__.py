@@ -1,0 +1,1 @@
+"""The MLflow store, runs, the sweep's parent, figures, the leaderboard."""

@@ -1,0 +1,64 @@
+"""How well a fingerprint tells the tumour's position: predicted against true centre of mass, per axis."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+
+from neuroprint.tracking.figures.body_axes import BODY_AXES, BodyAxis, Floats
+from neuroprint.tracking.figures.style import BLUE, GREY, INK, marker_area, new_figure, styled
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+@styled
+def draw_center_of_mass(true_mm: Floats, predicted_mm: Floats, r2: Sequence[float]) -> Figure:
+    """Draw out-of-fold predictions of the tumour's centre against the truth, one panel per axis.
+
+    The panels span the same number of millimetres, so that errors compare between them by eye.
+
+    Args:
+        true_mm: (n, 3) true centres in mm, RAS+.
+        predicted_mm: (n, 3) predictions in mm. Cases with NaN in either are left out.
+        r2: R² of x, y and z, as scored (out of fold, against the gallery side's mean); NaN where not defined.
+    """
+    true = np.asarray(true_mm, dtype=np.float64).reshape(-1, 3)
+    predicted = np.asarray(predicted_mm, dtype=np.float64).reshape(-1, 3)
+    known = np.isfinite(true).all(axis=1) & np.isfinite(predicted).all(axis=1)
+    true, predicted = true[known], predicted[known]
+    both = np.concatenate([true, predicted]) if len(true) else np.zeros((1, 3))
+    centre, span = (both.min(axis=0) + both.max(axis=0)) / 2, float(np.ptp(both, axis=0).max())
+    reach = max(span / 2 * 1.08, 1.0)
+
+    figure = new_figure(3.36)
+    for number, (axes, axis) in enumerate(zip(figure.subplots(1, 3), BODY_AXES, strict=True)):
+        limits = (centre[number] - reach, centre[number] + reach)
+        _draw_panel(axes, axis, true[:, number], predicted[:, number], limits)
+        score = f"{r2[number]:.2f}".replace("-", "−") if np.isfinite(r2[number]) else "undefined"
+        error = f", MAE {np.abs(true[:, number] - predicted[:, number]).mean():.1f} mm" if len(true) else ""
+        axes.set_title(f"{axis.name} {axis.letter}\nR² {score}{error}")
+    figure.supxlabel(
+        f"{len(true):,} cases, each predicted out of fold; dashed: perfect prediction; MAE: mean absolute error",
+        x=0.01, ha="left", fontsize=8, color=GREY,
+    )  # fmt: skip
+    return figure
+
+
+def _draw_panel(axes: Axes, axis: BodyAxis, true: Floats, predicted: Floats, limits: tuple[float, float]) -> None:
+    axes.plot(limits, limits, color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=3)
+    axes.scatter(
+        true, predicted, s=marker_area(len(true)) * 0.7, color=BLUE, edgecolors="white",
+        linewidths=0.25 if len(true) > 300 else 0.5, alpha=0.55 if len(true) > 300 else 0.85, zorder=2,
+    )  # fmt: skip
+    axes.set(
+        xlim=limits, ylim=limits, aspect="equal", xlabel=f"true {axis.label}", ylabel=f"predicted {axis.letter} (mm)"
+    )
+    for side in (axes.xaxis, axes.yaxis):
+        side.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.grid(True)

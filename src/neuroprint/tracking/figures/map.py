@@ -1,0 +1,140 @@
+"""The 2-D map of the cohort: where the fingerprints lie, coloured by where the tumours lie."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from neuroprint.errors import NeuroprintError
+from neuroprint.tracking.figures.body_axes import BODY_AXES, BodyAxis, Floats, as_centres, colour_limits
+from neuroprint.tracking.figures.style import GREY, INK, marker_area, new_figure, shorten, styled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Points = NDArray[np.float64]
+_PERPLEXITY = 30.0
+_NEIGHBOURS = 15
+_COMPONENTS_BEFORE = 50
+_LARGE_COHORT = 500
+
+
+def embed_2d(embeddings: Floats, method: Literal["tsne", "umap", "pca"], seed: int) -> Points:
+    """Lay embeddings out in two dimensions, for the eye only. The same input and seed give the same points.
+
+    t-SNE is van der Maaten and Hinton (2008), UMAP is McInnes et al. (2018), both started from the principal components
+    (Kobak and Linderman, 2021) and both with their neighbourhoods clipped to what a small cohort has. Fewer than three
+    cases are laid out by principal components; embeddings that are all equal fall on the origin.
+
+    Args:
+        embeddings: (n, d) array of finite numbers.
+        method: ``tsne``, ``umap`` or ``pca``.
+        seed: Fixes what is random in the method.
+
+    Returns:
+        (n, 2) points, without a unit.
+
+    Raises:
+        NeuroprintError: The method is unknown, or an embedding holds NaN or infinity.
+    """
+    if method not in ("tsne", "umap", "pca"):
+        raise NeuroprintError(f"map={method} is not known: choose tsne, umap or pca")
+    data = np.asarray(embeddings, dtype=np.float64)
+    data = data.reshape(len(data), int(np.prod(data.shape[1:])))
+    if not np.isfinite(data).all():
+        rows = int((~np.isfinite(data).all(axis=1)).sum())
+        raise NeuroprintError(f"the map cannot be drawn: {rows} of {len(data)} embeddings hold NaN or infinity")
+    data = _principal_components(data, seed)
+    if method == "pca" or len(data) < 3 or not data.any():
+        return np.ascontiguousarray(data[:, :2])
+    return _tsne(data, seed) if method == "tsne" else _umap(data, seed)
+
+
+def _principal_components(data: Points, seed: int) -> Points:
+    """Scores on at most 50 components and at least two columns, in units of the first's deviation."""
+    from sklearn.decomposition import PCA
+
+    scores = np.zeros((len(data), max(2, min(_COMPONENTS_BEFORE, *data.shape))))
+    # Judged by range: the rounding error of a constant column's mean is no signal.
+    if len(data) < 2 or not np.ptp(data, axis=0).any():
+        return scores
+    model = PCA(min(_COMPONENTS_BEFORE, *data.shape), random_state=seed)
+    found = model.fit_transform(data / np.abs(data).max())
+    scores[:, : found.shape[1]] = found / found[:, 0].std()
+    return scores
+
+
+def _tsne(data: Points, seed: int) -> Points:
+    from sklearn.manifold import TSNE
+
+    perplexity = min(_PERPLEXITY, (len(data) - 1) / 3)
+    # Large cohorts reach the same neighbourhoods in 500 steps as in scikit-learn's 1,000; small ones do not settle.
+    steps = 500 if len(data) >= _LARGE_COHORT else 1000
+    model = TSNE(
+        2, perplexity=perplexity, init="pca", learning_rate="auto", max_iter=steps, random_state=seed, n_jobs=1
+    )  # fmt: skip
+    return np.asarray(model.fit_transform(data), dtype=np.float64)
+
+
+def _umap(data: Points, seed: int) -> Points:
+    with warnings.catch_warnings():
+        # On import it misses TensorFlow, on small cohorts it remarks on graphs that fall apart: neither is news here.
+        warnings.simplefilter("ignore")
+        from umap import UMAP
+
+        neighbours = min(_NEIGHBOURS, len(data) - 1)
+        model = UMAP(n_neighbors=max(2, neighbours), init="pca", random_state=seed, n_jobs=1)
+        return np.asarray(model.fit_transform(data), dtype=np.float64)
+
+
+@styled
+def draw_map(points: Floats, centres_mm: Floats, title: str, midline_mm: float = 0.0) -> Figure:
+    """Draw the map three times, coloured by the tumour centre's x, y and z.
+
+    Args:
+        points: (n, 2) positions on the map.
+        centres_mm: (n, 3) tumour centres in mm, RAS+; a row with NaN is a case without a centre, drawn hollow.
+        title: Printed above the panels.
+        midline_mm: The x that separates left from right and takes the middle of that panel's colours.
+    """
+    where = np.asarray(points, dtype=np.float64).reshape(-1, 2)
+    centres = as_centres(centres_mm)
+    figure = new_figure(3.98)
+    figure.suptitle(shorten(title, 100), x=0.01, ha="left")
+    for axes, axis, values in zip(figure.subplots(1, 3), BODY_AXES, centres.T, strict=True):
+        _draw_panel(figure, axes, axis, where, values, colour_limits(values, axis, midline_mm))
+    figure.supxlabel(_footnote(centres), x=0.01, ha="left", fontsize=8, color=GREY)
+    return figure
+
+
+def _draw_panel(
+    figure: Figure, axes: Axes, axis: BodyAxis, where: Points, values: Points, limits: tuple[float, float]
+) -> None:
+    known = np.isfinite(values)
+    look: dict[str, Any] = {"s": marker_area(len(where)), "linewidths": 0.2 if len(where) > 300 else 0.5}
+    axes.scatter(where[~known, 0], where[~known, 1], facecolors="none", edgecolors=GREY, **look)
+    x, y = where[known].T
+    low, high = limits
+    dots = axes.scatter(x, y, c=values[known], cmap=axis.colour_map, vmin=low, vmax=high, edgecolors=INK, **look)
+    axes.set_title(f"{axis.name} {axis.letter}")
+    # Distances on such a map have no unit, and far apart says little: no ticks.
+    axes.set(xticks=[], yticks=[], box_aspect=1)
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.margins(0.12)
+    axes.spines[:].set_visible(True)
+    axes.spines[:].set_color("#BBBBBB")
+    bar = figure.colorbar(dots, ax=axes, orientation="horizontal", shrink=0.94, aspect=26, pad=0.03)
+    bar.outline.set_visible(False)
+    bar.set_label(f"{axis.low}  ←  {axis.letter} (mm)  →  {axis.high}")
+    bar.locator = MaxNLocator(5)
+
+
+def _footnote(centres: Points) -> str:
+    missing = int(np.isnan(centres[:, 0]).sum())
+    count = f"{len(centres):,} cases"
+    return f"{count}, {missing:,} of them without a tumour centre (hollow)" if missing else count

@@ -1,0 +1,92 @@
+"""One look for all figures, without pyplot: its global state does not bear runs that draw in threads."""
+
+from __future__ import annotations
+
+import io
+from functools import cache, wraps
+from pathlib import Path
+from threading import RLock
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
+
+import matplotlib
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+WIDTH_INCHES: Final = 8.0
+LARGEST_PNG: Final = 2_000_000
+
+# Okabe and Ito's colours, told apart with every kind of colour vision.
+BLUE: Final = "#0072B2"
+VERMILLION: Final = "#D55E00"
+GREEN: Final = "#009E73"
+PINK: Final = "#CC79A7"
+ORANGE: Final = "#E69F00"
+SKY: Final = "#56B4E9"
+CATEGORIES: Final = (VERMILLION, GREEN, PINK, ORANGE, SKY)
+INK: Final = "#222222"
+GREY: Final = "#767676"
+PALE: Final = "#EDEDED"
+
+# How the rows that give the scale look in every figure: marker and line.
+REFERENCE_MARKERS: Final = {"chance": "x", "voxels": "s", "untrained": "^", "oracle": "*"}
+REFERENCE_LINES: Final = {"chance": ":", "voxels": "-.", "untrained": (0, (5, 2)), "oracle": "--"}
+
+_STYLE: Final = Path(__file__).with_name("neuroprint.mplstyle")
+_ONE_AT_A_TIME: Final = RLock()
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@cache
+def _parameters() -> Any:
+    """Matplotlib's defaults under our style: a user's own matplotlibrc does not change the figures."""
+    parameters = dict(matplotlib.rc_params_from_file(_STYLE, use_default_template=True))
+    del parameters["backend"]
+    return parameters
+
+
+def styled(draw: Callable[P, R]) -> Callable[P, R]:
+    """Run a function in the project's style, one thread at a time: Matplotlib's parameters are global."""
+
+    @wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
+        with _ONE_AT_A_TIME, matplotlib.rc_context(_parameters()):
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
+def new_figure(height_inches: float, width_inches: float = WIDTH_INCHES) -> Figure:
+    """An empty figure that renders by Agg and belongs to no window."""
+    figure = Figure(figsize=(width_inches, height_inches))
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def marker_area(cases: int) -> float:
+    """Area of a scatter's marker in points squared: large for a handful of cases, small for a thousand."""
+    return min(70.0, max(9.0, 2600.0 / max(cases, 1)))
+
+
+def shorten(text: str, limit: int) -> str:
+    """Cut the middle out of a long name: cases and runs differ at their ends."""
+    if len(text) <= limit:
+        return text
+    tail = (limit - 1) // 2
+    return f"{text[: limit - 1 - tail]}…{text[len(text) - tail :]}"
+
+
+@styled
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG at 150 dpi; one that would exceed 2 MB (many photographs) gets fewer pixels."""
+    for dpi in (150, 120, 100, 75, 50, 25):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+        if buffer.tell() < LARGEST_PNG:
+            break
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(buffer.getvalue())

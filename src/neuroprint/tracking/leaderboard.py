@@ -1,0 +1,160 @@
+"""The leaderboard: comparable runs ranked by one metric, with intervals, reference rows, and what is tied with the best."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from neuroprint.errors import NeuroprintError
+from neuroprint.evaluation.comparison import LOWER_IS_BETTER, compare
+from neuroprint.tracking.store import TrackingStore
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.entities import Run
+    from rich.table import Table
+
+DEFAULT_METRIC = "retrieval/p_at_5"
+_REFERENCE_ROLES = ("chance", "voxels", "untrained", "oracle")
+_SHOWN = ("retrieval/p_at_5", "probe/r2", "probe/error_mm")
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """Runs that agree in cohort, folds, hold-out, target and relevance.
+
+    Attributes:
+        group: Hash of what they agree in.
+        metric: What they are ranked by.
+        table: A row a run, the best first: ``run_id``, ``name``, ``role``, the choices, the metrics with bounds,
+            ``tied_with_best``.
+    """
+
+    group: str
+    metric: str
+    table: pd.DataFrame
+
+    def best(self) -> pd.Series[Any]:
+        """The best candidate."""
+        return self.table[self.table["role"] == "candidate"].iloc[0]
+
+
+def leaderboards(store: TrackingStore, runs: Sequence[Run], metric: str = DEFAULT_METRIC) -> list[Leaderboard]:
+    """Rank finished runs among those they are comparable with, the group with the newest run first.
+
+    Of several runs with one identity the newest counts. Every leaderboard holds the reference rows of its group.
+
+    Args:
+        store: Where the runs are.
+        runs: Finished candidates.
+        metric: A metric with a value per query.
+
+    Raises:
+        NeuroprintError: A group's reference rows are missing; or the metric is not one to rank by.
+    """
+    newest: dict[str, Run] = {}
+    for run in sorted(runs, key=lambda run: -run.info.start_time):
+        newest.setdefault(run.data.tags["identity"], run)
+    groups: dict[str, list[Run]] = {}
+    for run in newest.values():
+        groups.setdefault(run.data.tags["group"], []).append(run)
+    return [_leaderboard(store, group, members, metric) for group, members in groups.items()]
+
+
+def _leaderboard(store: TrackingStore, group: str, candidates: list[Run], metric: str) -> Leaderboard:
+    import pandas as pd
+
+    references: dict[str, Run] = {}
+    condition = f"tags.group = '{group}' and tags.role = 'reference' and attributes.status = 'FINISHED'"
+    for run in store.search(condition):
+        references.setdefault(run.data.tags["reference"], run)
+    absent = [role for role in ("chance", "voxels", "oracle") if role not in references]
+    if absent:
+        raise NeuroprintError(
+            f"the reference rows {', '.join(absent)} are missing: a leaderboard without them says nothing. "
+            "Repeat one of the sweep's commands with resume=false"
+        )
+    rows = [_row(run) for run in (*candidates, *references.values())]
+    table = pd.DataFrame(rows)
+    if metric not in table:
+        known = sorted(name for name in table.columns.astype(str) if "/" in name and not name.endswith(("_lo", "_hi")))
+        raise NeuroprintError(f"no run has the metric {metric}: choose one of {', '.join(known)}")
+    tied = _tied(store, [run for run in candidates if metric in run.data.metrics], metric)
+    table["tied_with_best"] = table["run_id"].map(tied).astype("boolean")
+    ascending = metric.removesuffix("_share") in LOWER_IS_BETTER
+    table = table.sort_values([metric, "name"], ascending=[ascending, True], ignore_index=True)
+    return Leaderboard(group, metric, table[_columns(table)])
+
+
+def _tied(store: TrackingStore, candidates: list[Run], metric: str) -> dict[str, bool]:
+    """Whether each candidate cannot be told from the best, by run id."""
+    import pandas as pd
+
+    tables = [pd.read_parquet(store.artifact(run, "queries.parquet")) for run in candidates]
+    marks = compare(tables, metric) if tables else np.zeros(0, dtype=bool)
+    return {run.info.run_id: bool(mark) for run, mark in zip(candidates, marks, strict=True)}
+
+
+def _row(run: Run) -> dict[str, Any]:
+    tags = run.data.tags
+    name = tags.get("reference") or run.info.run_name
+    return {"run_id": run.info.run_id, "name": name, "role": tags["role"], **run.data.params, **run.data.metrics}
+
+
+def _columns(table: pd.DataFrame) -> list[str]:
+    """Who, the choices, then the metrics, each beside its bounds."""
+    first = ["run_id", "name", "role", "tied_with_best"]
+    columns = [str(column) for column in table.columns]
+    metrics = sorted(column for column in columns if "/" in column)
+    return [*first, *(column for column in columns if column not in first and "/" not in column), *metrics]
+
+
+def render(board: Leaderboard, most: int = 25) -> Table:
+    """The leaderboard for a terminal: the ``most`` best candidates and every reference row.
+
+    Reference rows stand at their place in the ranking. A star marks what cannot be told from the best.
+    """
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    untrained = " · encoder untrained" if "untrained" in board.table["encoder"].tolist() else ""
+    shown = [board.metric, *(name for name in _SHOWN if name in board.table and name != board.metric)]
+    view = Table(
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        title=f"by {board.metric}{untrained}",
+        caption="in brackets: 95 % bootstrap interval over patients, conditional on gallery and fits\n"
+        "*: cannot be told from the best at 5 %, over the whole leaderboard",
+        title_justify="left",
+        caption_justify="left",
+    )
+    view.add_column("run", overflow="fold", min_width=14)
+    for metric in shown:
+        view.add_column(metric.replace("/", "/\n"), justify="right", no_wrap=True)
+    candidates = 0
+    for row in _records(board.table):
+        candidates += row["role"] == "candidate"
+        if row["role"] == "candidate" and candidates > most:
+            continue
+        star = " *" if row["tied_with_best"] is True else ""
+        style = "dim" if row["role"] == "reference" else ""
+        view.add_row(f"{row['name']}{star}", *(_cell(row, metric) for metric in shown), style=style)
+    if candidates > most:
+        view.add_row(f"... and {candidates - most} more", style="dim")
+    return view
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+
+
+def _cell(row: dict[str, Any], metric: str) -> str:
+    value, low, high = (row.get(name, np.nan) for name in (metric, f"{metric}_lo", f"{metric}_hi"))
+    if value != value:  # NaN: not defined for this run
+        return "–"
+    digits = 1 if metric.endswith("_mm") or "_mm_" in metric else 2
+    interval = f" \\[{low:.{digits}f}, {high:.{digits}f}]" if low == low else ""
+    return f"{value:.{digits}f}{interval}"

@@ -1,0 +1,212 @@
+"""The MLflow store under ``mlruns/``: one SQLite file, safe for processes that start at once, written once a run."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from neuroprint.errors import NeuroprintError
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+SIGNIFICANT_DIGITS = 6  # more would only make the UI's tables harder to read
+
+
+@dataclass(frozen=True)
+class DatasetInput:
+    """What MLflow shows as the run's dataset: no path, and no name of a person."""
+
+    name: str
+    fingerprint: str
+    cases: int
+
+
+class TrackingStore:
+    """Runs of one MLflow experiment.
+
+    Args:
+        root: The ``mlruns`` folder.
+        experiment: MLflow's experiment.
+    """
+
+    def __init__(self, root: Path, experiment: str) -> None:
+        self.root = root.resolve()
+        self.experiment = experiment
+        self._opened: tuple[MlflowClient, str] | None = None
+
+    @property
+    def uri(self) -> str:
+        return f"sqlite:///{self.root / 'mlflow.db'}"
+
+    @property
+    def exists(self) -> bool:
+        return (self.root / "mlflow.db").is_file()
+
+    @property
+    def client(self) -> MlflowClient:
+        return self._open()[0]
+
+    @property
+    def experiment_id(self) -> str:
+        return self._open()[1]
+
+    def lock(self, name: str) -> FileLock:
+        """A lock that a killed holder loses at once."""
+        folder = self.root / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(folder / f"{name}.lock", thread_local=False)
+
+    def _open(self) -> tuple[MlflowClient, str]:
+        """The client and the experiment's id. Create what is missing under a lock: processes that migrate one new database side by side break it."""
+        if self._opened is not None:
+            return self._opened
+        from mlflow import MlflowClient
+
+        with self.lock("store"):
+            client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+            found = client.get_experiment_by_name(self.experiment)
+            if found is None:
+                location = (self.root / "artifacts").as_uri()
+                experiment_id = client.create_experiment(self.experiment, artifact_location=location)
+                _write_ahead_log(self.root / "mlflow.db")
+            elif found.lifecycle_stage != "active":
+                raise NeuroprintError(
+                    f"the MLflow experiment '{self.experiment}' was deleted: restore it in the UI, or choose another name "
+                    "with tracking.experiment=NAME"
+                )
+            else:
+                experiment_id = found.experiment_id
+        self._opened = (client, str(experiment_id))
+        return self._opened
+
+    def create(self, name: str, tags: Mapping[str, str], parent: str | None = None) -> str:
+        """A new run, RUNNING; its id."""
+        links = {"mlflow.parentRunId": parent} if parent else {}
+        run = self.client.create_run(self.experiment_id, tags={**tags, **links}, run_name=name)
+        return str(run.info.run_id)
+
+    def log(
+        self,
+        run_id: str,
+        metrics: Mapping[str, float] | None = None,
+        params: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Metrics, parameters and tags in one batched write; metrics that are not finite are refused."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        now = int(time.time() * 1000)
+        unsound = [name for name, value in (metrics or {}).items() if not math.isfinite(value)]
+        if unsound:
+            raise ValueError(f"metrics must be finite; these are not: {', '.join(unsound)}")
+        self.client.log_batch(
+            run_id,
+            metrics=[Metric(name, _rounded(value), now, 0) for name, value in (metrics or {}).items()],
+            params=[Param(name, str(value)) for name, value in (params or {}).items()],
+            tags=[RunTag(name, value) for name, value in (tags or {}).items()],
+        )
+
+    def log_dataset(self, run_id: str, dataset: DatasetInput) -> None:
+        """The cohort as MLflow's dataset input."""
+        import json
+
+        from mlflow.entities import Dataset, InputTag
+        from mlflow.entities import DatasetInput as MlflowDatasetInput
+
+        entity = Dataset(
+            name=dataset.name,
+            digest=dataset.fingerprint[:16],
+            source_type="local",
+            source=json.dumps({"fingerprint": dataset.fingerprint}),
+            profile=json.dumps({"cases": dataset.cases}),
+        )
+        self.client.log_inputs(run_id, [MlflowDatasetInput(entity, [InputTag("mlflow.data.context", "evaluation")])])
+
+    def log_folder(self, run_id: str, folder: Path) -> None:
+        """Every file below ``folder`` as artifacts, under their relative paths."""
+        self.client.log_artifacts(run_id, str(folder))
+
+    def end(self, run_id: str, status: str = "FINISHED") -> None:
+        self.client.set_terminated(run_id, status)
+
+    def artifact(self, run: Run, path: str) -> Path:
+        """Where an artifact lies on disk.
+
+        Raises:
+            NeuroprintError: It is not there.
+        """
+        from urllib.parse import unquote, urlparse
+
+        file = Path(unquote(urlparse(run.info.artifact_uri).path)) / path
+        if not file.is_file():
+            raise NeuroprintError(
+                f"run {run.info.run_name} ({run.info.run_id}): its artifact {path} is missing from {file.parent}; "
+                "repeat the run with resume=false"
+            )
+        return file
+
+    def search(self, condition: str, most: int = 50_000) -> list[Run]:
+        """Runs that are not deleted, newest first."""
+        found: list[Run] = []
+        token = None
+        while len(found) < most:
+            page = self.client.search_runs(
+                [self.experiment_id],
+                condition,
+                max_results=min(1000, most - len(found)),
+                order_by=["attributes.start_time DESC"],
+                page_token=token,
+            )
+            found.extend(page)
+            token = page.token
+            if not token:
+                break
+        return found
+
+    def finished(self, identity: str) -> Run | None:
+        """The newest finished run of an identity."""
+        found = self.search(f"tags.identity = '{identity}' and attributes.status = 'FINISHED'", most=1)
+        return found[0] if found else None
+
+    def bury(self, identity: str) -> None:
+        """Mark as KILLED what a process that died left RUNNING. Call it while holding the identity's lock."""
+        for run in self.search(f"tags.identity = '{identity}' and attributes.status = 'RUNNING'"):
+            self.end(run.info.run_id, "KILLED")
+
+    @contextmanager
+    def running(self, run_id: str) -> Iterator[None]:
+        """End the run as FINISHED, FAILED or KILLED, whichever way the block is left."""
+        try:
+            yield
+        except Exception as error:
+            self.log(run_id, tags={"error": f"{type(error).__name__}: {error}"[:4000]})
+            self.end(run_id, "FAILED")
+            raise
+        except BaseException:
+            self.end(run_id, "KILLED")
+            raise
+        self.end(run_id)
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
+
+
+def _write_ahead_log(database: Path) -> None:
+    """Let readers and one writer work at the same time."""
+    import sqlite3
+
+    with sqlite3.connect(database) as connection:
+        connection.execute("PRAGMA journal_mode=wal")

@@ -1,0 +1,141 @@
+"""What cannot work is refused in a few plain lines, at once, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import shutil
+import time
+
+import pytest
+
+NO_TRACEBACK = "Traceback"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["poolng=mean"], ["poolng", "Did you mean pooling?"]),
+        (["pooling=meen"], ["pooling=meen", "Did you mean mean?"]),
+        (["retrieval.radius=30"], ["retrieval.radius", "radius_mm"]),
+        (["folds=many"], ["folds", "many"]),
+        (["folds=1"], ["folds=1", "at least 2"]),
+        (["precision=fp8"], ["precision", "fp32"]),
+        (["holdout=1.5"], ["holdout=1.5", "auto"]),
+        (["layer=9"], ["layer=9", "stage4"]),
+        (["retrieval.similarity=manhattan"], ["retrieval.similarity", "cosine"]),
+        (["retrieval.radius_mm=-3"], ["radius_mm", "greater than 0"]),
+        (["target.region=edema"], ["target.region", "whole_tumor"]),
+        (["dataset=brats"], ["dataset.root is missing"]),
+        (["dataset=brats", "dataset.root=nowhere"], ["nowhere"]),
+        (["inferer=sliding", "inferer.window=100"], ["inferer.window=100", "multiple of 32"]),
+        (["encoder.feature_size=20"], ["feature_size", "12"]),
+        (["device=tpu"], ["device=tpu", "cuda"]),
+    ],
+)
+@pytest.mark.parametrize("sweep", [False, True], ids=["run", "sweep"])
+def test_a_wrong_command_is_refused_in_plain_lines(project, arguments, said, sweep):
+    outcome = project.run(*(["-m", "seed=0,1"] if sweep else []), *arguments)
+    assert outcome.returncode == 2
+    assert NO_TRACEBACK not in outcome.stderr and "Warning" not in outcome.stderr
+    assert len(outcome.stderr.strip().splitlines()) <= 6, outcome.stderr
+    for words in said:
+        assert words in outcome.stderr
+    assert not (project.folder / "mlruns" / "mlflow.db").exists()
+    assert not (project.folder / "cache").exists()
+
+
+def test_a_wrong_value_in_the_last_job_stops_the_sweep_before_the_first(project):
+    outcome = project.run("-m", "layer=4,3,9")
+    assert outcome.returncode == 2 and "layer=9" in outcome.stderr
+    assert not (project.folder / "cache").exists()
+
+
+def test_no_gpu_where_one_was_asked_for(project):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    outcome = project.run("device=cuda")
+    assert outcome.returncode == 2 and "no GPU" in outcome.stderr
+
+
+def test_a_cohort_too_small_for_its_folds_is_refused_with_what_to_do(project, small_cohort):
+    for cases, expected in ((1, "1 patient"), (3, "folds=3")):
+        root = project.folder / f"cohort{cases}"
+        for folder in sorted(small_cohort.iterdir())[:cases]:
+            shutil.copytree(folder, root / folder.name)
+        outcome = project.run("encoder=voxels", "dataset=brats", f"dataset.root={root}", "figures=false")
+        assert outcome.returncode == 2, outcome.stderr
+        assert expected in outcome.stderr and NO_TRACEBACK not in outcome.stderr
+
+
+def test_a_damaged_case_is_named_and_the_rest_is_scored(project, small_cohort):
+    root = project.folder / "damaged"
+    shutil.copytree(small_cohort, root)
+    torn = root / "Small_00003" / "Small_00003_flair.nii.gz"
+    torn.write_bytes(torn.read_bytes()[:3000])
+    (root / "Small_00006" / "Small_00006_t2.nii.gz").unlink()
+    command = ["encoder=voxels", "dataset=brats", f"dataset.root={root}", "figures=false", "retrieval.radius_mm=30"]
+    outcome = project.run(*command)
+    assert outcome.returncode == 0, outcome.stderr
+    for case in ("Small_00003", "Small_00006"):
+        assert outcome.stderr.count(f"case {case}") == 1
+    (run,) = [run for run in project.runs() if run.data.tags.get("role") == "candidate"]
+    assert run.data.metrics["cohort/excluded"] == 2
+    assert run.data.metrics["cohort/cases"] == 8
+
+    strict = project.run(*command, "dataset.strict=true", "resume=false")
+    assert strict.returncode == 2 and "Small_0000" in strict.stderr
+
+
+def test_an_empty_label_leaves_the_case_out_of_what_needs_a_centre(project, small_cohort):
+    import nibabel as nib
+    import numpy as np
+
+    root = project.folder / "empty"
+    shutil.copytree(small_cohort, root)
+    path = root / "Small_00002" / "Small_00002_seg.nii.gz"
+    label = nib.load(path)
+    nib.save(nib.Nifti1Image(np.zeros(label.shape, np.uint8), label.affine), path)
+    outcome = project.run("encoder=voxels", "dataset=brats", f"dataset.root={root}", "figures=false")
+    assert outcome.returncode == 0, outcome.stderr
+    assert "Small_00002" in outcome.stderr and "no voxel of whole_tumor" in outcome.stderr
+    (run,) = [run for run in project.runs() if run.data.tags.get("role") == "candidate"]
+    assert (run.data.metrics["cohort/cases"], run.data.metrics["cohort/excluded"]) == (9, 1)
+
+
+def test_help_and_a_typo_import_nothing_heavy(project):
+    """What takes seconds to import is not needed to say what is wrong."""
+    import subprocess
+    import sys
+
+    heavy = ("torch", "monai", "mlflow", "sklearn", "umap", "matplotlib", "pandas", "scipy.stats")
+    for arguments in (["--help"], ["poolng=mean"], ["layer=9"]):
+        code = (
+            "import sys, atexit\n"
+            f"sys.argv = ['run.py', *{arguments!r}]\n"
+            f"atexit.register(lambda: print('LOADED', [m for m in {heavy!r} if m in sys.modules]))\n"
+            "from neuroprint.app import main\n"
+            "main()\n"
+        )
+        outcome = subprocess.run(
+            [sys.executable, "-c", code], cwd=project.folder, capture_output=True, text=True, check=False
+        )
+        assert "LOADED []" in outcome.stdout, outcome.stdout[-300:]
+
+
+def test_the_doctor_lists_problems_and_says_how_many_cases_are_usable(project, small_cohort):
+    healthy = project.cli("check", str(small_cohort))
+    assert healthy.returncode == 0 and "10 usable, 0 unusable" in healthy.stdout
+    root = project.folder / "sick"
+    shutil.copytree(small_cohort, root)
+    (root / "Small_00001" / "Small_00001_t1.nii.gz").write_bytes(b"nothing")
+    sick = project.cli("check", str(root))
+    assert sick.returncode == 1
+    assert "unusable: case Small_00001" in sick.stdout and "9 usable, 1 unusable" in sick.stdout
+
+
+def test_a_leaderboard_without_runs_says_so(project):
+    started = time.monotonic()
+    outcome = project.cli("leaderboard")
+    assert outcome.returncode == 2 and "python run.py" in outcome.stderr
+    assert time.monotonic() - started < 60

@@ -1,0 +1,116 @@
+"""Preprocessing against MONAI, SciPy and plain geometry."""
+
+import numpy as np
+import pytest
+from scipy.ndimage import center_of_mass
+
+from neuroprint.embedding.preprocessing import normalise, pad_to_multiple, prepare, resample
+from neuroprint.encoders.base import InputSpec
+
+LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def scan(shape=(30, 36, 28), channels=2, seed=0):
+    """Random intensities in an ellipsoid, zero outside: a skull-stripped head."""
+    rng = np.random.default_rng(seed)
+    grid = np.stack(np.meshgrid(*(np.linspace(-1.2, 1.2, n) for n in shape), indexing="ij"))
+    inside = (grid**2).sum(axis=0) < 1
+    return [(rng.integers(100, 900, shape) * inside).astype(np.int16) for _ in range(channels)]
+
+
+def box_of(channels):
+    occupied = np.nonzero(np.any(channels, axis=0))
+    return np.array([[axis.min(), axis.max() + 1] for axis in occupied])
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_normalisation_equals_monai(joint):
+    from monai.transforms import NormalizeIntensity
+
+    channels = scan()
+    channels[1][channels[1] > 700] = 0  # holes in one channel only
+    expected = NormalizeIntensity(nonzero=True, channel_wise=not joint)(np.stack(channels).astype(np.float32))
+    image, brain = normalise(channels, joint)
+    np.testing.assert_allclose(image, np.asarray(expected), atol=2e-4)
+    np.testing.assert_array_equal(brain[0], np.any(channels, axis=0))
+
+
+def test_normalisation_of_a_constant_foreground_is_zero():
+    image, _ = normalise([np.full((3, 3, 3), 7, np.int16)], joint=False)
+    assert np.all(image == 0)
+
+
+def test_resampling_keeps_constants_and_ramps():
+    ramp = np.broadcast_to(np.linspace(0, 1, 60, dtype=np.float32)[None, :, None, None], (1, 60, 9, 9))
+    smaller = resample(ramp, (1.0, 1.0, 1.0), 3.0)
+    assert smaller.shape == (1, 20, 3, 3)
+    steps = np.diff(smaller[0, 2:-2, 1, 1])
+    np.testing.assert_allclose(steps, 3 / 59, rtol=1e-4)
+    np.testing.assert_allclose(resample(np.ones((1, 31, 33, 35), np.float32), (1, 1, 1), 2.7), 1, rtol=1e-5)
+
+
+def test_resampling_does_not_alias():
+    stripes = np.zeros((1, 61, 6, 6), np.float32)
+    stripes[:, ::2] = 1
+    smaller = resample(stripes, (1.0, 1.0, 1.0), 3.0)
+    assert np.all(np.abs(smaller[0, 1:-1, 1, 1] - 0.5) < 0.12)
+
+
+@pytest.mark.parametrize("target", [1.0, 1.7, 3.0])
+def test_resampling_keeps_the_centre_in_mm(target):
+    blob = np.zeros((1, 41, 45, 39), np.float32)
+    blob[0, 12:19, 20:31, 8:15] = 1
+    before = (np.array(center_of_mass(blob[0])) - (np.array(blob.shape[1:]) - 1) / 2) * 1.0
+    after = resample(blob, (1.0, 1.0, 1.0), target)
+    moved = (np.array(center_of_mass(after[0])) - (np.array(after.shape[1:]) - 1) / 2) * target
+    np.testing.assert_allclose(moved, before, atol=0.1)
+
+
+def test_resampling_is_the_same_for_any_memory_layout():
+    image = np.random.default_rng(0).normal(size=(2, 20, 23, 26)).astype(np.float32)
+    as_on_disk = np.asfortranarray(image)
+    np.testing.assert_allclose(resample(image, (1, 2, 1.5), 2.5), resample(as_on_disk, (1, 2, 1.5), 2.5), atol=1e-5)
+
+
+def test_padding_is_central_and_to_a_multiple():
+    padded = pad_to_multiple(np.ones((1, 30, 32, 47), np.float32), 16)
+    assert padded.shape == (1, 32, 32, 48)
+    assert padded[0, 0].sum() == padded[0, -1].sum() == 0
+    assert padded.sum() == 30 * 32 * 47
+
+
+def test_a_prepared_scan_is_the_brain_box_at_the_networks_spacing():
+    channels = scan((60, 70, 62))
+    spec = InputSpec(("flair", "t1"), spacing_mm=3.0, divisor=8)
+    prepared = prepare(channels, LPS, box_of(channels), spec)
+    assert prepared.image.dtype == np.float32
+    assert prepared.image.shape == (2, 24, 24, 24)
+    assert prepared.brain.shape == (24, 24, 24)
+    assert prepared.brain.min() >= 0 and prepared.brain.max() <= 1 + 1e-6
+    volume_mm3 = prepared.brain.sum() * 27
+    assert volume_mm3 == pytest.approx(np.any(channels, axis=0).sum(), rel=0.05)
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 0, 2)])
+@pytest.mark.parametrize("flips", [(1, 1, 1), (-1, 1, -1)])
+def test_a_prepared_scan_does_not_depend_on_how_its_axes_are_stored(axes, flips):
+    channels = scan((24, 30, 27))
+    spec = InputSpec(("flair", "t1"), spacing_mm=2.0, divisor=4)
+    expected = prepare(channels, LPS, box_of(channels), spec)
+    turned = [channel.transpose(axes)[:: flips[0], :: flips[1], :: flips[2]] for channel in channels]
+    affine = np.zeros((4, 4))
+    affine[3, 3] = 1
+    for new, (old, flip) in enumerate(zip(axes, flips, strict=True)):
+        affine[old, new] = flip * LPS[old, old]
+    found = prepare(turned, affine, box_of(turned), spec)
+    np.testing.assert_allclose(found.image, expected.image, atol=1e-5)
+    np.testing.assert_allclose(found.brain, expected.brain, atol=1e-5)
+
+
+def test_the_whole_field_of_view_keeps_the_heads_place():
+    channels = scan((24, 24, 24))
+    shifted = [np.roll(channel, 3, axis=0) for channel in channels]
+    spec = InputSpec((), crop="image")
+    one, other = (prepare(case, LPS, box_of(case), spec).image for case in (channels, shifted))
+    assert one.shape == (2, 24, 24, 24)
+    np.testing.assert_allclose(np.roll(one, 3, axis=1), other, atol=1e-6)

@@ -1,0 +1,104 @@
+"""Encoders keep what they promise: levels, identities, and the network's own numbers."""
+
+import numpy as np
+import pytest
+import torch
+
+from neuroprint.encoders.base import InputSpec, Level, find_levels
+from neuroprint.encoders.swin_unetr import SwinUNETREncoder
+from neuroprint.encoders.voxels import VoxelEncoder
+from neuroprint.errors import NeuroprintError
+
+MODALITIES = ("flair", "t1ce", "t1", "t2")
+LEVELS = (Level("patch_embedding", 12, 2), Level("stage1", 24, 4), Level("stage2", 48, 8))
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return SwinUNETREncoder(MODALITIES, feature_size=12)
+
+
+@pytest.fixture(scope="module")
+def batch():
+    return torch.randn(1, 4, 64, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+def test_maps_have_the_promised_channels_and_strides(encoder, batch):
+    with torch.inference_mode():
+        maps = encoder.load("cpu")(batch)
+    assert len(maps) == len(encoder.levels) == 5
+    for level, features in zip(encoder.levels, maps, strict=True):
+        assert features.shape == (1, level.channels, *(size // level.stride for size in batch.shape[2:]))
+
+
+def test_maps_are_those_of_monais_own_forward_pass(encoder, batch):
+    """The hidden states inside SwinUNETR.forward, without the fused attention, equal the encoder's maps."""
+    from monai.networks.nets import SwinUNETR
+
+    torch.manual_seed(encoder.seed)
+    plain = SwinUNETR(4, 3, feature_size=12, window_size=4).eval()
+    seen = []
+    plain.swinViT.register_forward_hook(lambda module, inputs, output: seen.extend(output))
+    with torch.no_grad():
+        plain(batch)
+    with torch.inference_mode():
+        maps = encoder.load("cpu")(batch)
+    for expected, found in zip(seen, maps, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_random_weights_follow_from_the_seed_and_leave_torchs_own_alone(batch):
+    def features(seed):
+        return SwinUNETREncoder(MODALITIES, feature_size=12, seed=seed).load("cpu")(batch)[0]
+
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    assert torch.equal(features(1), features(1))
+    assert not torch.equal(features(1), features(2))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_the_identity_tells_architectures_and_weights_apart():
+    base = SwinUNETREncoder(MODALITIES).identity
+    assert SwinUNETREncoder(MODALITIES).identity == base
+    for change in ({"seed": 1}, {"feature_size": 48}, {"window_size": 7}, {"depths": (2, 2, 6, 2)}):
+        assert SwinUNETREncoder(MODALITIES, **change).identity != base
+
+
+def test_random_weights_say_that_they_are_untrained():
+    assert not SwinUNETREncoder(MODALITIES).trained
+
+
+def test_a_feature_size_that_swin_cannot_split_is_refused():
+    with pytest.raises(NeuroprintError, match="multiple of 12"):
+        SwinUNETREncoder(MODALITIES, feature_size=32)
+
+
+def test_voxels_are_cell_averages_and_their_distance_is_subtraction():
+    image = torch.randn(1, 2, 16, 16, 10, generator=torch.Generator().manual_seed(1))
+    (features,) = VoxelEncoder((8, 8, 5)).load("cpu")(image)
+    assert features.shape == (1, 2 * 8 * 8 * 5, 1, 1, 1)
+    blocks = image.numpy().reshape(2, 8, 2, 8, 2, 5, 2).mean(axis=(2, 4, 6))
+    np.testing.assert_allclose(features.numpy().ravel(), blocks.ravel(), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("layer", "expected"), [(None, (2,)), (0, (0,)), ("stage1", (1,)), ("2", (2,)), ([2, "patch_embedding"], (2, 0))]
+)
+def test_levels_are_found_by_number_and_by_name(layer, expected):
+    assert find_levels(LEVELS, layer) == expected
+
+
+@pytest.mark.parametrize("layer", [3, -1, "stage9", [], [1, "stage1"]])
+def test_a_level_that_is_not_there_or_named_twice_is_refused(layer):
+    with pytest.raises(NeuroprintError, match="layer="):
+        find_levels(LEVELS, layer)
+
+
+def test_an_encoder_says_which_modalities_it_misses():
+    with pytest.raises(NeuroprintError, match="t1ce"):
+        InputSpec(MODALITIES).for_cohort(("flair", "t1", "t2"))
+
+
+def test_an_encoder_without_wishes_takes_all_modalities():
+    assert InputSpec(()).for_cohort(("t2", "flair")) == ("flair", "t2")

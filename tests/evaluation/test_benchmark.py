@@ -1,0 +1,242 @@
+import time
+
+import numpy as np
+import pytest
+from sklearn.decomposition import PCA
+from sklearn.metrics import r2_score, roc_auc_score
+
+from neuroprint.errors import NeuroprintError
+from neuroprint.evaluation.benchmark import Benchmark, Protocol
+from neuroprint.evaluation.relevance import RelevanceRule
+from neuroprint.evaluation.statistics import difference_interval
+from neuroprint.evaluation.subjects import Subjects
+
+QUICK = Protocol(bootstrap=200)
+
+CONTRACT = {
+    *(
+        "probe/r2",
+        "probe/r2_x",
+        "probe/r2_y",
+        "probe/r2_z",
+        "probe/error_mm",
+        "probe/error_mm_median",
+        "probe/side_auc",
+    ),
+    *(
+        "retrieval/p_at_1",
+        "retrieval/p_at_3",
+        "retrieval/p_at_5",
+        "retrieval/p_at_10",
+        "retrieval/map",
+        "retrieval/mrr",
+    ),
+    *("retrieval/ndcg_at_10", "retrieval/auc", "retrieval/dist_mm_at_5", "cohort/cases", "cohort/queries"),
+    *("retrieval/p_at_5_share", "retrieval/map_share", "retrieval/ndcg_at_10_share"),
+    *(
+        f"{name}_{bound}"
+        for name in ("probe/r2", "probe/error_mm", "retrieval/p_at_5", "retrieval/map", "retrieval/ndcg_at_10")
+        for bound in ("lo", "hi")
+    ),
+}
+
+
+def embeddings_of(subjects: Subjects, d: int = 20, noise: float = 15.0, seed: int = 0) -> np.ndarray:
+    """Features that tell the position, with noise."""
+    rng = np.random.default_rng(seed)
+    centres = np.nan_to_num(subjects.centres_mm)
+    return (centres @ rng.normal(size=(3, d)) + noise * rng.normal(size=(len(subjects), d))).astype(np.float32)
+
+
+def test_every_metric_of_the_contract_is_there_or_named_as_undefined(make_subjects):
+    subjects = make_subjects(60)
+    benchmark = Benchmark(subjects, QUICK)
+    for evaluation in (benchmark.chance, benchmark.oracle, benchmark.score(embeddings_of(subjects))):
+        assert set(evaluation.metrics) == CONTRACT
+        assert evaluation.undefined == ()
+        assert np.isfinite(list(evaluation.metrics.values())).all()
+
+
+def test_metrics_are_those_of_the_table_recomputed_by_others(make_subjects):
+    subjects = make_subjects(60)
+    result = Benchmark(subjects, QUICK).score(embeddings_of(subjects))
+    table, metrics = result.queries, result.metrics
+    centre = dict(zip(subjects.ids, subjects.centres_mm, strict=True))
+    patient = dict(zip(subjects.ids, subjects.patients, strict=True))
+    assert table["case"].tolist() == list(subjects.ids)
+    for query in table.to_dict("records"):
+        gallery = [case for case in subjects.ids if table["fold"][subjects.ids.index(case)] != query["fold"]]
+        near = {case for case in gallery if np.linalg.norm(centre[case] - centre[query["case"]]) <= 20}
+        assert query["relevant"] == len(near)
+        assert query["gallery"] == len(gallery)
+        assert set(query["neighbours"]) <= set(gallery) and len(query["neighbours"]) == min(50, len(gallery))
+        assert patient[query["case"]] not in {patient[case] for case in query["neighbours"]}
+        assert query["similarities"] == sorted(query["similarities"], reverse=True)
+        apart = [np.linalg.norm(centre[case] - centre[query["case"]]) for case in query["neighbours"]]
+        assert query["distances_mm"] == pytest.approx(apart)
+        if near:
+            hits = [case in near for case in query["neighbours"]]
+            assert query["p_at_5"] == sum(hits[:5]) / 5
+            assert query["dist_mm_at_5"] == pytest.approx(np.mean(apart[:5]))
+            assert query["reciprocal_rank"] == 1 / (1 + hits.index(True))
+        else:
+            assert np.isnan([query[name] for name in ("p_at_5", "average_precision", "auc", "dist_mm_at_5")]).all()
+    scored = table[table["relevant"] > 0]
+    assert 0 < len(scored) < len(table)
+    assert metrics["cohort/queries"] == len(scored) and metrics["cohort/cases"] == 60
+    assert metrics["retrieval/p_at_5"] == pytest.approx(scored["p_at_5"].mean())
+    assert metrics["retrieval/map"] == pytest.approx(scored["average_precision"].mean())
+    predicted = table[["predicted_x_mm", "predicted_y_mm", "predicted_z_mm"]].to_numpy()
+    assert np.array_equal(predicted, result.predicted_mm)
+    errors = np.linalg.norm(predicted - subjects.centres_mm, axis=1)
+    assert metrics["probe/error_mm"] == pytest.approx(errors.mean())
+    assert metrics["probe/error_mm_median"] == pytest.approx(np.median(errors))
+    assert metrics["probe/side_auc"] == pytest.approx(roc_auc_score(subjects.right, predicted[:, 0]))
+    # The gallery's mean is a worse baseline than the cohort's: R² comes out a little higher than scikit-learn's.
+    assert (
+        r2_score(subjects.centres_mm, predicted) < metrics["probe/r2"] < r2_score(subjects.centres_mm, predicted) + 0.05
+    )
+
+
+def test_intervals_hold_the_value(make_subjects):
+    subjects = make_subjects(40)
+    metrics = Benchmark(subjects, QUICK).score(embeddings_of(subjects)).metrics
+    for name in ("probe/r2", "probe/error_mm", "retrieval/p_at_5", "retrieval/map", "retrieval/ndcg_at_10"):
+        assert metrics[f"{name}_lo"] < metrics[name] < metrics[f"{name}_hi"]
+
+
+def test_the_order_of_the_rows_read_does_not_matter(make_subjects):
+    subjects = make_subjects(40, visits=2)
+    vectors = embeddings_of(subjects)
+    shuffled = np.random.default_rng(0).permutation(40)
+    back = np.argsort(np.array(subjects.ids)[shuffled])
+    first = Benchmark(subjects, QUICK).score(vectors)
+    again = Benchmark(subjects, QUICK).score(np.asfortranarray(vectors[shuffled])[back])
+    assert first.metrics == again.metrics
+    assert first.queries.equals(again.queries)
+
+
+def test_equal_embeddings_are_ranked_by_id(make_subjects):
+    subjects = make_subjects(20)
+    result = Benchmark(subjects, QUICK).score(np.ones((20, 7)))
+    assert all(neighbours == sorted(neighbours) for neighbours in result.queries["neighbours"])
+    assert result.metrics["probe/r2"] == pytest.approx(0.0, abs=1e-12)
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean"])
+@pytest.mark.parametrize("n", [2, 3, 10])
+@pytest.mark.parametrize("rule", [RelevanceRule(radius_mm=40), RelevanceRule(radius_mm=0.001), RelevanceRule("side")])
+def test_tiny_cohorts_are_scored_without_nan(make_subjects, similarity, n, rule):
+    subjects = make_subjects(n)
+    benchmark = Benchmark(subjects, Protocol(min(5, n), 0, similarity, rule, 100))
+    for evaluation in (benchmark.chance, benchmark.oracle, benchmark.score(embeddings_of(subjects))):
+        assert np.isfinite(list(evaluation.metrics.values())).all()
+        assert not set(evaluation.metrics) & set(evaluation.undefined)
+        assert set(evaluation.metrics) | set(evaluation.undefined) == CONTRACT
+
+
+def test_without_any_relevant_case_retrieval_is_undefined_and_the_probe_is_not(make_subjects):
+    subjects = make_subjects(12)
+    result = Benchmark(subjects, Protocol(relevance=RelevanceRule(radius_mm=0.001), bootstrap=100)).score(
+        embeddings_of(subjects)
+    )
+    assert result.metrics["cohort/queries"] == 0
+    assert "retrieval/p_at_5" in result.undefined and "retrieval/p_at_5_share" in result.undefined
+    assert not any(name.startswith("retrieval/") for name in result.metrics)
+    assert "probe/r2" in result.metrics
+
+
+def test_with_one_side_only_the_side_is_undefined(make_subjects):
+    subjects = make_subjects(20)
+    benchmark = Benchmark(
+        Subjects(subjects.ids, subjects.patients, subjects.centres_mm, np.ones(20, dtype=bool)), QUICK
+    )
+    for evaluation in (benchmark.chance, benchmark.oracle, benchmark.score(embeddings_of(subjects))):
+        assert "probe/side_auc" in evaluation.undefined
+
+
+def test_metadata_relevance_scores_cases_without_a_tumour(make_subjects):
+    subjects = make_subjects(40)
+    centres = subjects.centres_mm.copy()
+    centres[[3, 17]] = np.nan
+    subjects = Subjects(subjects.ids, subjects.patients, centres, subjects.right, subjects.metadata)
+    benchmark = Benchmark(subjects, Protocol(relevance=RelevanceRule("metadata", column="grade"), bootstrap=100))
+    result = benchmark.score(embeddings_of(subjects))
+    assert result.metrics["cohort/cases"] == 40 and result.metrics["cohort/queries"] == 30
+    for evaluation in (benchmark.chance, benchmark.oracle, result):
+        assert np.isfinite(list(evaluation.metrics.values())).all()
+        assert evaluation.queries["relevant"][3] == 0  # case 3 has no grade either
+    assert np.isnan(result.queries["true_x_mm"][17]) and np.isfinite(result.queries["p_at_5"][17])
+    whole = [mm for row in result.queries["distances_mm"] for mm in row]
+    assert None in whole and not any(mm is not None and np.isnan(mm) for mm in whole)
+
+
+def test_a_projection_sees_the_gallery_side_only(make_subjects):
+    subjects = make_subjects(30, visits=2)
+    vectors = embeddings_of(subjects)
+    benchmark = Benchmark(subjects, QUICK)
+    seen: list[np.ndarray] = []
+
+    class Recording(PCA):
+        def fit(self, X, y=None):
+            assert y is None
+            seen.append(np.asarray(X))
+            return super().fit(X)
+
+    result = benchmark.score(vectors, make_projection=lambda: Recording(3))
+    assert len(seen) == 5
+    for split, fitted_on in zip(benchmark.splits, seen, strict=True):
+        assert np.array_equal(fitted_on, vectors[split.gallery].astype(np.float64))
+    assert result.metrics["probe/r2"] > 0.5
+
+
+def test_figures_that_cannot_be_scored_are_refused(make_subjects):
+    subjects = make_subjects(10)
+    benchmark = Benchmark(subjects, QUICK)
+    vectors = embeddings_of(subjects)
+    with pytest.raises(NeuroprintError, match=r"\(10, dimensions\)"):
+        benchmark.score(vectors[:9])
+    vectors[4, 2] = np.nan
+    with pytest.raises(NeuroprintError, match="case-00004"):
+        benchmark.score(vectors)
+    with pytest.raises(NeuroprintError, match="pass folds=10"):
+        Benchmark(subjects, Protocol(folds=11))
+    with pytest.raises(NeuroprintError, match="cosine, dot, euclidean"):
+        Benchmark(subjects, Protocol(similarity="cos"))
+
+
+def test_the_holdout_is_scored_against_a_gallery_of_the_sweeps_size(make_subjects):
+    subjects = make_subjects(75)
+    held = np.arange(75) % 5 == 2
+    vectors = embeddings_of(subjects)
+    benchmark = Benchmark(subjects, QUICK, held_out=held)
+    result = benchmark.score(vectors)
+    assert result.queries["case"].tolist() == [subjects.ids[case] for case in np.flatnonzero(held)]
+    assert set(result.queries["gallery"]) == {48}  # 60 in the sweep, less one fold
+    assert not {case for row in result.queries["neighbours"] for case in row} & set(result.queries["case"])
+    assert set(result.metrics) == CONTRACT
+    # The gallery's outsiders, and the other queries, have no influence.
+    elsewhere = vectors.copy()
+    unused = np.setdiff1d(np.flatnonzero(~held), benchmark.splits[0].gallery)
+    elsewhere[unused] += 1000
+    assert benchmark.score(elsewhere).metrics == result.metrics
+    sweep = Benchmark(make_subjects(60), QUICK).score(embeddings_of(make_subjects(60))).metrics
+    figures = [tuple(m[f"retrieval/p_at_5{end}"] for end in ("", "_lo", "_hi")) for m in (sweep, result.metrics)]
+    difference, low, high = difference_interval(figures[0], figures[1])
+    assert low < difference < high
+
+
+def test_a_patient_on_both_sides_of_the_holdout_is_refused(make_subjects):
+    subjects = make_subjects(20, visits=2)
+    with pytest.raises(NeuroprintError, match="split by patient"):
+        Benchmark(subjects, QUICK, held_out=np.arange(20) < 5)
+
+
+def test_brats_sized_scoring_takes_seconds(make_subjects):
+    subjects = make_subjects(1251)
+    benchmark = Benchmark(subjects, Protocol())
+    vectors = embeddings_of(subjects, d=768)
+    _ = benchmark.chance, benchmark.oracle
+    start = time.process_time()
+    benchmark.score(vectors)
+    assert time.process_time() - start < 15.0

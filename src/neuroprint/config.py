@@ -107,7 +107,7 @@ def check_values(config: DictConfig) -> None:
     for group, node in config.items_ex(resolve=False):
         for entry in list(node) if isinstance(node, DictConfig) else []:
             if OmegaConf.is_missing(node, entry):
-                key = f"{group}.{entry!s}"
+                key = ".".join((str(group), str(entry)))
                 raise NeuroprintError(f"{key} is missing: give it on the command line as {key}=VALUE")
     _among(config, "retrieval.similarity", ("cosine", "dot", "euclidean"))
     _among(config, "retrieval.relevance", ("distance", "side", "metadata"))

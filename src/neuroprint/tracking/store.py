@@ -69,7 +69,10 @@ class TrackingStore:
         return FileLock(folder / f"{name}.lock", thread_local=False)
 
     def _open(self) -> tuple[MlflowClient, str]:
-        """The client and the experiment's id. Create what is missing under a lock: processes that migrate one new database side by side break it."""
+        """The client and the experiment's id.
+
+        What is missing is created under a lock: processes that migrate one new database side by side break it.
+        """
         if self._opened is not None:
             return self._opened
         from mlflow import MlflowClient

@@ -84,9 +84,7 @@ def _check(options: argparse.Namespace) -> int:
 def _leaderboard(options: argparse.Namespace) -> int:
     import json
 
-    from rich.console import Console
-
-    from neuroprint.tracking.leaderboard import leaderboards, render
+    from neuroprint.tracking.leaderboard import leaderboards, show
     from neuroprint.tracking.store import TrackingStore
 
     store = TrackingStore(options.mlruns, options.mlflow_experiment)
@@ -102,14 +100,7 @@ def _leaderboard(options: argparse.Namespace) -> int:
         tables = [{"group": board.group, "rows": json.loads(board.table.to_json(orient="records"))} for board in boards]
         print(json.dumps({"metric": options.metric, "leaderboards": tables}, indent=2))
         return 0
-    console = Console()
-    for board in boards:
-        console.print(render(board))
-    if len(boards) > 1:
-        console.print(
-            f"{len(boards)} leaderboards: their runs differ in cohort, folds, hold-out, target or relevance, "
-            "and cannot be ranked together"
-        )
+    show(boards)
     return 0
 
 

@@ -92,11 +92,12 @@ class Job:
 
     @property
     def name(self) -> str:
-        """The run's name, for people: what was chosen, in the order of the flow."""
+        """The run's name, for people: what was chosen, in the order of the flow. Random weights are named first."""
         projection = self.choices["projection"]
-        parts = [self.layer, self.pooling, "" if projection == "none" else f"{projection}{self.components or ''}"]
+        parts = ["" if self.encoder.trained else "untrained", self.layer, self.pooling]
+        parts.append("" if projection == "none" else f"{projection}{self.components or ''}")
         others = [f"{key} {value}" for key, value in self.parameters.items() if "." in key]
-        return " · ".join(part for part in (*parts, *others) if part)
+        return " · ".join(part for part in [*parts, *others] if part)
 
     @cached_property
     def parameters(self) -> dict[str, Any]:

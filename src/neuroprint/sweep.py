@@ -164,14 +164,11 @@ def _report(sweep: Sweep, runs: Sequence[Run]) -> None:
     import tempfile
 
     import pandas as pd
-    from rich.console import Console
 
-    from neuroprint.tracking.leaderboard import leaderboards, render
+    from neuroprint.tracking.leaderboard import leaderboards, show
 
     boards = leaderboards(sweep.store, runs)
-    console = Console()
-    for board in boards:
-        console.print(render(board))
+    show(boards)
     with tempfile.TemporaryDirectory() as folder:
         tables = [board.table.assign(group=board.group[:12]) for board in boards]
         pd.concat(tables, ignore_index=True).to_csv(Path(folder) / "leaderboard.csv", index=False)

@@ -61,7 +61,7 @@ def test_a_sweep_leaves_four_candidates_and_the_reference_rows_under_one_parent(
     assert parent.info.status == "FINISHED"
     candidates, references = by_role(undisturbed, "candidate"), by_role(undisturbed, "reference")
     assert sorted(run.info.run_name for run in candidates) == [
-        f"{layer} · {pooling} · encoder.feature_size 12 · encoder.spacing_mm 6"
+        f"untrained · {layer} · {pooling} · encoder.feature_size 12 · encoder.spacing_mm 6"
         for layer in ("stage2", "stage4")
         for pooling in ("max", "mean")
     ]
@@ -109,9 +109,9 @@ def test_artifacts_are_there_and_can_be_read(undisturbed):
 
 def test_the_leaderboard_is_printed_with_intervals_and_says_untrained(undisturbed):
     printed = undisturbed.outcome.stdout
-    for row in ("oracle", "chance", "voxels", "stage2 · mean", "stage4 · max"):
+    for row in ("oracle", "chance", "voxels", "untrained · stage2", "untrained · stage4"):
         assert row in printed
-    assert "untrained" in printed and "[" in printed
+    assert "[" in printed
 
 
 def test_the_oracle_is_perfect_and_chance_is_the_mean_predictor(undisturbed):
@@ -137,7 +137,7 @@ def test_a_larger_sweep_takes_over_what_is_finished(undisturbed, small_cohort):
     larger = undisturbed.run(*sweep(small_cohort)[:2], "layer=2,3,4", *sweep(small_cohort)[3:])
     assert larger.returncode == 0
     assert larger.stderr.count("nothing computed again") == 4
-    assert "stage3 · mean" in larger.stdout and "stage2 · max" in larger.stdout
+    assert "stage3 ·" in larger.stdout and "stage2 ·" in larger.stdout
     forwards = sum(run.data.metrics["extract/forwards"] for run in by_role(undisturbed, "candidate"))
     assert forwards == 10
 

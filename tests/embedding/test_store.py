@@ -102,3 +102,17 @@ def test_a_lock_is_held_by_one_at_a_time(store):
         store.lock(CONTENT).acquire(blocking=False)
     with store.lock(CONTENT):
         pass
+
+
+def test_what_a_killed_writer_left_is_removed_once_it_is_old(store):
+    import os
+    import time
+
+    store.write(KIND, CONTENT, entry())
+    path = store.path(KIND, CONTENT)
+    old, new = path.with_name(f".{path.name}.old"), path.with_name(f".{path.name}.new")
+    for leftover in (old, new):
+        leftover.write_bytes(b"half")
+    os.utime(old, (time.time() - 7200,) * 2)
+    store.tidy()
+    assert not old.exists() and new.exists() and path.exists()

@@ -13,7 +13,7 @@ SOME_ALPHAS = tuple(float(alpha) for alpha in np.logspace(-2, 4, 13))
 
 def problem(n: int, d: int, seed: int = 0, noise: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
-    X = rng.normal(size=(n, d)) * rng.uniform(0.1, 50, d) + rng.normal(size=d) * 100
+    X = rng.normal(size=(n, d)) * rng.uniform(5, 50, d) + rng.normal(size=d) * 100
     y = StandardScaler().fit_transform(X) @ rng.normal(size=(d, 3)) / np.sqrt(d) + noise * rng.normal(size=(n, 3))
     return X, y
 
@@ -122,3 +122,15 @@ def test_wide_and_long_problems_are_fast(n, d, seconds):
 def test_penalties_are_positive(alphas):
     with pytest.raises(ValueError, match="above 0"):
         RidgeProbe(alphas)
+
+
+def test_a_column_that_hardly_varies_where_it_was_fitted_does_not_drown_the_others():
+    """A voxel at the brain's edge: almost always empty, except in the query."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40, 6))
+    y = X[:, :3] * 10
+    X[:, 5] = 1e-3 * rng.normal(size=40)
+    query = X[:1].copy()
+    query[0, 5] = 1.0
+    moved = RidgeProbe().fit(X, y, np.arange(40)).predict(query) - y[:1]
+    assert np.abs(moved).max() < 5

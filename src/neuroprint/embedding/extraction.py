@@ -114,7 +114,7 @@ class Extract:
             embeddings=[{} for _ in requests], forwards=[0] * len(requests), cached=[0] * len(requests)
         )
         started = time.perf_counter()
-        pending = deque(case for case in cases if not self._take_stored(case))
+        pending = deque(case for case in cases if not self._known_unusable(case) and not self._take_stored(case))
         if pending:
             self._compute(pending, total=len(cases))
         self._result.seconds = time.perf_counter() - started
@@ -123,6 +123,7 @@ class Extract:
     def _compute(self, pending: deque[Case], total: int) -> None:
         from tqdm import tqdm
 
+        self.store.tidy()
         for request in self._requests:
             self.store.describe(request.extractor.kind, request.extractor.description)
         log.info("extracting %d of %d cases (%d stored)", len(pending), total, total - len(pending))
@@ -223,7 +224,18 @@ class Extract:
         if self.strict:
             raise error
         log.warning("left out: %s", error)
+        _unusable[self._attempt(error.case)] = error.problem
         self._result.excluded[error.case] = error.problem
+
+    def _known_unusable(self, case: Case) -> bool:
+        """Whether an earlier job of this process found that the case cannot be used."""
+        problem = None if self.strict else _unusable.get(self._attempt(case.id))
+        if problem is not None:
+            self._result.excluded[case.id] = problem
+        return problem is not None
+
+    def _attempt(self, case: str) -> tuple[str, ...]:
+        return self._prints[case].case, *sorted(request.extractor.kind for request in self._requests)
 
     def _take_stored(self, case: Case, skip: Sequence[int] = ()) -> bool:
         """Take from the store what is there; True if that is everything."""
@@ -257,6 +269,9 @@ class Extract:
 
 
 _FACTS = f"facts/{FACTS_VERSION}"
+
+# Why a case could not be used, by its content and the extractors: the jobs of a sweep need not read and report it again.
+_unusable: dict[tuple[str, ...], str] = {}
 
 
 def _concatenate(vectors: Mapping[str, npt.NDArray[np.float32]], names: Sequence[str]) -> npt.NDArray[np.float32]:

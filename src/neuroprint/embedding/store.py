@@ -11,8 +11,10 @@ import hashlib
 import json
 import logging
 import os
+import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from filelock import FileLock
 log = logging.getLogger(__name__)
 
 FORMAT = "neuroprint-features-1"
+_ABANDONED_S = 3600  # no entry takes an hour to write
 Vectors = dict[str, npt.NDArray[Any]]
 
 
@@ -77,6 +80,13 @@ class FeatureStore:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+    def tidy(self) -> None:
+        """Remove what killed writers left half written."""
+        for leftover in self.root.glob("*/*/.*.safetensors.*"):
+            with suppress(FileNotFoundError):
+                if time.time() - leftover.stat().st_mtime > _ABANDONED_S:
+                    leftover.unlink()
 
     def lock(self, content: str) -> FileLock:
         """The right to compute what is missing of one case; a killed holder loses it at once."""

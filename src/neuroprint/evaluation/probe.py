@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[np.float64]
 
+# A column that hardly varies on the fit side, such as a voxel at the brain's edge, may vary a thousandfold more in a query.
+# In units of its own deviation it would drown all other columns.
+_LEAST_SCALE = 0.1
+
 ALPHAS: tuple[float, ...] = tuple(float(alpha) for alpha in 10.0 ** np.arange(-3.0, 8.5, 0.5))
 
 
@@ -47,7 +51,7 @@ class RidgeProbe:
     are exact and cost one eigendecomposition, of the Gram or the covariance matrix, whichever is smaller: with the
     smoother S = 1/n 11' + X (X'X + alpha)^-1 X' of the centred embeddings, the errors of a left-out group B are
     ((I - S)_BB)^-1 (y - S y)_B (Golub, Heath and Wahba 1979, by groups). The intercept is not penalised. The scale of
-    the standardisation is that of the whole fit side.
+    the standardisation is that of the whole fit side, and of no column less than a tenth of the columns' root mean square.
 
     Args:
         alphas: Penalties to choose from. They add to the eigenvalues of X'X, which are of the order of n.
@@ -132,7 +136,8 @@ class _Decomposition:
         scale = np.sqrt(np.square(z).mean(axis=0))
         # A constant column's mean rounds: its deviation from it is no feature to be blown up to unit size.
         varies = scale > 10 * n * np.finfo(np.float64).eps * np.abs(x_mean)
-        weight = np.where(varies, 1.0 / np.where(varies, scale, 1.0), 0.0)
+        least = _LEAST_SCALE * np.sqrt(np.square(scale).mean())
+        weight = np.where(varies, 1.0 / np.where(varies, np.maximum(scale, least), 1.0), 0.0)
         z *= weight
         u, eigenvalues = _from_gram(z) if n <= d + 1 else _from_covariance(z)
         return cls(z, weight, x_mean, y - y_mean, y_mean, u, eigenvalues)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 DEFAULT_METRIC = "retrieval/p_at_5"
 _REFERENCE_ROLES = ("chance", "voxels", "untrained", "oracle")
+_PIPE_WIDTH = 120
 _SHOWN = ("retrieval/p_at_5", "probe/r2", "probe/error_mm")
 
 
@@ -112,6 +113,22 @@ def _columns(table: pd.DataFrame) -> list[str]:
     return [*first, *(column for column in columns if column not in first and "/" not in column), *metrics]
 
 
+def show(boards: Sequence[Leaderboard]) -> None:
+    """Print leaderboards to the terminal; into a file or a pipe at a width that holds them."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_PIPE_WIDTH)
+    for board in boards:
+        console.print(render(board))
+    if len(boards) > 1:
+        console.print(
+            f"{len(boards)} leaderboards: their runs differ in cohort, folds, hold-out, target or relevance, "
+            "and cannot be ranked together"
+        )
+
+
 def render(board: Leaderboard, most: int = 25) -> Table:
     """The leaderboard for a terminal: the ``most`` best candidates and every reference row.
 
@@ -120,17 +137,17 @@ def render(board: Leaderboard, most: int = 25) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    untrained = " · encoder untrained" if "untrained" in board.table["encoder"].tolist() else ""
     shown = [board.metric, *(name for name in _SHOWN if name in board.table and name != board.metric)]
     view = Table(
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
-        title=f"by {board.metric}{untrained}",
+        title=f"by {board.metric}",
         caption="in brackets: 95 % bootstrap interval over patients, conditional on gallery and fits\n"
         "*: cannot be told from the best at 5 %, over the whole leaderboard",
         title_justify="left",
         caption_justify="left",
     )
+    view.add_column("")
     view.add_column("run", overflow="fold", min_width=14)
     for metric in shown:
         view.add_column(metric.replace("/", "/\n"), justify="right", no_wrap=True)
@@ -139,11 +156,11 @@ def render(board: Leaderboard, most: int = 25) -> Table:
         candidates += row["role"] == "candidate"
         if row["role"] == "candidate" and candidates > most:
             continue
-        star = " *" if row["tied_with_best"] is True else ""
+        star = "*" if row["tied_with_best"] is True else ""
         style = "dim" if row["role"] == "reference" else ""
-        view.add_row(f"{row['name']}{star}", *(_cell(row, metric) for metric in shown), style=style)
+        view.add_row(star, str(row["name"]), *(_cell(row, metric) for metric in shown), style=style)
     if candidates > most:
-        view.add_row(f"... and {candidates - most} more", style="dim")
+        view.add_row("", f"... and {candidates - most} more", style="dim")
     return view
 
 
@@ -157,4 +174,4 @@ def _cell(row: dict[str, Any], metric: str) -> str:
         return "–"
     digits = 1 if metric.endswith("_mm") or "_mm_" in metric else 2
     interval = f" \\[{low:.{digits}f}, {high:.{digits}f}]" if low == low else ""
-    return f"{value:.{digits}f}{interval}"
+    return f"{value:.{digits}f}{interval}".replace("-0.00", "0.00")

@@ -1,0 +1,196 @@
+"""Projections that scikit-learn does not offer: chains, and what is fitted to the tumour's position."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, clone
+from sklearn.cross_decomposition import PLSRegression
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.neighbors import NeighborhoodComponentsAnalysis
+
+from neuroprint.errors import NeuroprintError
+
+Array = npt.NDArray[np.float64]
+
+
+class Chain(BaseEstimator):  # type: ignore[misc]
+    """Projections one after the other, each within what its input allows.
+
+    As scikit-learn's ``Pipeline``, but the ``n_components`` of each step is clipped to the rank of what reaches it (about
+    its mean, to the precision of float32 embeddings). So a method that whitens never blows rounding up to unit size.
+
+    Args:
+        steps: Unfitted projections. They are copied before they are fitted.
+        n_components: Of the last step, in the place of its own.
+
+    Attributes:
+        supervised: Whether a step is to be fitted to the centres.
+    """
+
+    def __init__(self, steps: Sequence[Any], n_components: int = 16) -> None:
+        self.steps = steps
+        self.n_components = n_components
+
+    @property
+    def supervised(self) -> bool:
+        return any(getattr(step, "supervised", False) for step in self.steps)
+
+    def fit(self, X: Array, y: Array | None = None) -> Self:
+        """Fit on (n, d) embeddings, and (n, 3) centres in mm if supervised."""
+        self.fitted_: list[Any] = []
+        for place, unfitted in enumerate(self.steps, start=1):
+            step = clone(unfitted)
+            wanted = self.n_components if place == len(self.steps) else step.get_params().get("n_components")
+            if wanted is not None:
+                step.set_params(n_components=max(1, min(wanted, _rank(X))))
+            X = step.fit(X, y if getattr(step, "supervised", False) else None).transform(X)
+            self.fitted_.append(step)
+        return self
+
+    def transform(self, X: Array) -> Array:
+        """(m, d) -> (m, components)."""
+        for step in self.fitted_:
+            X = step.transform(X)
+        return X
+
+
+class PLS(PLSRegression):  # type: ignore[misc]
+    """Partial least squares: the directions that vary most with the tumour's centre (Wold et al. 2001)."""
+
+    supervised = True
+
+
+class OctantLDA(BaseEstimator):  # type: ignore[misc]
+    """Linear discriminants of the octants of :func:`octants`, covariances shrunk as Ledoit and Wolf (2004) do.
+
+    Args:
+        n_components: At most one less than there are octants with a case.
+    """
+
+    supervised = True
+
+    def __init__(self, n_components: int = 7) -> None:
+        self.n_components = n_components
+
+    def fit(self, X: Array, y: Array) -> Self:
+        """Fit on (n, d) embeddings and (n, 3) centres in mm."""
+        parts = octants(y)
+        components = min(self.n_components, len(np.unique(parts)) - 1, X.shape[1])
+        self.model_ = LinearDiscriminantAnalysis(solver="eigen", shrinkage="auto", n_components=components)
+        self.model_.fit(X, parts)
+        return self
+
+    def transform(self, X: Array) -> Array:
+        """(m, d) -> (m, components)."""
+        return np.asarray(self.model_.transform(X))
+
+
+class OctantNCA(BaseEstimator):  # type: ignore[misc]
+    """Neighbourhood components analysis (Goldberger et al. 2004): neighbours are to share an octant of :func:`octants`.
+
+    Args:
+        n_components: Size of the projection.
+        max_iter: Steps of the optimiser.
+        random_state: Seed of the optimiser.
+    """
+
+    supervised = True
+
+    def __init__(self, n_components: int = 16, max_iter: int = 50, random_state: int = 0) -> None:
+        self.n_components = n_components
+        self.max_iter = max_iter
+        self.random_state = random_state
+
+    def fit(self, X: Array, y: Array) -> Self:
+        """Fit on (n, d) embeddings and (n, 3) centres in mm."""
+        components = min(self.n_components, X.shape[1])
+        self.model_ = NeighborhoodComponentsAnalysis(
+            n_components=components, init="pca", max_iter=self.max_iter, random_state=self.random_state
+        )
+        self.model_.fit(X, octants(y))
+        return self
+
+    def transform(self, X: Array) -> Array:
+        """(m, d) -> (m, components)."""
+        return np.asarray(self.model_.transform(X))
+
+
+class UMAP(BaseEstimator):  # type: ignore[misc]
+    """Uniform manifold approximation and projection (McInnes et al. 2018, arXiv:1802.03426), clipped to the cohort.
+
+    Args:
+        n_components: Size of the projection; at most two less than there are cases.
+        n_neighbors: Size of a neighbourhood; at most one less than there are cases.
+        min_dist: How close the layout may put two cases.
+        metric: Distance between embeddings.
+        random_state: Seed of the layout.
+    """
+
+    def __init__(
+        self,
+        n_components: int = 16,
+        n_neighbors: int = 15,
+        min_dist: float = 0.1,
+        metric: str = "euclidean",
+        random_state: int = 0,
+    ) -> None:
+        self.n_components = n_components
+        self.n_neighbors = n_neighbors
+        self.min_dist = min_dist
+        self.metric = metric
+        self.random_state = random_state
+
+    def fit(self, X: Array, y: Array | None = None) -> Self:
+        """Fit on (n, d) embeddings; centres are not looked at."""
+        import umap  # compiles itself: seconds
+
+        cases = len(X)
+        if cases < 4:
+            raise NeuroprintError(f"projection=umap: {cases} gallery cases are too few; it needs 4")
+        components = min(self.n_components, cases - 2)
+        self.model_ = umap.UMAP(
+            n_components=components,
+            n_neighbors=max(2, min(self.n_neighbors, cases - 1)),
+            min_dist=self.min_dist,
+            metric=self.metric,
+            init="pca" if components <= X.shape[1] else "random",
+            random_state=self.random_state,
+            n_jobs=1,
+        ).fit(X)
+        return self
+
+    def transform(self, X: Array) -> Array:
+        """(m, d) -> (m, components); the cases of the fit get their places in the layout."""
+        return np.asarray(self.model_.transform(X), dtype=np.float64)
+
+
+def octants(centres_mm: Array) -> npt.NDArray[np.int64]:
+    """Number each case by the side of the median that its centre lies on, along x, y and z.
+
+    Few cases are split along fewer axes, those of the widest spread, so that cases outnumber the parts.
+
+    Args:
+        centres_mm: (n, 3).
+
+    Returns:
+        (n,) from 0 to 7.
+
+    Raises:
+        NeuroprintError: All cases lie in one part.
+    """
+    above = centres_mm > np.median(centres_mm, axis=0)
+    axes = np.argsort(-centres_mm.std(axis=0), kind="stable")[: int(np.log2(max(1, len(above) - 1)))]
+    parts = above[:, axes] @ 2 ** np.arange(len(axes))
+    if len(np.unique(parts)) < 2:
+        raise NeuroprintError(f"the centres of {len(parts)} gallery cases cannot be split: choose another projection")
+    return np.asarray(parts, dtype=np.int64)
+
+
+def _rank(X: Array) -> int:
+    """Rank of the embeddings about their mean: directions that differ by more than float32 rounds."""
+    spectrum = np.linalg.svd(X - X.mean(axis=0), compute_uv=False)
+    return int((spectrum > np.abs(X).max() * np.sqrt(X.size) * np.finfo(np.float32).eps).sum())

@@ -1,0 +1,120 @@
+"""Everything on the menu in conf/ composes, builds, and keeps what a job promises."""
+
+from __future__ import annotations
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+
+from neuroprint import config as settings
+from neuroprint.errors import NeuroprintError
+from neuroprint.job import Job, pooling_name
+
+GROUPS = {folder.name: folder for folder in settings.CONF.iterdir() if folder.is_dir()}
+ENTRIES = [(group, file.stem) for group, folder in sorted(GROUPS.items()) for file in sorted(folder.glob("*.yaml"))]
+NEEDED = {
+    ("dataset", "brats"): ["dataset.root=somewhere"],
+    ("dataset", "msd"): ["dataset.root=somewhere"],
+    ("dataset", "manifest"): ["dataset.root=somewhere"],
+    ("retrieval", "metadata"): ["retrieval.column=grade"],
+}
+
+
+def job(*overrides):
+    settings.register()
+    with initialize_config_dir(str(settings.CONF), version_base="1.3"):
+        config = compose("config", overrides=list(overrides), return_hydra_config=True)
+        HydraConfig.instance().set_config(config)
+        return Job.from_config(config, dict(config.hydra.runtime.choices), overrides)
+
+
+@pytest.mark.parametrize(("group", "entry"), ENTRIES)
+def test_every_entry_of_every_group_composes_and_builds(group, entry):
+    built = job(f"{group}={entry}", *NEEDED.get((group, entry), []))
+    if group in built.parameters:
+        assert built.parameters[group] == entry
+
+
+def test_every_group_of_the_contract_is_there():
+    groups = {"dataset", "encoder", "inferer", "pooling", "projection", "probe", "retrieval", "target", "tracking"}
+    assert set(GROUPS) == groups | {"experiment"}
+
+
+@pytest.mark.parametrize("layer", ["4", "stage4", "null", "[4]", "[stage4]"])
+def test_a_level_has_one_name_however_it_is_given(layer):
+    assert job(f"layer={layer}").parameters["layer"] == "stage4"
+
+
+def test_several_levels_keep_their_order():
+    assert job("layer=[3,1]").levels == ("stage3", "stage1")
+
+
+def test_components_count_only_where_the_projection_has_a_size():
+    assert job("components=2").components is None
+    assert "components" not in job("components=2").parameters
+    assert job("projection=pca", "components=2").parameters["components"] == 2
+
+
+def test_the_menus_poolings_are_computed_together():
+    assert {"mean", "max"} <= set(job("pooling=max").poolings)
+
+
+def test_untrained_weights_are_named_first():
+    assert job().name.startswith("untrained · stage4 · mean")
+    assert "untrained" not in job("encoder=voxels").name
+
+
+def test_a_poolings_name_holds_its_parameters_in_order():
+    from omegaconf import OmegaConf
+
+    node = OmegaConf.create({"_target_": "neuroprint.embedding.poolings.gem", "_partial_": True, "q": 1, "p": 3.0})
+    assert pooling_name(node) == "gem(p=3.0, q=1)"
+    assert pooling_name(OmegaConf.create({"_target_": "elsewhere.pool"})) == "elsewhere.pool"
+
+
+def test_a_class_that_is_not_there_is_one_line():
+    with pytest.raises(NeuroprintError, match=r"^pooling: neuroprint\.embedding\.poolings\.nothing"):
+        job("pooling._target_=neuroprint.embedding.poolings.nothing")
+
+
+class _Cohort:
+    """As much of a cohort as an identity needs."""
+
+    fingerprint = "abc"
+    modalities = ("flair", "t1", "t1ce", "t2")
+
+    def holdout_share(self, holdout):
+        return 0.2 if holdout == "auto" else holdout
+
+    def frame(self, choice):
+        return "world" if choice == "auto" else choice
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("layer=4", "layer=stage4"),
+        ("components=2", "components=16"),
+        ("device=auto", "device=cpu"),
+        ("holdout=auto", "holdout=0.2"),
+        ("figures=true", "figures=false"),
+        ("target.frame=auto", "target.frame=world"),
+        ("store.root=a", "store.root=b"),
+        ("pooling=mean", "resume=false"),
+    ],
+)
+def test_what_makes_no_difference_does_not_change_the_identity(one, other):
+    assert job(one).identity(_Cohort()) == job(other).identity(_Cohort())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *("layer=3", "pooling=max", "projection=pca", "seed=1", "folds=4", "holdout=0.3", "map=pca", "precision=bf16"),
+        *("retrieval.similarity=dot", "retrieval.radius_mm=25", "retrieval=side", "target.region=tumor_core"),
+        *("target.weighting=label", "target.frame=brain", "encoder.seed=1", "inferer=sliding", "encoder=voxels"),
+    ],
+)
+def test_what_makes_a_difference_changes_the_identity(change):
+    changed = job(change, *(["layer=voxels"] if change == "encoder=voxels" else []))
+    assert changed.identity(_Cohort()) != job().identity(_Cohort())

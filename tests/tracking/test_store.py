@@ -1,0 +1,100 @@
+"""The MLflow store: created once however many start, written once a run, honest about what died."""
+
+from __future__ import annotations
+
+import multiprocessing
+
+import pytest
+
+from neuroprint.errors import NeuroprintError
+from neuroprint.tracking.store import DatasetInput, TrackingStore
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return TrackingStore(tmp_path_factory.mktemp("tracking") / "mlruns", "trial")
+
+
+def _create_and_log(root, number):
+    store = TrackingStore(root, "trial")
+    run_id = store.create(f"run {number}", {"role": "candidate", "identity": str(number)})
+    with store.running(run_id):
+        store.log(run_id, {"probe/r2": number / 10})
+
+
+def test_processes_that_find_no_store_make_one_between_them(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_create_and_log, args=(tmp_path / "mlruns", number)) for number in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0, 0, 0, 0]
+    runs = TrackingStore(tmp_path / "mlruns", "trial").search("tags.role = 'candidate'")
+    assert sorted(run.data.metrics["probe/r2"] for run in runs) == [0.0, 0.1, 0.2, 0.3]
+    assert {run.info.status for run in runs} == {"FINISHED"}
+
+
+def test_everything_lies_below_the_root(store):
+    run_id = store.create("whole", {"role": "candidate"})
+    assert store.client.get_run(run_id).info.artifact_uri.startswith((store.root / "artifacts").as_uri())
+    assert (store.root / "mlflow.db").is_file()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_metric_that_is_not_finite_is_never_logged(store, value):
+    run_id = store.create("unsound", {})
+    with pytest.raises(ValueError, match="retrieval/map"):
+        store.log(run_id, {"retrieval/map": value, "probe/r2": 1.0})
+    assert store.client.get_run(run_id).data.metrics == {}
+
+
+def test_metrics_parameters_tags_and_the_dataset_come_back(store):
+    run_id = store.create("full", {"role": "candidate"})
+    store.log(run_id, {"probe/r2": 0.123456789}, {"layer": "stage4", "folds": 5}, {"undefined": "probe/side_auc"})
+    store.log_dataset(run_id, DatasetInput("phantom", "ab" * 32, 80))
+    run = store.client.get_run(run_id)
+    assert run.data.metrics == {"probe/r2": 0.123457}
+    assert run.data.params == {"layer": "stage4", "folds": "5"}
+    assert run.data.tags["undefined"] == "probe/side_auc"
+    (dataset,) = run.inputs.dataset_inputs
+    assert dataset.dataset.name == "phantom" and len(dataset.dataset.digest) <= 36
+
+
+def test_the_end_of_a_block_is_the_runs_status(store):
+    ended = {}
+    for status, error in (("FINISHED", None), ("FAILED", RuntimeError("no")), ("KILLED", KeyboardInterrupt())):
+        run_id = store.create(status, {})
+        try:
+            with store.running(run_id):
+                if error:
+                    raise error
+        except (RuntimeError, KeyboardInterrupt):
+            pass
+        ended[status] = store.client.get_run(run_id)
+    assert {status: run.info.status for status, run in ended.items()} == {s: s for s in ended}
+    assert ended["FAILED"].data.tags["error"] == "RuntimeError: no"
+
+
+def test_the_newest_finished_run_of_an_identity_is_found(store):
+    assert store.finished("nobody") is None
+    runs = [store.create("same", {"identity": "same"}) for _ in range(2)]
+    assert store.finished("same") is None
+    for run_id in runs:
+        store.end(run_id)
+    assert store.finished("same").info.run_id == runs[-1]
+
+
+def test_what_a_killed_process_left_running_is_set_to_killed(store):
+    dead, done = (store.create("dead", {"identity": "dead"}) for _ in range(2))
+    store.end(done)
+    store.bury("dead")
+    assert store.client.get_run(dead).info.status == "KILLED"
+    assert store.client.get_run(done).info.status == "FINISHED"
+
+
+def test_a_deleted_experiment_is_named(tmp_path):
+    store = TrackingStore(tmp_path / "mlruns", "gone")
+    store.client.delete_experiment(store.experiment_id)
+    with pytest.raises(NeuroprintError, match="gone"):
+        TrackingStore(tmp_path / "mlruns", "gone").create("run", {})

@@ -15,7 +15,7 @@ from neuroprint.data.case import Case, Cohort, Frame
 from neuroprint.data.fingerprint import FingerprintCache
 from neuroprint.data.prints import Fingerprints, fingerprint_cohort
 from neuroprint.errors import CaseError, NeuroprintError
-from neuroprint.evaluation.folds import holdout_share, in_holdout
+from neuroprint.evaluation.folds import assign_folds, holdout_share, in_holdout
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,8 @@ def load_cohort(config: DictConfig) -> IdentifiedCohort:
     """Find the cases of ``dataset=...`` and fingerprint their files; once a process.
 
     Raises:
-        NeuroprintError: There is no such dataset; or, with ``dataset.strict=true``, one of its cases cannot be used.
+        NeuroprintError: There is no such dataset; it has fewer patients than folds; or, with ``dataset.strict=true``, one
+            of its cases cannot be used.
     """
     from hydra.utils import instantiate
 
@@ -81,6 +82,8 @@ def load_cohort(config: DictConfig) -> IdentifiedCohort:
         cache = FingerprintCache(Path(config.store.root) / "fingerprints.sqlite")
         prints, fingerprint = fingerprint_cohort(cohort, cache)
         _known[key] = IdentifiedCohort(cohort, prints, fingerprint)
+    # Too few patients for the folds is better known now than after the extraction.
+    assign_folds([case.patient for case in _known[key].swept(config.holdout)], config.folds, config.seed)
     return _known[key]
 
 

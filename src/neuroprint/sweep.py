@@ -62,9 +62,12 @@ class SweepCallback(Callback):  # type: ignore[misc] # Hydra carries no types
         try:
             current = _start(config)
         except (HydraException, OmegaConfBaseException, NeuroprintError) as error:
-            # Hydra turns an exception in a callback into a warning; only leaving the process stops it.
+            # Hydra turns an exception in a callback into a warning and goes on; only leaving the process stops it.
             print(explain(error), file=sys.stderr)  # noqa: T201
             sys.exit(2)
+        except Exception:
+            log.exception("the sweep could not be started")
+            sys.exit(1)
 
 
 def read_plan() -> dict[str, Any]:

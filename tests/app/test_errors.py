@@ -66,6 +66,7 @@ def test_a_cohort_too_small_for_its_folds_is_refused_with_what_to_do(project, sm
         outcome = project.run("encoder=voxels", "dataset=brats", f"dataset.root={root}", "figures=false")
         assert outcome.returncode == 2, outcome.stderr
         assert expected in outcome.stderr and NO_TRACEBACK not in outcome.stderr
+        assert not (project.folder / "cache" / "store" / "features").exists()
 
 
 def test_a_damaged_case_is_named_and_the_rest_is_scored(project, small_cohort):

@@ -157,7 +157,7 @@ def spatial_softmax(features: Tensor, brain: Tensor, temperature: float = 1.0) -
     # The features' own rounding is no contrast to be blown up to unit size.
     flat = deviation <= 1e-6 * cells.abs().amax(dim=1, keepdim=True)
     scores = torch.where(flat, 0.0, centred / torch.where(flat, 1.0, deviation)) / temperature
-    share = (scores + weights.log()).softmax(dim=1).unflatten(1, brain.shape)
+    share = (scores + weights.log()).softmax(dim=1).reshape(features.shape)
     positions = []
     for axis, (low, high) in enumerate(_box_faces(brain)):
         middles = torch.arange(brain.shape[axis], dtype=torch.float64, device=brain.device) + 0.5

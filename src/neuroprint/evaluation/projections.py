@@ -25,7 +25,7 @@ class Chain(BaseEstimator):  # type: ignore[misc]
 
     Args:
         steps: Unfitted projections. They are copied before they are fitted.
-        n_components: Of the last step, in the place of its own.
+        n_components: Of the last step that has a size, in the place of its own.
 
     Attributes:
         supervised: Whether a step is to be fitted to the centres.
@@ -42,10 +42,11 @@ class Chain(BaseEstimator):  # type: ignore[misc]
     def fit(self, X: Array, y: Array | None = None) -> Self:
         """Fit on (n, d) embeddings, and (n, 3) centres in mm if supervised."""
         self.fitted_: list[Any] = []
-        for place, unfitted in enumerate(self.steps, start=1):
+        sized = [step for step in self.steps if "n_components" in step.get_params()]
+        for unfitted in self.steps:
             step = clone(unfitted)
-            wanted = self.n_components if place == len(self.steps) else step.get_params().get("n_components")
-            if wanted is not None:
+            wanted = self.n_components if unfitted in sized[-1:] else step.get_params().get("n_components")
+            if isinstance(wanted, int):
                 step.set_params(n_components=max(1, min(wanted, _rank(X))))
             X = step.fit(X, y if getattr(step, "supervised", False) else None).transform(X)
             self.fitted_.append(step)
@@ -65,22 +66,25 @@ class PLS(PLSRegression):  # type: ignore[misc]
 
 
 class OctantLDA(BaseEstimator):  # type: ignore[misc]
-    """Linear discriminants of the octants of :func:`octants`, covariances shrunk as Ledoit and Wolf (2004) do.
+    """Linear discriminants of the octants of :func:`octants`.
 
     Args:
         n_components: At most one less than there are octants with a case.
+        shrinkage: Of each octant's covariance towards the identity, from 0 to 1. ``auto`` (Ledoit and Wolf 2004) needs
+            several cases in each.
     """
 
     supervised = True
 
-    def __init__(self, n_components: int = 7) -> None:
+    def __init__(self, n_components: int = 7, shrinkage: float | str = 0.5) -> None:
         self.n_components = n_components
+        self.shrinkage = shrinkage
 
     def fit(self, X: Array, y: Array) -> Self:
         """Fit on (n, d) embeddings and (n, 3) centres in mm."""
         parts = octants(y)
         components = min(self.n_components, len(np.unique(parts)) - 1, X.shape[1])
-        self.model_ = LinearDiscriminantAnalysis(solver="eigen", shrinkage="auto", n_components=components)
+        self.model_ = LinearDiscriminantAnalysis(solver="eigen", shrinkage=self.shrinkage, n_components=components)
         self.model_.fit(X, parts)
         return self
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,17 +78,19 @@ class TrackingStore:
             return self._opened
         from mlflow import MlflowClient
 
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
         with self.lock("store"):
+            if not self.exists:
+                _create_database(self.root / "mlflow.db", self.root / "artifacts")
             client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
             found = client.get_experiment_by_name(self.experiment)
             if found is None:
                 location = (self.root / "artifacts").as_uri()
                 experiment_id = client.create_experiment(self.experiment, artifact_location=location)
-                _write_ahead_log(self.root / "mlflow.db")
             elif found.lifecycle_stage != "active":
                 raise NeuroprintError(
-                    f"the MLflow experiment '{self.experiment}' was deleted: restore it in the UI, or choose another name "
-                    "with tracking.experiment=NAME"
+                    f"the MLflow experiment '{self.experiment}' was deleted: restore it in the UI, or choose another "
+                    "name with tracking.experiment=NAME"
                 )
             else:
                 experiment_id = found.experiment_id
@@ -207,9 +210,16 @@ def _rounded(value: float) -> float:
     return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
 
 
-def _write_ahead_log(database: Path) -> None:
-    """Let readers and one writer work at the same time."""
+def _create_database(path: Path, artifacts: Path) -> None:
+    """MLflow's database, made beside and renamed into place: a process killed meanwhile leaves none, not half of one."""
     import sqlite3
 
-    with sqlite3.connect(database) as connection:
-        connection.execute("PRAGMA journal_mode=wal")
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    unfinished = path.with_suffix(".unfinished")
+    for leftover in path.parent.glob(f"{unfinished.name}*"):
+        leftover.unlink()
+    SqlAlchemyStore(f"sqlite:///{unfinished}", artifacts.as_uri()).engine.dispose()
+    with closing(sqlite3.connect(unfinished)) as connection:
+        connection.execute("PRAGMA journal_mode=wal")  # readers beside a writer; the file remembers it
+    unfinished.rename(path)

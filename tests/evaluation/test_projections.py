@@ -239,6 +239,14 @@ def test_octants_are_split_at_the_medians():
     assert np.array_equal(same, (above[:, None] == above[None]).all(axis=2))
 
 
+def test_an_octant_of_one_case_is_no_news(recwarn):
+    X, y = cohort(12)
+    parts = octants(y)
+    assert 1 in np.bincount(parts)
+    build("lda").fit(X, y)
+    assert not recwarn.list
+
+
 @pytest.mark.parametrize(("cases", "most"), [(3, 2), (4, 2), (5, 4), (8, 4), (9, 8)])
 def test_cases_outnumber_the_parts(cases, most):
     centres = cohort(cases)[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -85,7 +86,10 @@ class OctantLDA(BaseEstimator):  # type: ignore[misc]
         parts = octants(y)
         components = min(self.n_components, len(np.unique(parts)) - 1, X.shape[1])
         self.model_ = LinearDiscriminantAnalysis(solver="eigen", shrinkage=self.shrinkage, n_components=components)
-        self.model_.fit(X, parts)
+        with warnings.catch_warnings():
+            # An octant of one case has no covariance; the others' and the shrinkage make up for it.
+            warnings.filterwarnings("ignore", message="Only one sample available")
+            self.model_.fit(X, parts)
         return self
 
     def transform(self, X: Array) -> Array:

@@ -94,7 +94,7 @@ class Job:
     def name(self) -> str:
         """The run's name, for people: what was chosen, in the order of the flow. Random weights are named first."""
         projection = self.choices["projection"]
-        parts = ["" if self.encoder.trained else "untrained", self.layer, self.pooling]
+        parts = ["" if self.encoder.trained else "untrained", self.layer, self.choices["pooling"]]
         parts.append("" if projection == "none" else f"{projection}{self.components or ''}")
         others = [f"{key} {value}" for key, value in self.parameters.items() if "." in key]
         return " · ".join(part for part in [*parts, *others] if part)

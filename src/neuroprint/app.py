@@ -34,10 +34,13 @@ def main() -> None:
     try:
         application()
     except (HydraException, OmegaConfBaseException, NeuroprintError) as error:
-        started = sweep.current is not None
-        code = 1 if started else 2
-        if not started:  # a sweep lists its failures itself
+        code = 1 if sweep.current else 2
+        if not (sweep.current and sweep.current.failures):  # a sweep lists what failed itself
             _say(explain(error))
+    except Exception:
+        if not (sweep.current and sweep.current.failures):
+            raise
+        code = 1
     except KeyboardInterrupt:
         interrupted, code = True, 130
         _say("stopped; the same command goes on from here")
@@ -50,23 +53,22 @@ def main() -> None:
 def _job(config: DictConfig) -> None:
     """One job of Hydra's: score one configuration."""
     from neuroprint.job import Job
-    from neuroprint.run import Membership, run_job
+    from neuroprint.run import run_job
 
     hydra_config = HydraConfig.get()
-    membership: Membership | None = None
-    also: list[Any] = []
+    plan: dict[str, Any] = {"parent": None, "poolings": [], "varied": []}
     if hydra_config.mode == RunMode.MULTIRUN:
         plan = sweep.read_plan()
-        membership = Membership(plan["sweep"], plan["parent"])
-        also = [OmegaConf.create(node) for node in plan["poolings"]]
-    job = Job.from_config(config, hydra_config.runtime.choices, hydra_config.overrides.task, also)
+    also = [OmegaConf.create(node) for node in plan["poolings"]]
+    overrides = hydra_config.overrides.task
+    job = Job.from_config(config, hydra_config.runtime.choices, overrides, also, plan["varied"])
     try:
-        run_job(job, membership)
+        run_job(job, plan["parent"])
     except Exception as error:
-        if membership:  # the others go on: say at once what happened to this one
+        if plan["parent"]:  # the others go on: say at once what happened to this one
             log.error("failed: %s: %s", job.name, error, exc_info=not isinstance(error, NeuroprintError))
         if sweep.current is not None:
-            sweep.current.failures[job.name] = str(error)
+            sweep.current.note_failure(overrides, error)
         raise
 
 

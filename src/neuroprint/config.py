@@ -114,6 +114,8 @@ def check_values(config: DictConfig) -> None:
     _among(config, "target.region", ("whole_tumor", "tumor_core", "enhancing"))
     _among(config, "target.weighting", ("binary", "label"))
     _among(config, "target.frame", ("auto", "world", "brain"))
+    if "labels" in config.dataset:
+        _among(config, "dataset.labels", ("any", "brats", "brats2023", "msd"))
     _at_least(config, "folds", 2)
     _at_least(config, "components", 1)
     _at_least(config, "seed", 0)

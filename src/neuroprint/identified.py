@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from neuroprint.data.case import Case, Cohort, Frame
 from neuroprint.data.fingerprint import FingerprintCache
 from neuroprint.data.prints import Fingerprints, fingerprint_cohort
+from neuroprint.data.targets import region_labels
 from neuroprint.errors import CaseError, NeuroprintError
 from neuroprint.evaluation.folds import assign_folds, holdout_share, in_holdout
 
@@ -53,6 +54,21 @@ class IdentifiedCohort:
         share = self.holdout_share(holdout)
         return [case for case in self.cohort.cases if not in_holdout(case.patient, share)]
 
+    def check(self, config: DictConfig) -> None:
+        """Refuse what this cohort cannot be asked: better now than after the extraction.
+
+        Raises:
+            NeuroprintError: Fewer patients than folds, a region that the labels do not tell, or an unknown column.
+        """
+        assign_folds([case.patient for case in self.swept(config.holdout)], config.folds, config.seed)
+        for convention in sorted({case.label_convention for case in self.cohort.cases}):
+            region_labels(convention, config.target.region, ())
+        columns = sorted({column for case in self.cohort.cases for column in case.metadata})
+        if config.retrieval.relevance == "metadata" and config.retrieval.column not in columns:
+            raise NeuroprintError(
+                f"retrieval.column={config.retrieval.column}: the cohort has the columns {', '.join(columns) or 'none'}"
+            )
+
     def frame(self, choice: str) -> Frame:
         """Where positions are compared: the cohort's own declaration, unless the target says otherwise."""
         if choice == "auto":
@@ -82,8 +98,7 @@ def load_cohort(config: DictConfig) -> IdentifiedCohort:
         cache = FingerprintCache(Path(config.store.root) / "fingerprints.sqlite")
         prints, fingerprint = fingerprint_cohort(cohort, cache)
         _known[key] = IdentifiedCohort(cohort, prints, fingerprint)
-    # Too few patients for the folds is better known now than after the extraction.
-    assign_folds([case.patient for case in _known[key].swept(config.holdout)], config.folds, config.seed)
+    _known[key].check(config)
     return _known[key]
 
 
@@ -91,7 +106,7 @@ def _find(instantiate: Any, config: DictConfig) -> Cohort:
     from hydra.errors import InstantiationException
 
     find = config.dataset.find
-    places = {key: Path(find[key]) for key in ("root", "path") if key in find}
+    places = {key: Path(str(find[key])) for key in ("root", "path") if key in find}
     try:
         cohort: Cohort = instantiate(find, _convert_="all", **places)
     except InstantiationException as error:

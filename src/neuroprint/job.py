@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import PurePath
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -39,6 +40,7 @@ class Job:
         overrides: What was given on the command line for this job.
         encoder: The network; nothing of it is loaded yet.
         inferer: How a volume goes through it.
+        varied: Keys that differ between the jobs of the sweep.
         levels: Names of the chosen levels.
         pooling: Canonical name of the chosen pooling.
         poolings: The chosen pooling and the whole menu, which one forward pass computes together.
@@ -47,6 +49,7 @@ class Job:
     config: DictConfig
     choices: Mapping[str, str]
     overrides: tuple[str, ...]
+    varied: frozenset[str]
     encoder: Encoder
     inferer: Inferer
     levels: tuple[str, ...]
@@ -55,7 +58,12 @@ class Job:
 
     @classmethod
     def from_config(
-        cls, config: DictConfig, choices: Mapping[str, str], overrides: Sequence[str], also: Sequence[DictConfig] = ()
+        cls,
+        config: DictConfig,
+        choices: Mapping[str, str],
+        overrides: Sequence[str],
+        also: Sequence[DictConfig] = (),
+        varied: Collection[str] = (),
     ) -> Job:
         """Check a configuration and build its parts, reading no scan.
 
@@ -64,6 +72,7 @@ class Job:
             choices: ``HydraConfig.runtime.choices``.
             overrides: The job's command line.
             also: Poolings of the sweep's other jobs, to be computed in the same forward pass.
+            varied: Keys that differ between the jobs of the sweep: they belong in the run's name.
 
         Raises:
             NeuroprintError: A value cannot work.
@@ -74,10 +83,12 @@ class Job:
         inferer = _build(config, "inferer")
         inferer.check(encoder.input)
         poolings = {pooling_name(node): _instantiate("pooling", node) for node in (config.pooling, *_menu(), *also)}
+        _try_pooling(config.pooling, poolings[pooling_name(config.pooling)])
         levels = tuple(encoder.levels[index].name for index in find_levels(encoder.levels, _plain(config.layer)))
         _build(config, "projection")
         _build(config, "probe")
-        return cls(config, choices, tuple(overrides), encoder, inferer, levels, pooling_name(config.pooling), poolings)
+        own = pooling_name(config.pooling)
+        return cls(config, choices, tuple(overrides), frozenset(varied), encoder, inferer, levels, own, poolings)
 
     @property
     def layer(self) -> str:
@@ -96,8 +107,26 @@ class Job:
         projection = self.choices["projection"]
         parts = ["" if self.encoder.trained else "untrained", self.layer, self.choices["pooling"]]
         parts.append("" if projection == "none" else f"{projection}{self.components or ''}")
-        others = [f"{key} {value}" for key, value in self.parameters.items() if "." in key]
-        return " · ".join(part for part in [*parts, *others] if part)
+        parts.extend(f"{key} {value}" for key, value in self.parameters.items() if "." in key)
+        parts.extend(self._varied_parts())
+        return " · ".join(part for part in parts if part)
+
+    def _varied_parts(self) -> list[str]:
+        """What tells this job from the others of its sweep, beyond what its name has anyway."""
+        named = {"layer", "pooling", "projection", "components", *(key for key in self.parameters if "." in key)}
+        values = dict(override.lstrip("+~").partition("=")[::2] for override in self.overrides)
+        found = []
+        for key in sorted(self.varied - named):
+            value = values.get(key, "")
+            if key == "encoder" and not self.encoder.trained:
+                continue
+            found.append(value if key in _CHOICES else f"{key.rpartition('.')[2]} {value}")
+        return found
+
+    def public_config(self) -> str:
+        """The resolved configuration as YAML; of every path only the last part, since folders can carry names."""
+        config = OmegaConf.to_container(self.config, resolve=True, enum_to_str=True)
+        return OmegaConf.to_yaml(OmegaConf.create(_without_folders(config)))
 
     @cached_property
     def parameters(self) -> dict[str, Any]:
@@ -180,8 +209,39 @@ def pooling_name(node: DictConfig) -> str:
     """A pooling's canonical name: the function, and its parameters in alphabetical order."""
     target = str(node["_target_"])
     name = target.removeprefix("neuroprint.embedding.poolings.")
-    parameters = sorted((str(key), node[key]) for key in node if not str(key).startswith("_"))
+    parameters = sorted((str(key), _canonical(node[key])) for key in node if not str(key).startswith("_"))
     return f"{name}({', '.join(f'{key}={value}' for key, value in parameters)})" if parameters else name
+
+
+def _canonical(value: Any) -> str:
+    """One text for one value: 3 and 3.0 are the same parameter."""
+    if OmegaConf.is_list(value):
+        return f"[{', '.join(_canonical(item) for item in value)}]"
+    return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+
+
+def _without_folders(value: Any, key: str = "") -> Any:
+    if isinstance(value, dict):
+        return {name: _without_folders(item, str(name)) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_without_folders(item) for item in value]
+    return PurePath(value).name if key in ("root", "path") and isinstance(value, str) else value
+
+
+def _try_pooling(node: DictConfig, pooling: Pooling) -> None:
+    """Call a pooling that has parameters on a tiny map: a wrong one must not wait for the first scan to be read.
+
+    Raises:
+        NeuroprintError: The pooling refuses its parameters.
+    """
+    if not [key for key in node if not str(key).startswith("_")]:
+        return
+    import torch
+
+    try:
+        pooling(torch.arange(54.0).reshape(2, 3, 3, 3), torch.ones(3, 3, 3))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise NeuroprintError(f"pooling: {pooling_name(node)} cannot be called: {error}") from error
 
 
 def _menu() -> list[DictConfig]:

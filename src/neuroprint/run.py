@@ -5,12 +5,10 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import Timeout
-from omegaconf import OmegaConf
 
 from neuroprint.embedding.store import digest
 from neuroprint.identified import IdentifiedCohort, load_cohort
@@ -26,22 +24,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Reference rows that this process has logged.
-_logged_anew: set[str] = set()
+# Identities that this process has logged: with resume=false too, jobs of one sweep that come to the same run once.
+_logged_here: set[str] = set()
 
 
-@dataclass(frozen=True)
-class Membership:
-    """The sweep that a run belongs to: its identity, and its parent run."""
-
-    sweep: str
-    parent: str
-
-
-def run_job(job: Job, membership: Membership | None = None) -> str:
+def run_job(job: Job, parent: str | None = None) -> str:
     """Score one configuration and log it, unless a finished run of its identity exists.
 
     Processes that run the same configuration side by side share the extraction case by case; one of them scores and logs.
+
+    Args:
+        job: The configuration.
+        parent: Id of the sweep's parent run.
 
     Returns:
         The finished run's id.
@@ -49,12 +43,9 @@ def run_job(job: Job, membership: Membership | None = None) -> str:
     Raises:
         NeuroprintError: The configuration or the cohort cannot be scored.
     """
-    config = job.config
-    store = TrackingStore(Path(config.tracking.root), config.tracking.experiment)
-    cohort = load_cohort(config)
+    store = TrackingStore(Path(job.config.tracking.root), job.config.tracking.experiment)
+    cohort = load_cohort(job.config)
     identity = job.identity(cohort)
-    if found := _reusable(store, job, identity):
-        return _adopt(store, found, membership)
     lock = store.lock(identity)
     row: Row | None = None
     try:
@@ -63,100 +54,96 @@ def run_job(job: Job, membership: Membership | None = None) -> str:
         log.info("another process is scoring %s; sharing its extraction", job.name)
         row = prepare(job, cohort, extract(job, cohort))
         lock.acquire()
-        if found := _reusable(store, job, identity):
-            lock.release()
-            _credit(store, found, row)
-            return _adopt(store, found, membership)
-    else:
-        # Another process may have finished the run between our search and the lock.
-        if found := _reusable(store, job, identity):
-            lock.release()
-            return _adopt(store, found, membership)
     try:
-        return _score_and_log(store, job, cohort, identity, membership, row)
+        store.bury(identity)
+        found = _reusable(store, job, identity)
+        if found is None:
+            return _score_and_log(store, job, cohort, identity, parent, row)
+        if row is not None:
+            _credit(store, found, row)
+        _restore_references(store, job, cohort, found, parent)
+        return _adopt(store, found, parent)
     finally:
         lock.release()
 
 
 def _score_and_log(
-    store: TrackingStore,
-    job: Job,
-    cohort: IdentifiedCohort,
-    identity: str,
-    membership: Membership | None,
-    row: Row | None,
+    store: TrackingStore, job: Job, cohort: IdentifiedCohort, identity: str, parent: str | None, row: Row | None
 ) -> str:
-    store.bury(identity)
     tags = {
         "role": "candidate",
         "identity": identity,
-        "group": digest(job.group(cohort)),
         "encoder_weights": "trained" if job.encoder.trained else "untrained",
         "figures": str(job.config.figures).lower(),
-        **_sweep_tags(membership),
     }
-    run_id = store.create(job.name, tags, membership.parent if membership else None)
+    run_id = store.create(job.name, tags, parent)
     with store.running(run_id):
         row = row or prepare(job, cohort, extract(job, cohort))
-        standard = row.standard
-        _log_references(store, job, cohort, standard, membership)
+        _log_references(store, job, cohort, row.standard, parent)
         evaluation = score(job, row)
-        evidence = _evidence(job, job.name, standard, evaluation, row)
-        metrics = {**evaluation.metrics, "cohort/excluded": len(standard.excluded)}
+        evidence = _evidence(job, job.name, row.standard, evaluation, row)
         own = row.extraction
-        metrics |= {
+        counts = {
             "extract/forwards": own.forwards[0],
             "extract/cached": own.cached[0],
             "extract/seconds": own.seconds,
         }
-        _log(store, run_id, job, cohort, evidence, metrics)
+        _log(store, run_id, job, cohort, row.standard, evidence, counts)
+    _logged_here.add(identity)
     log.info("scored %s: %s", job.name, _headline(evaluation))
     return run_id
 
 
 def _log_references(
-    store: TrackingStore, job: Job, cohort: IdentifiedCohort, standard: Standard, membership: Membership | None
+    store: TrackingStore, job: Job, cohort: IdentifiedCohort, standard: Standard, parent: str | None
 ) -> None:
     """Log the reference rows of the run's group, unless they are there."""
-    group = digest(job.group(cohort))
+    group = _group(job, cohort, standard)
     voxels = voxels_extractor(cohort.modalities).description
     for role in REFERENCES:
         identity = digest({"role": role, "group": group, "extractor": voxels if role == "voxels" else None})
         with store.lock(identity):
-            # Also with resume=false, one look is enough: the jobs of a sweep share their reference rows.
-            found = _reusable(store, job, identity) or (store.finished(identity) if identity in _logged_anew else None)
-            if found:
-                _adopt(store, found, membership, quietly=True)
-                continue
             store.bury(identity)
+            if found := _reusable(store, job, identity):
+                _adopt(store, found, parent, quietly=True)
+                continue
             tags = {
                 "role": "reference",
                 "reference": role,
                 "identity": identity,
-                "group": group,
                 "figures": str(job.config.figures).lower(),
-                **_sweep_tags(membership),
             }
-            run_id = store.create(role, tags, membership.parent if membership else None)
+            run_id = store.create(role, tags, parent)
             with store.running(run_id):
-                evaluation = standard.references[role]
-                evidence = _evidence(job, role, standard, evaluation, None)
-                _log(
-                    store,
-                    run_id,
-                    job,
-                    cohort,
-                    evidence,
-                    {**evaluation.metrics, "cohort/excluded": len(standard.excluded)},
-                )
-            _logged_anew.add(identity)
+                evidence = _evidence(job, role, standard, standard.references[role], None)
+                _log(store, run_id, job, cohort, standard, evidence, {})
+            _logged_here.add(identity)
+
+
+def _restore_references(
+    store: TrackingStore, job: Job, cohort: IdentifiedCohort, found: Run, parent: str | None
+) -> None:
+    """A finished run whose reference rows were deleted, or never had their figures, gets them back."""
+    rows = store.references(found.data.tags["group"])
+    if set(REFERENCES) <= set(rows) and not (
+        job.config.figures and any(rows[role].data.tags.get("figures") != "true" for role in REFERENCES)
+    ):
+        for role in REFERENCES:
+            _adopt(store, rows[role], parent, quietly=True)
+        return
+    _log_references(store, job, cohort, prepare(job, cohort, extract(job, cohort)).standard, parent)
+
+
+def _group(job: Job, cohort: IdentifiedCohort, standard: Standard) -> str:
+    """Runs of one group may be ranked together: they agree in the protocol, and the very same cases were scored."""
+    return digest({**job.group(cohort), "scored": standard.subjects.ids})
 
 
 def _evidence(job: Job, name: str, standard: Standard, evaluation: Evaluation, row: Row | None) -> Evidence:
     embeddings = row.embeddings if row else standard.embeddings(name)
     return Evidence(
         name=name,
-        config=OmegaConf.to_yaml(job.config, resolve=True),
+        config=job.public_config(),
         benchmark=standard.benchmark,
         evaluation=evaluation,
         embeddings=embeddings,
@@ -175,12 +162,16 @@ def _log(
     run_id: str,
     job: Job,
     cohort: IdentifiedCohort,
+    standard: Standard,
     evidence: Evidence,
-    metrics: Mapping[str, float],
+    counts: Mapping[str, float],
 ) -> None:
     parameters = job.parameters if evidence.name == job.name else _shared_parameters(job, evidence.name)
-    undefined = evidence.evaluation.undefined
-    store.log(run_id, metrics, parameters, {"undefined": ", ".join(undefined)} if undefined else {})
+    metrics = {**evidence.evaluation.metrics, "cohort/excluded": len(standard.excluded), **counts}
+    tags = {"group": _group(job, cohort, standard)}
+    if evidence.evaluation.undefined:
+        tags["undefined"] = ", ".join(evidence.evaluation.undefined)
+    store.log(run_id, metrics, parameters, tags)
     store.log_dataset(run_id, DatasetInput(cohort.cohort.name, cohort.fingerprint, len(cohort.cohort.cases)))
     with tempfile.TemporaryDirectory() as folder:
         write_artifacts(evidence, Path(folder), job.config.figures)
@@ -194,21 +185,22 @@ def _shared_parameters(job: Job, role: str) -> dict[str, object]:
 
 
 def _reusable(store: TrackingStore, job: Job, identity: str) -> Run | None:
-    """A finished run that need not be repeated: it has the figures, or none are wanted."""
-    if not job.config.resume:
+    """A finished run that need not be repeated: it has the figures, or none are wanted; strict runs left nobody out."""
+    if not job.config.resume and identity not in _logged_here:
         return None
     found = store.finished(identity)
-    if found and job.config.figures and found.data.tags.get("figures") != "true":
+    if found is None or (job.config.figures and found.data.tags.get("figures") != "true"):
+        return None
+    if job.config.dataset.strict and found.data.metrics.get("cohort/excluded"):
         return None
     return found
 
 
-def _adopt(store: TrackingStore, run: Run, membership: Membership | None, quietly: bool = False) -> str:
-    """Take a finished run into this sweep's leaderboard too."""
+def _adopt(store: TrackingStore, run: Run, parent: str | None, quietly: bool = False) -> str:
+    """List a finished run; one that belongs to no sweep yet is put under this one's parent."""
     run_id = str(run.info.run_id)
-    known = run.data.tags.get("sweeps", "")
-    if membership and membership.sweep not in known:
-        store.log(run_id, tags={"sweeps": f"{known} {membership.sweep}".strip()})
+    if parent and "mlflow.parentRunId" not in run.data.tags:
+        store.log(run_id, tags={"mlflow.parentRunId": parent})
     if not quietly:
         log.info("already scored: %s (run %s, nothing computed again)", run.info.run_name, run_id)
     return run_id
@@ -220,10 +212,6 @@ def _credit(store: TrackingStore, run: Run, row: Row) -> None:
     if forwards:
         current = store.client.get_run(run.info.run_id).data.metrics.get("extract/forwards", 0.0)
         store.log(run.info.run_id, {"extract/forwards": current + forwards})
-
-
-def _sweep_tags(membership: Membership | None) -> dict[str, str]:
-    return {"sweeps": membership.sweep} if membership else {}
 
 
 def _headline(evaluation: Evaluation) -> str:

@@ -64,7 +64,7 @@ class Standard:
     def embeddings(self, role: str) -> npt.NDArray[np.float32] | None:
         """What a reference row compares, ``(n, d)``; chance compares nothing."""
         if role == "oracle":
-            return self.subjects.centres_mm.astype(np.float32)
+            return self.benchmark.oracle_embeddings.astype(np.float32)
         return self.voxels_embeddings if role == "voxels" else None
 
 
@@ -113,12 +113,17 @@ def score(job: Job, row: Row) -> Evaluation:
             "components=%d is more than %d gallery cases of %d numbers allow: clipped to %d",
             *(job.components, gallery, dimensions, min(gallery, dimensions)),
         )
-    return benchmark.score(
-        row.embeddings,
-        similarity=job.config.retrieval.similarity,
-        make_projection=partial(_clipped, job, gallery, dimensions),
-        make_probe=job.build_probe,
-    )
+    try:
+        return benchmark.score(
+            row.embeddings,
+            similarity=job.config.retrieval.similarity,
+            make_projection=partial(_clipped, job, gallery, dimensions),
+            make_probe=job.build_probe,
+        )
+    except (ValueError, TypeError) as error:
+        log.debug("the fit failed", exc_info=True)
+        what = f"projection={job.choices['projection']} or probe={job.choices['probe']}"
+        raise NeuroprintError(f"{what} cannot be fitted to {gallery} cases of {dimensions} numbers: {error}") from error
 
 
 def _clipped(job: Job, cases: int, dimensions: int) -> Any:

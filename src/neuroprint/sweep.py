@@ -40,14 +40,20 @@ class Sweep:
         parent: Id of its parent run.
         store: Where its runs are logged.
         names: Run name by job identity, in the sweep's order.
-        failures: What went wrong, by run name.
+        identities: Identity by the job's overrides.
+        failures: What went wrong, by job identity.
     """
 
     identity: str
     parent: str
     store: TrackingStore
     names: dict[str, str]
+    identities: dict[tuple[str, ...], str]
     failures: dict[str, str] = field(default_factory=dict)
+
+    def note_failure(self, overrides: Sequence[str], error: BaseException) -> None:
+        """Remember why the job of these overrides has no finished run."""
+        self.failures[self.identities.get(tuple(overrides), "")] = str(error)
 
 
 current: Sweep | None = None
@@ -71,7 +77,7 @@ class SweepCallback(Callback):  # type: ignore[misc] # Hydra carries no types
 
 
 def read_plan() -> dict[str, Any]:
-    """The plan of the sweep that this job is part of: its identity, its parent, and all of its poolings."""
+    """The plan of the sweep that this job is part of: its parent, its poolings, and the keys that vary."""
     plan: dict[str, Any] = json.loads(Path(os.environ[PLAN_VARIABLE]).read_text(encoding="utf-8"))
     return plan
 
@@ -84,25 +90,40 @@ def _start(config: DictConfig) -> Sweep:
 
     composed = _compose_jobs(config)
     # Every job is understood before the first cohort is looked for: a typo in the last one must not cost an hour.
-    jobs = [Job.from_config(part, part.hydra.runtime.choices, part.hydra.overrides.task) for part in composed]
-    names = {job.identity(load_cohort(job.config)): job.name for job in jobs}
+    varied = _varied([part.hydra.overrides.task for part in composed])
+    jobs = [
+        Job.from_config(part, part.hydra.runtime.choices, part.hydra.overrides.task, varied=varied) for part in composed
+    ]
+    identities = {job.overrides: job.identity(load_cohort(job.config)) for job in jobs}
+    names = {identities[job.overrides]: job.name for job in jobs}
     identity = digest(sorted(names))[:16]
     poolings = {pooling_name(job.config.pooling): OmegaConf.to_container(job.config.pooling) for job in jobs}
     first = jobs[0].config
     store = TrackingStore(Path(first.tracking.root), first.tracking.experiment)
     parent = _open_parent(store, identity, names, first.resume)
-    plan = store.root / "sweeps" / f"{identity}.json"
+    plan = store.root / "sweeps" / f"{parent}.json"
     plan.parent.mkdir(parents=True, exist_ok=True)
     temporary = plan.with_suffix(f".{os.getpid()}")
     temporary.write_text(
-        json.dumps({"sweep": identity, "parent": parent, "poolings": list(poolings.values())}), encoding="utf-8"
+        json.dumps({"parent": parent, "poolings": list(poolings.values()), "varied": varied}), encoding="utf-8"
     )
     temporary.replace(plan)
     os.environ[PLAN_VARIABLE] = str(plan)
     with open_dict(config):
         # For launchers whose jobs do not inherit this process's environment.
-        config.hydra.overrides.hydra.append(f"+hydra.job.env_set.{PLAN_VARIABLE}='{plan}'")
-    return Sweep(identity, parent, store, names)
+        quoted = str(plan).replace("\\", "\\\\").replace("'", "\\'")
+        config.hydra.overrides.hydra.append(f"+hydra.job.env_set.{PLAN_VARIABLE}='{quoted}'")
+    return Sweep(identity, parent, store, names, identities)
+
+
+def _varied(jobs: Sequence[Sequence[str]]) -> list[str]:
+    """The keys whose value differs between jobs."""
+    values: dict[str, set[str]] = {}
+    for overrides in jobs:
+        for override in overrides:
+            key, _, value = override.partition("=")
+            values.setdefault(key, set()).add(value)
+    return sorted(key for key, found in values.items() if len(found) > 1)
 
 
 def _compose_jobs(config: DictConfig) -> list[DictConfig]:
@@ -143,7 +164,7 @@ def finish(interrupted: bool) -> bool:
         return True
     runs = _finished_runs(sweep)
     done = {run.data.tags["identity"] for run in runs}
-    missing = [name for identity, name in sweep.names.items() if identity not in done]
+    missing = {identity: name for identity, name in sweep.names.items() if identity not in done}
     status = "KILLED" if interrupted else "FAILED" if missing else "FINISHED"
     try:
         if runs:
@@ -191,15 +212,17 @@ def _draw(board: Leaderboard, folder: Path, suffix: str) -> None:
     save(draw_heatmap(candidates, board.metric), folder / f"heatmap{suffix}.png")
 
 
-def _list_failures(sweep: Sweep, missing: Sequence[str]) -> None:
+def _list_failures(sweep: Sweep, missing: dict[str, str]) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(title=f"{len(missing)} of {len(sweep.names)} jobs have no finished run", title_justify="left")
     table.add_column("job")
     table.add_column("why", overflow="fold")
     failed = sweep.store.search("tags.role = 'candidate' and attributes.status = 'FAILED'")
-    errors = {run.info.run_name: run.data.tags.get("error", "") for run in reversed(failed)}
-    for name in missing:
-        table.add_row(name, sweep.failures.get(name) or errors.get(name) or "did not start")
+    errors = {run.data.tags["identity"]: run.data.tags.get("error", "") for run in reversed(failed)}
+    for identity, name in missing.items():
+        why = sweep.failures.get(identity) or errors.get(identity) or "did not start"
+        table.add_row(escape(name), escape(why))
     Console(stderr=True).print(table)

@@ -68,7 +68,9 @@ def test_a_poolings_name_holds_its_parameters_in_order():
     from omegaconf import OmegaConf
 
     node = OmegaConf.create({"_target_": "neuroprint.embedding.poolings.gem", "_partial_": True, "q": 1, "p": 3.0})
-    assert pooling_name(node) == "gem(p=3.0, q=1)"
+    assert pooling_name(node) == "gem(p=3, q=1)"
+    node.p = 3
+    assert pooling_name(node) == "gem(p=3, q=1)"
     assert pooling_name(OmegaConf.create({"_target_": "elsewhere.pool"})) == "elsewhere.pool"
 
 

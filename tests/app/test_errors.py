@@ -29,6 +29,12 @@ NO_TRACEBACK = "Traceback"
         (["inferer=sliding", "inferer.window=100"], ["inferer.window=100", "multiple of 32"]),
         (["encoder.feature_size=20"], ["feature_size", "12"]),
         (["device=tpu"], ["device=tpu", "cuda"]),
+        (["layer=4.0"], ["layer=4.0", "stage4"]),
+        (["encoder.spacing_mm=-1"], ["spacing_mm=-1", "greater than 0"]),
+        (["pooling=gem", "pooling.p=-1"], ["pooling.p=-1"]),
+        (["+pooling.foo=1"], ["foo"]),
+        (["dataset=manifest", "dataset.root=x.csv", "dataset.labels=foo"], ["dataset.labels=foo", "brats2023"]),
+        (["dataset=brats", "dataset.root=2021"], ["2021"]),
     ],
 )
 @pytest.mark.parametrize("sweep", [False, True], ids=["run", "sweep"])
@@ -84,8 +90,12 @@ def test_a_damaged_case_is_named_and_the_rest_is_scored(project, small_cohort):
     assert run.data.metrics["cohort/excluded"] == 2
     assert run.data.metrics["cohort/cases"] == 8
 
-    strict = project.run(*command, "dataset.strict=true", "resume=false")
-    assert strict.returncode == 2 and "Small_0000" in strict.stderr
+    (root / "Small_00006" / "Small_00006_t2.nii.gz").write_bytes(
+        (small_cohort / "Small_00006" / "Small_00006_t2.nii.gz").read_bytes()
+    )
+    assert project.run(*command).returncode == 0
+    strict = project.run(*command, "dataset.strict=true")
+    assert strict.returncode == 2 and "Small_00003" in strict.stderr
 
 
 def test_an_empty_label_leaves_the_case_out_of_what_needs_a_centre(project, small_cohort):

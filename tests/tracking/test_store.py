@@ -73,7 +73,7 @@ def test_the_end_of_a_block_is_the_runs_status(store):
             pass
         ended[status] = store.client.get_run(run_id)
     assert {status: run.info.status for status, run in ended.items()} == {s: s for s in ended}
-    assert ended["FAILED"].data.tags["error"] == "RuntimeError: no"
+    assert ended["FAILED"].data.tags["error"] == "RuntimeError: see the log of the run"
 
 
 def test_the_newest_finished_run_of_an_identity_is_found(store):

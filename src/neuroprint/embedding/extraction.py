@@ -151,7 +151,7 @@ class Extract:
         """The next case that nobody else works on, being read; None where others hold all that is left."""
         for _ in range(len(pending)):
             case = pending.popleft()
-            lock = self.store.lock(self._prints[case.id].case)
+            lock = self.store.lock(self._prints[case.id].images)
             try:
                 lock.acquire(blocking=False)
             except Timeout:
@@ -162,7 +162,8 @@ class Extract:
                 lock.release()
                 bar.update()
                 continue
-            lacking = [index for index in range(len(self._requests)) if not self._stored(case, index)]
+            by_kind = {self._requests[index].extractor.kind: index for index in reversed(range(len(self._requests)))}
+            lacking = [index for index in sorted(by_kind.values()) if not self._stored(case, index)]
             return _Work(case, lock, lacking, readers.submit(self._read, case, lacking))
         if pending and wait:
             time.sleep(0.1)
@@ -208,12 +209,15 @@ class Extract:
         if extractor.kind not in self._forwards:
             self._forwards[extractor.kind] = extractor.encoder.load(self.device)
         vectors = extractor.vectors(network_input, self._forwards[extractor.kind], self.device)
-        unsound = [name for name, vector in vectors.items() if not np.isfinite(vector).all()]
+        self._result.forwards[index] += 1
+        # A pooling that fails on this map is no reason to lose the others.
+        vectors = {name: vector for name, vector in vectors.items() if np.isfinite(vector).all()}
+        unsound = [name for name in request.names if name not in vectors]
         if unsound:
             raise CaseError(
-                case.id, f"the network gave NaN or infinite features ({', '.join(unsound[:3])}); check the scan"
+                case.id,
+                f"NaN or infinite features ({', '.join(unsound[:3])}); check the scan, the encoder and the pooling",
             )
-        self._result.forwards[index] += 1
         content = self._prints[case.id].images
         stored = self.store.read(extractor.kind, content)
         merged = {**(stored.arrays if stored else {}), **vectors}

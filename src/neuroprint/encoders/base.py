@@ -37,6 +37,12 @@ class InputSpec:
     orientation: str = "LPS"
     crop: Crop = "brain"
 
+    def __post_init__(self) -> None:
+        if self.spacing_mm is not None:
+            if not self.spacing_mm > 0:
+                raise NeuroprintError(f"encoder.spacing_mm={self.spacing_mm}: must be greater than 0 mm")
+            object.__setattr__(self, "spacing_mm", float(self.spacing_mm))  # 3 and 3.0 are one specification
+
     def for_cohort(self, available: Sequence[str]) -> tuple[str, ...]:
         """The modalities to read, in channel order.
 
@@ -100,7 +106,7 @@ def find_levels(levels: Sequence[Level], layer: int | str | Sequence[int | str] 
     """
     if layer is None:
         return (len(levels) - 1,)
-    chosen = [layer] if isinstance(layer, int | str) else list(layer)
+    chosen = list(layer) if isinstance(layer, Sequence) and not isinstance(layer, str) else [layer]
     names = [level.name for level in levels]
     found = []
     for item in chosen:

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from neuroprint.encoders.base import Forward, InputSpec, Level
+from neuroprint.errors import NeuroprintError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +27,8 @@ class VoxelEncoder:
     trained = True
 
     def __init__(self, cells: tuple[int, int, int] = (16, 16, 10), modalities: Sequence[str] = ()) -> None:
+        if min(cells) < 1:
+            raise NeuroprintError(f"encoder.cells={list(cells)}: must be at least 1 along each axis")
         self.cells = (cells[0], cells[1], cells[2])
         self.input = InputSpec(tuple(modalities), normalisation="nonzero_channelwise", crop="image")
 

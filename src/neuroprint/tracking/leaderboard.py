@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from mlflow.entities import Run
     from rich.table import Table
+
+log = logging.getLogger(__name__)
 
 DEFAULT_METRIC = "retrieval/p_at_5"
 _REFERENCE_ROLES = ("chance", "voxels", "untrained", "oracle")
@@ -62,27 +65,29 @@ def leaderboards(store: TrackingStore, runs: Sequence[Run], metric: str = DEFAUL
     groups: dict[str, list[Run]] = {}
     for run in newest.values():
         groups.setdefault(run.data.tags["group"], []).append(run)
+    if metric not in {name for run in runs for name in run.data.metrics}:
+        undefined = any(metric in run.data.tags.get("undefined", "").split(", ") for run in runs)
+        known = sorted({name for run in runs for name in run.data.metrics if not name.endswith(("_lo", "_hi"))})
+        if not undefined:
+            raise NeuroprintError(f"no run has the metric {metric}: choose one of {', '.join(known)}")
+        log.warning("%s is not defined for any run: no query has a relevant case", metric)
     return [_leaderboard(store, group, members, metric) for group, members in groups.items()]
 
 
 def _leaderboard(store: TrackingStore, group: str, candidates: list[Run], metric: str) -> Leaderboard:
     import pandas as pd
 
-    references: dict[str, Run] = {}
-    condition = f"tags.group = '{group}' and tags.role = 'reference' and attributes.status = 'FINISHED'"
-    for run in store.search(condition):
-        references.setdefault(run.data.tags["reference"], run)
+    references = store.references(group)
     absent = [role for role in ("chance", "voxels", "oracle") if role not in references]
     if absent:
         raise NeuroprintError(
-            f"the reference rows {', '.join(absent)} are missing: a leaderboard without them says nothing. "
-            "Repeat one of the sweep's commands with resume=false"
+            f"the reference rows {', '.join(absent)} of {candidates[0].info.run_name} are missing: a leaderboard without "
+            "them says nothing. Give the run's or the sweep's command again"
         )
     rows = [_row(run) for run in (*candidates, *references.values())]
     table = pd.DataFrame(rows)
     if metric not in table:
-        known = sorted(name for name in table.columns.astype(str) if "/" in name and not name.endswith(("_lo", "_hi")))
-        raise NeuroprintError(f"no run has the metric {metric}: choose one of {', '.join(known)}")
+        table[metric] = np.nan
     tied = _tied(store, [run for run in candidates if metric in run.data.metrics], metric)
     table["tied_with_best"] = table["run_id"].map(tied).astype("boolean")
     ascending = metric.removesuffix("_share") in LOWER_IS_BETTER
@@ -135,6 +140,7 @@ def render(board: Leaderboard, most: int = 25) -> Table:
     Reference rows stand at their place in the ranking. A star marks what cannot be told from the best.
     """
     from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
     from rich.table import Table
 
     shown = [board.metric, *(name for name in _SHOWN if name in board.table and name != board.metric)]
@@ -158,7 +164,7 @@ def render(board: Leaderboard, most: int = 25) -> Table:
             continue
         star = "*" if row["tied_with_best"] is True else ""
         style = "dim" if row["role"] == "reference" else ""
-        view.add_row(star, str(row["name"]), *(_cell(row, metric) for metric in shown), style=style)
+        view.add_row(star, escape(str(row["name"])), *(_cell(row, metric) for metric in shown), style=style)
     if candidates > most:
         view.add_row("", f"... and {candidates - most} more", style="dim")
     return view

@@ -186,6 +186,14 @@ class TrackingStore:
         found = self.search(f"tags.identity = '{identity}' and attributes.status = 'FINISHED'", most=1)
         return found[0] if found else None
 
+    def references(self, group: str) -> dict[str, Run]:
+        """The newest finished reference rows of a group, by their name."""
+        rows: dict[str, Run] = {}
+        condition = f"tags.group = '{group}' and tags.role = 'reference' and attributes.status = 'FINISHED'"
+        for run in self.search(condition):
+            rows.setdefault(run.data.tags["reference"], run)
+        return rows
+
     def bury(self, identity: str) -> None:
         """Mark as KILLED what a process that died left RUNNING. Call it while holding the identity's lock."""
         for run in self.search(f"tags.identity = '{identity}' and attributes.status = 'RUNNING'"):
@@ -197,7 +205,9 @@ class TrackingStore:
         try:
             yield
         except Exception as error:
-            self.log(run_id, tags={"error": f"{type(error).__name__}: {error}"[:4000]})
+            # Only our own messages are known to hold no path and no name from a header.
+            text = str(error) if isinstance(error, NeuroprintError) else "see the log of the run"
+            self.log(run_id, tags={"error": f"{type(error).__name__}: {text}"[:4000]})
             self.end(run_id, "FAILED")
             raise
         except BaseException:

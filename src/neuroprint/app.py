@@ -18,12 +18,16 @@ from neuroprint import config as settings
 from neuroprint import sweep
 from neuroprint.complaints import explain
 from neuroprint.errors import NeuroprintError
+from neuroprint.help import help_text
 
 log = logging.getLogger(__name__)
 
 
 def main() -> None:
     """Run what the command line says; exit 0 if all went well, 1 if jobs failed, 2 if the command cannot work."""
+    if sys.argv[1:] in (["--help"], ["-h"]):
+        print(help_text())  # noqa: T201
+        return
     # Hydra then raises its errors instead of printing them with a traceback; they are put in plain lines here.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")

@@ -120,3 +120,14 @@ def test_what_makes_no_difference_does_not_change_the_identity(one, other):
 def test_what_makes_a_difference_changes_the_identity(change):
     changed = job(change, *(["layer=voxels"] if change == "encoder=voxels" else []))
     assert changed.identity(_Cohort()) != job().identity(_Cohort())
+
+
+def test_help_shows_every_choice_and_every_value():
+    from neuroprint.help import help_text
+
+    shown = help_text()
+    for group, entry in ENTRIES:
+        assert group in shown and entry in shown
+    for key in ("layer", "components", "map", "folds", "holdout", "seed", "device", "precision", "figures", "resume"):
+        assert f"  {key}:" in shown
+    assert "encoder     untrained" in shown

@@ -1,4 +1,4 @@
-"""Small cohorts on disk that any test may ask for, and the real one where it lies beside the repository."""
+"""Small cohorts that any test may ask for, on disk and as arrays, and the real one where it lies beside the repository."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+
+from neuroprint.evaluation.subjects import Subjects
 
 MODALITIES = ("flair", "t1", "t1ce", "t2")
 SHAPE = (40, 44, 36)
@@ -49,3 +51,21 @@ def real_cohort() -> Path:
     if not root.is_dir():
         pytest.skip(f"no real scans at {root.name}: set NEUROPRINT_REAL_DATA to a folder of BraTS cases")
     return root
+
+
+@pytest.fixture
+def make_subjects() -> Callable[..., Subjects]:
+    """Subjects with tumours spread over a brain; every ``visits`` consecutive cases are one patient."""
+
+    def make(n: int, seed: int = 0, visits: int = 1) -> Subjects:
+        rng = np.random.default_rng(seed)
+        centres = rng.normal(size=(n, 3)) * [30.0, 35.0, 20.0]
+        return Subjects(
+            ids=tuple(f"case-{number:05d}" for number in range(n)),
+            patients=tuple(f"patient-{number // visits:05d}" for number in range(n)),
+            centres_mm=centres,
+            right=centres[:, 0] > 0,
+            metadata={"grade": np.array([["2", "3", "4", ""][number % 4] for number in range(n)], dtype=object)},
+        )
+
+    return make

@@ -101,12 +101,18 @@ class Job:
         uses = "${components}" in OmegaConf.to_yaml(self.config.projection, resolve=False)
         return int(self.config.components) if uses else None
 
+    @cached_property
+    def supervised(self) -> bool:
+        """Whether the projection is fitted to the tumours' positions: such rows say so."""
+        return bool(getattr(self.build_projection(), "supervised", False))
+
     @property
     def name(self) -> str:
         """The run's name, for people: what was chosen, in the order of the flow. Random weights are named first."""
         projection = self.choices["projection"]
         parts = ["" if self.encoder.trained else "untrained", self.layer, self.choices["pooling"]]
         parts.append("" if projection == "none" else f"{projection}{self.components or ''}")
+        parts.append("supervised" if self.supervised else "")
         parts.extend(f"{key} {value}" for key, value in self.parameters.items() if "." in key)
         parts.extend(self._varied_parts())
         return " · ".join(part for part in parts if part)
@@ -138,6 +144,8 @@ class Job:
         chosen |= {"precision": config.precision.value, "map": config.map.value}
         if self.components is not None:
             chosen["components"] = self.components
+        if self.supervised:
+            chosen["supervised"] = True
         if config.retrieval.relevance == "distance":
             chosen["radius_mm"] = float(config.retrieval.radius_mm)
         if config.retrieval.relevance == "metadata":

@@ -131,3 +131,10 @@ def test_help_shows_every_choice_and_every_value():
     for key in ("layer", "components", "map", "folds", "holdout", "seed", "device", "precision", "figures", "resume"):
         assert f"  {key}:" in shown
     assert "encoder     untrained" in shown
+
+
+@pytest.mark.parametrize(("projection", "supervised"), [("none", False), ("pca", False), ("pls", True), ("lda", True)])
+def test_a_supervised_projection_says_so(projection, supervised):
+    built = job(f"projection={projection}")
+    assert ("supervised" in built.parameters) is supervised
+    assert ("supervised" in built.name) is supervised

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 
 import pytest
 
@@ -146,7 +145,5 @@ def test_the_doctor_lists_problems_and_says_how_many_cases_are_usable(project, s
 
 
 def test_a_leaderboard_without_runs_says_so(project):
-    started = time.monotonic()
     outcome = project.cli("leaderboard")
     assert outcome.returncode == 2 and "python run.py" in outcome.stderr
-    assert time.monotonic() - started < 60

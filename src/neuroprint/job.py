@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import PurePath
 from typing import Any
 
@@ -82,7 +82,8 @@ class Job:
         encoder = _build(config, "encoder")
         inferer = _build(config, "inferer")
         inferer.check(encoder.input)
-        poolings = {pooling_name(node): _instantiate("pooling", node) for node in (config.pooling, *_menu(), *also)}
+        asked = {pooling_name(node): _instantiate("pooling", node) for node in (config.pooling, *also)}
+        poolings = {**_menu(), **asked}
         _try_pooling(config.pooling, poolings[pooling_name(config.pooling)])
         levels = tuple(encoder.levels[index].name for index in find_levels(encoder.levels, _plain(config.layer)))
         _build(config, "projection")
@@ -252,10 +253,11 @@ def _try_pooling(node: DictConfig, pooling: Pooling) -> None:
         raise NeuroprintError(f"pooling: {pooling_name(node)} cannot be called: {error}") from error
 
 
-def _menu() -> list[DictConfig]:
-    """Every pooling in conf/pooling, with its default parameters."""
+@cache
+def _menu() -> dict[str, Pooling]:
+    """Every pooling in conf/pooling, with its default parameters, by canonical name; read once a process."""
     nodes = [OmegaConf.load(path) for path in sorted((CONF / "pooling").glob("*.yaml"))]
-    return [node for node in nodes if isinstance(node, DictConfig)]
+    return {pooling_name(node): _instantiate("pooling", node) for node in nodes if isinstance(node, DictConfig)}
 
 
 def _build(config: DictConfig, group: str) -> Any:

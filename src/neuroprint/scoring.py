@@ -41,7 +41,6 @@ class Standard:
         midlines_mm: x of the brain box's centre of the scored cases, in the frame of the positions.
         voxels_embeddings: ``(n, d)``, what the reference row ``voxels`` compares.
         excluded: Why cases were left out, by id.
-
     """
 
     benchmark: Benchmark

@@ -36,7 +36,6 @@ class Sweep:
     """A sweep that this process started.
 
     Attributes:
-        identity: Hash of the identities of its jobs: the same command on the same data is the same sweep.
         parent: Id of its parent run.
         store: Where its runs are logged.
         names: Run name by job identity, in the sweep's order.
@@ -44,7 +43,6 @@ class Sweep:
         failures: What went wrong, by job identity.
     """
 
-    identity: str
     parent: str
     store: TrackingStore
     names: dict[str, str]
@@ -113,7 +111,7 @@ def _start(config: DictConfig) -> Sweep:
         # For launchers whose jobs do not inherit this process's environment.
         quoted = str(plan).replace("\\", "\\\\").replace("'", "\\'")
         config.hydra.overrides.hydra.append(f"+hydra.job.env_set.{PLAN_VARIABLE}='{quoted}'")
-    return Sweep(identity, parent, store, names, identities)
+    return Sweep(parent, store, names, identities)
 
 
 def _varied(jobs: Sequence[Sequence[str]]) -> list[str]:
@@ -121,7 +119,7 @@ def _varied(jobs: Sequence[Sequence[str]]) -> list[str]:
     values: dict[str, set[str]] = {}
     for overrides in jobs:
         for override in overrides:
-            key, _, value = override.partition("=")
+            key, _, value = override.lstrip("+~").partition("=")
             values.setdefault(key, set()).add(value)
     return sorted(key for key, found in values.items() if len(found) > 1)
 
@@ -141,7 +139,10 @@ def _compose_jobs(config: DictConfig) -> list[DictConfig]:
 
 
 def _open_parent(store: TrackingStore, identity: str, names: dict[str, str], resume: bool) -> str:
-    """The parent run, RUNNING: the sweep's own from last time, or a new one."""
+    """The parent run, RUNNING: the sweep's own from last time, or a new one.
+
+    A sweep's identity is the hash of its jobs': the same command on the same data is the same sweep.
+    """
     with store.lock(f"sweep-{identity}"):
         found = store.search(f"tags.sweep = '{identity}' and tags.role = 'sweep'", most=1) if resume else []
         if found:
@@ -162,17 +163,18 @@ def finish(interrupted: bool) -> bool:
     sweep = current
     if sweep is None:
         return True
-    runs = _finished_runs(sweep)
-    done = {run.data.tags["identity"] for run in runs}
-    missing = {identity: name for identity, name in sweep.names.items() if identity not in done}
-    status = "KILLED" if interrupted else "FAILED" if missing else "FINISHED"
+    status, missing = "FAILED", dict(sweep.names)
     try:
+        runs = _finished_runs(sweep)
+        done = {run.data.tags["identity"] for run in runs}
+        missing = {identity: name for identity, name in sweep.names.items() if identity not in done}
         if runs:
             _report(sweep, runs)
+        status = "KILLED" if interrupted else "FAILED" if missing else "FINISHED"
     except NeuroprintError as error:
         print(error, file=sys.stderr)  # noqa: T201
-        status = "FAILED"
     finally:
+        # Whatever went wrong above, a parent is never left RUNNING, nor called finished without its leaderboard.
         sweep.store.end(sweep.parent, status)
     if missing and not interrupted:
         _list_failures(sweep, missing)

@@ -138,3 +138,9 @@ def test_a_supervised_projection_says_so(projection, supervised):
     built = job(f"projection={projection}")
     assert ("supervised" in built.parameters) is supervised
     assert ("supervised" in built.name) is supervised
+
+
+def test_a_key_added_on_the_command_line_and_swept_is_named_with_its_value():
+    from neuroprint.sweep import _varied
+
+    assert _varied([["+probe.alphas=[1]", "seed=0"], ["+probe.alphas=[2]", "seed=0"]]) == ["probe.alphas"]

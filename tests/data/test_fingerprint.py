@@ -161,3 +161,17 @@ def test_real_patients_are_all_different(real_root: Path, cache: FingerprintCach
     cohort = find_brats(real_root)
     assert find_duplicates(cohort, cache) == []
     assert cohort_fingerprint(cohort, cache) == cohort_fingerprint(cohort)
+
+
+def test_what_is_stored_of_a_case_depends_on_what_its_label_is_said_to_mean(tmp_path, write_case):
+    from dataclasses import replace
+
+    from neuroprint.data.brats import find_brats
+    from neuroprint.data.prints import fingerprint_cohort
+
+    write_case(tmp_path / "root" / "A_1")
+    cohort = find_brats(tmp_path / "root")
+    other = replace(cohort, cases=tuple(replace(case, label_convention="any") for case in cohort.cases))
+    cache = FingerprintCache(tmp_path / "prints.sqlite")
+    one, two = fingerprint_cohort(cohort, cache)[0]["A_1"], fingerprint_cohort(other, cache)[0]["A_1"]
+    assert one.images == two.images and one.case != two.case

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -11,7 +12,12 @@ from neuroprint.data.fingerprint import FingerprintCache, case_fingerprint, coho
 
 @dataclass(frozen=True)
 class Fingerprints:
-    """SHA-256 of a case's bytes: of its images alone, which features depend on, and with the label, for the facts."""
+    """What is known of a case is stored under these.
+
+    Attributes:
+        images: SHA-256 of its images alone, which features depend on.
+        case: SHA-256 of images, label and what the label's numbers are said to mean, which facts depend on.
+    """
 
     images: str
     case: str
@@ -27,6 +33,10 @@ def fingerprint_cohort(cohort: Cohort, cache: FingerprintCache) -> tuple[dict[st
     with suppress(OSError):
         cache.sha256(file.path for case in cohort.cases for file in case.files().values())
     prints = {
-        case.id: Fingerprints(image_fingerprint(case, cache), case_fingerprint(case, cache)) for case in cohort.cases
+        case.id: Fingerprints(
+            image_fingerprint(case, cache),
+            hashlib.sha256(f"{case_fingerprint(case, cache)} {case.label_convention}".encode()).hexdigest(),
+        )
+        for case in cohort.cases
     }
     return prints, cohort_fingerprint(cohort, cache)

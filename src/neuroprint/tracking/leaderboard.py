@@ -40,10 +40,6 @@ class Leaderboard:
     metric: str
     table: pd.DataFrame
 
-    def best(self) -> pd.Series[Any]:
-        """The best candidate."""
-        return self.table[self.table["role"] == "candidate"].iloc[0]
-
 
 def leaderboards(store: TrackingStore, runs: Sequence[Run], metric: str = DEFAULT_METRIC) -> list[Leaderboard]:
     """Rank finished runs among those they are comparable with, the group with the newest run first.

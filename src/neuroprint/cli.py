@@ -44,6 +44,15 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("root", type=Path, metavar="ROOT", help="a BraTS folder, an MSD task folder, or a manifest CSV")
     check.set_defaults(run=_check)
 
+    train = commands.add_parser("train", help="train a segmentation network on phantoms or on labelled scans")
+    train.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="what differs from conf/train.yaml; a stopped training goes on",
+    )
+    train.set_defaults(run=_train)
+
     board = commands.add_parser("leaderboard", help="the runs of an experiment, ranked, with intervals")
     board.add_argument("--metric", default="retrieval/p_at_5", metavar="M", help="rank by this (default: %(default)s)")
     board.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -79,6 +88,16 @@ def _check(options: argparse.Namespace) -> int:
     total = len(cohort.cases) + len(cohort.excluded)
     print(f"{total} cases: {total - len(unusable)} usable, {len(unusable)} unusable")
     return 1 if unusable else 0
+
+
+def _train(options: argparse.Namespace) -> int:
+    import logging
+
+    from neuroprint.train import train
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    print(train(options.overrides))
+    return 0
 
 
 def _leaderboard(options: argparse.Namespace) -> int:

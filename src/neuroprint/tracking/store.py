@@ -109,6 +109,7 @@ class TrackingStore:
         metrics: Mapping[str, float] | None = None,
         params: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
+        step: int = 0,
     ) -> None:
         """Metrics, parameters and tags in one batched write; metrics that are not finite are refused."""
         from mlflow.entities import Metric, Param, RunTag
@@ -119,7 +120,7 @@ class TrackingStore:
             raise ValueError(f"metrics must be finite; these are not: {', '.join(unsound)}")
         self.client.log_batch(
             run_id,
-            metrics=[Metric(name, _rounded(value), now, 0) for name, value in (metrics or {}).items()],
+            metrics=[Metric(name, _rounded(value), now, step) for name, value in (metrics or {}).items()],
             params=[Param(name, str(value)) for name, value in (params or {}).items()],
             tags=[RunTag(name, value) for name, value in (tags or {}).items()],
         )
@@ -146,6 +147,10 @@ class TrackingStore:
 
     def end(self, run_id: str, status: str = "FINISHED") -> None:
         self.client.set_terminated(run_id, status)
+
+    def reopen(self, run_id: str) -> None:
+        """An ended run is RUNNING again."""
+        self.client.update_run(run_id, status="RUNNING")
 
     def artifact(self, run: Run, path: str) -> Path:
         """Where an artifact lies on disk.
@@ -193,6 +198,11 @@ class TrackingStore:
         for run in self.search(condition):
             rows.setdefault(run.data.tags["reference"], run)
         return rows
+
+    def untrained(self, group: str) -> list[Run]:
+        """The finished reference rows ``untrained`` of a group, which has one for each best candidate it ever had."""
+        condition = f"tags.group = '{group}' and tags.reference = 'untrained' and attributes.status = 'FINISHED'"
+        return self.search(condition)
 
     def bury(self, identity: str) -> None:
         """Mark as KILLED what a process that died left RUNNING. Call it while holding the identity's lock."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
 
+from neuroprint.data.phantom.seeds import refuse_training_seed
 from neuroprint.data.phantom.types import GENERATOR_VERSION, MODALITIES, PhantomSettings
 from neuroprint.errors import NeuroprintError
 
@@ -56,13 +57,14 @@ def write_cohort(
         out: Folder of the cohort; made if needed.
         cases: How many.
         spacing_mm: Voxel size, 0.8 to 8.
-        seed: Of the cohort; case ``i`` depends on ``seed`` and ``i`` only.
+        seed: Of the cohort, below a million; case ``i`` depends on ``seed`` and ``i`` only.
         pose_jitter: Whether heads are turned, shifted and scaled.
         workers: Processes; by default as many as there are processor cores. 1 works in this process.
         progress: Called with the number of finished cases whenever it has grown.
 
     Raises:
-        NeuroprintError: If a setting is out of range, or ``out`` holds other settings or other files.
+        NeuroprintError: If a setting is out of range, the seed is one for training, or ``out`` holds other settings or
+            other files.
     """
     from filelock import FileLock
 
@@ -71,6 +73,7 @@ def write_cohort(
             f"phantom cohort: found cases={cases}, spacing_mm={spacing_mm}, seed={seed}; expected at least 1 case, "
             f"a spacing of {_SPACINGS_MM[0]} to {_SPACINGS_MM[1]} mm and a seed of 0 or more"
         )
+    refuse_training_seed(seed)
     settings: dict[str, object] = {
         "generator_version": GENERATOR_VERSION,
         "cases": int(cases),

@@ -20,7 +20,7 @@ _SIGNAL = {
 _SPREAD = (0.12, 0.08, 0.05, 0.04, 0.02, 0.10, 0.15, 0.25, 0.30, 0.10, 0.18, 0.10, 0.16)
 _UNITS = {"flair": 900.0, "t1": 800.0, "t1ce": 1700.0, "t2": 500.0}
 # Texture within tissue: relative amplitude; order of TISSUES.
-_TEXTURE = np.array([0.12, 0.04, 0.045, 0.035, 0.022, 0.08, 0.25, 0.25, 0.25, 0.06, 0.09, 0.08, 0.22], np.float32)
+TEXTURE = np.array([0.12, 0.04, 0.045, 0.035, 0.022, 0.08, 0.25, 0.25, 0.25, 0.06, 0.09, 0.08, 0.22], np.float32)
 _NECROSIS, _FLAIR = TISSUES.index("necrosis"), MODALITIES.index("flair")
 
 
@@ -33,7 +33,7 @@ def signals(rng: np.random.Generator) -> Floats:
 
 def texture(tissues: Floats, points: Floats, rng: np.random.Generator) -> Floats:
     """Factor on the signal (4, N) that makes tissue (T, N) grainy, more so in tumour and fluid."""
-    amplitude = _TEXTURE @ tissues
+    amplitude = TEXTURE @ tissues
     coarse, fine = noise(points, 9.0, rng), noise(points, 3.0, rng)
     weights = rng.uniform(0.5, 1.1, (4, 2)) * np.where(rng.random((4, 2)) < 0.5, -1, 1)
     grain = np.stack([a * coarse + b * fine for a, b in weights])

@@ -1,0 +1,1 @@
+"""Training a segmentation network, whose features then become fingerprints."""

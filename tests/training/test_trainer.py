@@ -1,0 +1,105 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from neuroprint.data.phantom.seeds import FIRST_TRAINING_SEED
+from neuroprint.encoders.base import InputSpec
+from neuroprint.encoders.swin_unetr import SwinUNETREncoder
+from neuroprint.errors import NeuroprintError
+from neuroprint.training.deform import DeformSettings
+from neuroprint.training.sources import PhantomSource
+from neuroprint.training.trainer import TrainSettings, fit, region_loss, validate
+
+MODALITIES = ("flair", "t1ce", "t1", "t2")
+QUICK = TrainSettings(steps=8, learning_rate=2e-3, warmup=1, validate_every=8, checkpoint_every=4, workers=0)
+
+
+@pytest.fixture(scope="module")
+def two_phantoms(tmp_path_factory):
+    spec = InputSpec(MODALITIES, spacing_mm=6.0, divisor=32)
+    still = DeformSettings(chance=0)
+    return PhantomSource(spec, FIRST_TRAINING_SEED, 2, 1, (32, 32, 64), tmp_path_factory.mktemp("heads"), still)
+
+
+def network(seed=0):
+    return SwinUNETREncoder(MODALITIES, feature_size=12, seed=seed).network("cpu").requires_grad_(True)
+
+
+def test_a_few_steps_on_two_phantoms_lower_the_loss(two_phantoms, tmp_path):
+    losses = []
+    settings = dataclasses.replace(QUICK, steps=24, validate_every=24)
+    fit(network(), two_phantoms, settings, tmp_path / "a.pt", progress=lambda step, loss: losses.append(loss))
+    assert np.mean(losses[-4:]) < 0.7 * np.mean(losses[:4])
+
+
+def test_a_training_that_was_broken_off_ends_as_an_undisturbed_one(two_phantoms, tmp_path):
+    whole, broken, resumed = network(), network(), network(seed=1)
+    fit(whole, two_phantoms, QUICK, tmp_path / "whole.pt")
+
+    def stop(step, loss):
+        if step == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(broken, two_phantoms, QUICK, tmp_path / "broken.pt", progress=stop)
+    steps = []
+    fit(resumed, two_phantoms, QUICK, tmp_path / "broken.pt", progress=lambda step, loss: steps.append(step))
+    assert steps == [5, 6, 7, 8]
+    for name, weight in whole.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[name], weight, rtol=1e-4, atol=1e-5)
+
+
+def test_the_loss_is_dice_plus_weighted_cross_entropy():
+    rng = torch.Generator().manual_seed(0)
+    logits, truth = torch.randn(1, 3, 4, 4, 4, generator=rng), (torch.rand(1, 3, 4, 4, 4, generator=rng) > 0.5).float()
+    shown = logits.sigmoid().numpy()[0]
+    dice = []
+    for p, g in zip(shown, truth.numpy()[0], strict=True):
+        dice.append((2 * (p * g).sum() + 1) / ((p**2).sum() + g.sum() + 1))
+    expected = 1 - np.mean(dice) + 2 * float(binary_cross_entropy_with_logits(logits, truth))
+    assert float(region_loss(logits, truth, 2.0)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_regions_are_learnt_apart_a_voxel_can_be_in_all():
+    truth = torch.ones(1, 3, 2, 2, 2)
+    assert float(region_loss(torch.full_like(truth, 20.0), truth, 1.0)) == pytest.approx(0, abs=1e-6)
+
+
+def test_a_perfect_network_has_dice_1(two_phantoms):
+    class Truth(torch.nn.Module):
+        def forward(self, image):
+            return scans[0].regions[None] * 2 - 1
+
+    scans = two_phantoms.validation()
+    assert set(validate(Truth(), scans, "cpu").values()) == {1.0}
+
+
+def test_the_rate_rises_then_falls_to_nothing():
+    settings = TrainSettings(steps=100, warmup=10, learning_rate=1.0)
+    rates = [settings.rate(step) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == pytest.approx(1.0)
+    assert np.argmax(rates) == 9
+    assert (np.diff(rates[10:]) < 0).all()
+    assert rates[100] == pytest.approx(0)
+
+
+def test_a_damaged_checkpoint_is_named(two_phantoms, tmp_path):
+    (tmp_path / "a.pt").write_bytes(b"torn")
+    with pytest.raises(NeuroprintError, match=r"a\.pt: the checkpoint cannot be read"):
+        fit(network(), two_phantoms, QUICK, tmp_path / "a.pt")
+
+
+def test_a_loss_that_is_not_a_number_stops_the_training(two_phantoms, tmp_path):
+    wild = dataclasses.replace(QUICK, learning_rate=1e30)
+    with pytest.raises(NeuroprintError, match="diverged"):
+        fit(network(), two_phantoms, wild, tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("name", ["steps", "batch", "validate_every"])
+def test_a_recipe_that_cannot_work_is_refused(name):
+    with pytest.raises(NeuroprintError, match=name):
+        dataclasses.replace(QUICK, **{name: 0})

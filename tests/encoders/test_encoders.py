@@ -18,31 +18,30 @@ def encoder():
     return SwinUNETREncoder(MODALITIES, feature_size=12)
 
 
-@pytest.fixture(scope="module")
-def batch():
-    return torch.randn(1, 4, 64, 32, 32, generator=torch.Generator().manual_seed(0))
-
-
 def test_maps_have_the_promised_channels_and_strides(encoder, batch):
     with torch.inference_mode():
         maps = encoder.load("cpu")(batch)
-    assert len(maps) == len(encoder.levels) == 5
+    assert len(maps) == len(encoder.levels) == 6
     for level, features in zip(encoder.levels, maps, strict=True):
         assert features.shape == (1, level.channels, *(size // level.stride for size in batch.shape[2:]))
 
 
-def test_maps_are_those_of_monais_own_forward_pass(encoder, batch):
-    """The hidden states inside SwinUNETR.forward, without the fused attention, equal the encoder's maps."""
+@pytest.mark.parametrize("normalize", [True, False])
+def test_maps_are_those_of_monais_own_forward_pass(batch, normalize):
+    """What is computed inside SwinUNETR.forward, without the fused attention, equals the encoder's maps."""
     from monai.networks.nets import SwinUNETR
 
+    encoder = SwinUNETREncoder(MODALITIES, feature_size=12, normalize=normalize)
     torch.manual_seed(encoder.seed)
-    plain = SwinUNETR(4, 3, feature_size=12, window_size=4).eval()
+    plain = SwinUNETR(4, 3, feature_size=12, window_size=4, normalize=normalize).eval()
     seen = []
     plain.swinViT.register_forward_hook(lambda module, inputs, output: seen.extend(output))
+    plain.encoder10.register_forward_hook(lambda module, inputs, output: seen.append(output))
     with torch.no_grad():
         plain(batch)
     with torch.inference_mode():
         maps = encoder.load("cpu")(batch)
+    assert len(seen) == 6
     for expected, found in zip(seen, maps, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
@@ -61,8 +60,37 @@ def test_random_weights_follow_from_the_seed_and_leave_torchs_own_alone(batch):
 def test_the_identity_tells_architectures_and_weights_apart():
     base = SwinUNETREncoder(MODALITIES).identity
     assert SwinUNETREncoder(MODALITIES).identity == base
-    for change in ({"seed": 1}, {"feature_size": 48}, {"window_size": 7}, {"depths": (2, 2, 6, 2)}):
+    for change in (
+        {"seed": 1},
+        {"feature_size": 48},
+        {"window_size": 7},
+        {"depths": (2, 2, 6, 2)},
+        {"normalize": False},
+    ):
         assert SwinUNETREncoder(MODALITIES, **change).identity != base
+
+
+def test_the_bottleneck_is_the_default_though_encoder10_comes_after_it(encoder):
+    assert encoder.default_level == "stage4" == encoder.levels[4].name
+    assert [level.name for level in encoder.levels[5:]] == ["encoder10"]
+
+
+def test_a_bottleneck_of_one_cell_leaves_encoder10_undefined_and_the_rest_whole(encoder):
+    with torch.inference_mode():
+        *maps, last = encoder.load("cpu")(torch.ones(1, 4, 32, 32, 32))
+    assert last.shape == (1, 192, 1, 1, 1) and last.isnan().all()
+    assert all(features.isfinite().all() for features in maps)
+
+
+def test_the_whole_network_segments(encoder, batch):
+    with torch.inference_mode():
+        assert encoder.network("cpu")(batch).shape == (1, 3, 64, 32, 32)
+
+
+@pytest.mark.parametrize("change", [{"crop": "head"}, {"normalisation": "z"}])
+def test_a_wish_that_preprocessing_does_not_know_is_refused(change):
+    with pytest.raises(NeuroprintError, match=f"encoder.{next(iter(change))}=.*must be one of"):
+        SwinUNETREncoder(MODALITIES, **change)
 
 
 def test_random_weights_say_that_they_are_untrained():
@@ -83,16 +111,16 @@ def test_voxels_are_cell_averages_and_their_distance_is_subtraction():
 
 
 @pytest.mark.parametrize(
-    ("layer", "expected"), [(None, (2,)), (0, (0,)), ("stage1", (1,)), ("2", (2,)), ([2, "patch_embedding"], (2, 0))]
+    ("layer", "expected"), [(None, (1,)), (0, (0,)), ("stage1", (1,)), ("2", (2,)), ([2, "patch_embedding"], (2, 0))]
 )
 def test_levels_are_found_by_number_and_by_name(layer, expected):
-    assert find_levels(LEVELS, layer) == expected
+    assert find_levels(LEVELS, layer, "stage1") == expected
 
 
 @pytest.mark.parametrize("layer", [3, -1, "stage9", [], [1, "stage1"]])
 def test_a_level_that_is_not_there_or_named_twice_is_refused(layer):
     with pytest.raises(NeuroprintError, match="layer="):
-        find_levels(LEVELS, layer)
+        find_levels(LEVELS, layer, "stage1")
 
 
 def test_an_encoder_says_which_modalities_it_misses():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 from neuroprint.errors import NeuroprintError
 
@@ -38,6 +38,9 @@ class InputSpec:
     crop: Crop = "brain"
 
     def __post_init__(self) -> None:
+        for key, allowed in (("normalisation", get_args(Normalisation)), ("crop", get_args(Crop))):
+            if getattr(self, key) not in allowed:
+                raise NeuroprintError(f"encoder.{key}={getattr(self, key)}: must be one of {', '.join(allowed)}")
         if self.spacing_mm is not None:
             if not self.spacing_mm > 0:
                 raise NeuroprintError(f"encoder.spacing_mm={self.spacing_mm}: must be greater than 0 mm")
@@ -91,6 +94,10 @@ class Encoder(Protocol):
     def levels(self) -> tuple[Level, ...]: ...
 
     @property
+    def default_level(self) -> str:
+        """Name of the level that is taken where none is chosen."""
+
+    @property
     def identity(self) -> dict[str, Any]:
         """JSON-able description that covers architecture and weights: equal identities give equal features."""
 
@@ -98,26 +105,37 @@ class Encoder(Protocol):
         """The network on ``device``: ``(B, C, X, Y, Z)`` to one ``(B, channels, X/stride, Y/stride, Z/stride)`` a level."""
 
 
-def find_levels(levels: Sequence[Level], layer: int | str | Sequence[int | str] | None) -> tuple[int, ...]:
-    """Positions of the chosen levels: by number, by name, a list of either, or None for the deepest.
+def find_level(levels: Sequence[Level], item: int | str) -> int | None:
+    """Position of the level of that number or name, or None."""
+    names = [level.name for level in levels]
+    text = str(item)
+    if text in names:
+        return names.index(text)
+    return int(text) if text.isdecimal() and int(text) < len(names) else None
+
+
+def menu(levels: Sequence[Level]) -> str:
+    """The levels by number and name, for messages."""
+    return ", ".join(f"{number} ({level.name})" for number, level in enumerate(levels))
+
+
+def find_levels(
+    levels: Sequence[Level], layer: int | str | Sequence[int | str] | None, default: str
+) -> tuple[int, ...]:
+    """Positions of the chosen levels: by number, by name, a list of either, or None for the one named ``default``.
 
     Raises:
         NeuroprintError: A level of that number or name does not exist.
     """
     if layer is None:
-        return (len(levels) - 1,)
+        layer = default
     chosen = list(layer) if isinstance(layer, Sequence) and not isinstance(layer, str) else [layer]
-    names = [level.name for level in levels]
     found = []
     for item in chosen:
-        text = str(item)
-        if text in names:
-            found.append(names.index(text))
-        elif text.isdecimal() and int(text) < len(levels):
-            found.append(int(text))
-        else:
-            menu = ", ".join(f"{number} ({name})" for number, name in enumerate(names))
-            raise NeuroprintError(f"layer={item}: this encoder has the levels {menu}")
+        position = find_level(levels, item)
+        if position is None:
+            raise NeuroprintError(f"layer={item}: this encoder has the levels {menu(levels)}")
+        found.append(position)
     if not found or len(set(found)) != len(found):
         raise NeuroprintError(f"layer={layer}: name at least one level, each once")
     return tuple(found)

@@ -1,4 +1,4 @@
-"""MONAI's SwinUNETR seen as an encoder with five levels (Hatamizadeh et al. 2022, arXiv:2201.01266)."""
+"""MONAI's SwinUNETR seen as an encoder with named levels (Hatamizadeh et al. 2022, arXiv:2201.01266)."""
 
 from __future__ import annotations
 
@@ -8,29 +8,45 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from neuroprint.encoders.base import Forward, InputSpec, Level, Normalisation
+from neuroprint.encoders.base import Crop, Forward, InputSpec, Level, Normalisation
+from neuroprint.encoders.checkpoints import load_strictly
+from neuroprint.encoders.weights_file import WeightsFile
 from neuroprint.errors import NeuroprintError
 
 if TYPE_CHECKING:
     from monai.networks.nets import SwinUNETR
+    from torch import Tensor
 
 LEVEL_NAMES = ("patch_embedding", "stage1", "stage2", "stage3", "stage4")
+BOTTLENECK = "stage4"
 OUT_CHANNELS = 3  # whole tumour, tumour core, enhancing tumour
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """The arguments of MONAI's ``SwinUNETR`` that change its weights or its numbers."""
+    """The arguments of MONAI's ``SwinUNETR`` that change its weights or its numbers.
+
+    Attributes:
+        normalize: Layer norm over the channels of every map, which discards its magnitude. Weights fit either way; but those
+            that were trained with it feed ``encoder10`` what it never saw when it is off.
+    """
 
     in_channels: int
     feature_size: int
     window_size: int
     depths: tuple[int, ...] = (2, 2, 2, 2)
     num_heads: tuple[int, ...] = (3, 6, 12, 24)
+    normalize: bool = True
 
     def __post_init__(self) -> None:
-        if self.feature_size % 12:
+        if self.feature_size < 12 or self.feature_size % 12:
             raise NeuroprintError(f"encoder.feature_size={self.feature_size}: SwinUNETR needs a multiple of 12")
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        size = self.feature_size
+        stages = [Level(name, size * 2**depth, 2 ** (depth + 1)) for depth, name in enumerate(LEVEL_NAMES)]
+        return (*stages, Level("encoder10", size * 16, 32))
 
     def build(self) -> SwinUNETR:
         """The network with freshly initialised weights; attention is fused wherever autograd is off."""
@@ -43,6 +59,7 @@ class Architecture:
             window_size=self.window_size,
             depths=self.depths,
             num_heads=self.num_heads,
+            normalize=self.normalize,
             use_flash_attention=True,
         )
 
@@ -50,19 +67,23 @@ class Architecture:
 class SwinUNETREncoder:
     """SwinUNETR with seeded random weights: the architecture alone, which every trained encoder has to beat.
 
-    Levels are 0, the patch embedding, and 1 to 4, the Swin stages; 4 is the bottleneck. The decoder is not run.
+    Levels are 0, the patch embedding, 1 to 4, the Swin stages, of which 4 is the bottleneck, and 5, ``encoder10``: the
+    convolutions between bottleneck and decoder. The decoder is not run.
 
     Args:
         modalities: Channel order.
         feature_size: Channels of level 0; they double at every level.
         window_size: Edge of the attention windows, in cells.
-        spacing_mm: Input voxel size.
+        spacing_mm: Input voxel size; None keeps the scan's own grid.
         seed: Of the random weights.
         depths: Swin blocks a stage.
         normalisation: See :class:`~neuroprint.encoders.base.InputSpec`.
+        crop: See :class:`~neuroprint.encoders.base.InputSpec`.
+        normalize: See :class:`Architecture`.
     """
 
     trained = False
+    default_level = BOTTLENECK
 
     def __init__(
         self,
@@ -73,15 +94,16 @@ class SwinUNETREncoder:
         seed: int = 0,
         depths: Sequence[int] = (2, 2, 2, 2),
         normalisation: Normalisation = "nonzero_channelwise",
+        crop: Crop = "brain",
+        normalize: bool = True,
     ) -> None:
-        self.architecture = Architecture(len(modalities), feature_size, window_size, tuple(depths))
+        self.architecture = Architecture(len(modalities), feature_size, window_size, tuple(depths), normalize=normalize)
         self.seed = seed
-        self.input = InputSpec(tuple(modalities), spacing_mm, normalisation, divisor=32)
+        self.input = InputSpec(tuple(modalities), spacing_mm, normalisation, divisor=32, crop=crop)
 
-    @cached_property
+    @property
     def levels(self) -> tuple[Level, ...]:
-        size = self.architecture.feature_size
-        return tuple(Level(name, size * 2**depth, 2 ** (depth + 1)) for depth, name in enumerate(LEVEL_NAMES))
+        return self.architecture.levels
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -92,17 +114,111 @@ class SwinUNETREncoder:
             "weights": {"seed": self.seed, "monai": version("monai"), "torch": version("torch").split("+")[0]},
         }
 
-    def load(self, device: str) -> Forward:
-        """The five Swin feature maps, layer-normalised over channels as MONAI's decoder takes them."""
+    def network(self, device: str) -> SwinUNETR:
+        """The whole network, decoder included, as it segments."""
         import torch
 
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             network = self.architecture.build()
-        return swin_levels(network, device)
+        return _frozen(network, device)
+
+    def load(self, device: str) -> Forward:
+        return swin_levels(self.network(device))
 
 
-def swin_levels(network: SwinUNETR, device: str) -> Forward:
-    """The network's Swin transformer as a function from a batch to its five feature maps."""
-    transformer = network.swinViT.eval().requires_grad_(False).to(device)
-    return lambda batch: transformer(batch, network.normalize)
+class TrainedSwinUNETREncoder:
+    """SwinUNETR with trained weights; levels as in :class:`SwinUNETREncoder`.
+
+    Args:
+        modalities: Channel order.
+        weights: As :class:`~neuroprint.encoders.weights_file.WeightsFile` takes them.
+        sha256: Of the file, which is then refused if it is another; None takes the file as it is.
+        feature_size: Channels of level 0; they double at every level.
+        window_size: Edge of the attention windows, in cells.
+        spacing_mm: Input voxel size; None keeps the scan's own grid.
+        depths: Swin blocks a stage.
+        normalisation: See :class:`~neuroprint.encoders.base.InputSpec`.
+        crop: See :class:`~neuroprint.encoders.base.InputSpec`.
+        normalize: See :class:`Architecture`.
+        cache: Folder for weights that are downloaded.
+    """
+
+    trained = True
+    default_level = BOTTLENECK
+    where_to_get = ""
+
+    def __init__(
+        self,
+        modalities: Sequence[str],
+        weights: str | None,
+        sha256: str | None = None,
+        feature_size: int = 24,
+        window_size: int = 4,
+        spacing_mm: float | None = 3.0,
+        depths: Sequence[int] = (2, 2, 2, 2),
+        normalisation: Normalisation = "nonzero_channelwise",
+        crop: Crop = "brain",
+        normalize: bool = True,
+        cache: str = ".neuroprint/weights",
+    ) -> None:
+        self.architecture = Architecture(len(modalities), feature_size, window_size, tuple(depths), normalize=normalize)
+        if not weights:
+            raise NeuroprintError(f"encoder.weights is missing; {self.where_to_get or 'give a file or an address'}")
+        self.weights = WeightsFile(weights, sha256, cache, where_to_get=self.where_to_get)
+        self.input = InputSpec(tuple(modalities), spacing_mm, normalisation, divisor=32, crop=crop)
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        return self.architecture.levels
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        return {"network": "monai.SwinUNETR", **vars(self.architecture), "weights": {"sha256": self.weights.sha256}}
+
+    def untrained(self) -> SwinUNETREncoder:
+        """The same network and input on random weights of seed 0."""
+        network, read = self.architecture, self.input
+        return SwinUNETREncoder(
+            modalities=read.modalities,
+            feature_size=network.feature_size,
+            window_size=network.window_size,
+            spacing_mm=read.spacing_mm,
+            depths=network.depths,
+            normalisation=read.normalisation,
+            crop=read.crop,
+            normalize=network.normalize,
+        )
+
+    def network(self, device: str) -> SwinUNETR:
+        """The whole network, decoder included, as it segments.
+
+        Raises:
+            NeuroprintError: The weights are not the expected ones, or not of this architecture.
+        """
+        network = self.architecture.build()
+        load_strictly(network, self.weights.load(), self.weights.source)
+        return _frozen(network, device)
+
+    def load(self, device: str) -> Forward:
+        return swin_levels(self.network(device))
+
+
+def swin_levels(network: SwinUNETR) -> Forward:
+    """A function from a batch to the network's five Swin feature maps and the map of ``encoder10``.
+
+    ``encoder10`` normalises each channel over space: of a bottleneck of one cell its map is NaN.
+    """
+    import torch
+
+    def levels(batch: Tensor) -> list[Tensor]:
+        maps = list(network.swinViT(batch, network.normalize))
+        bottleneck = maps[-1]
+        defined = bottleneck[0, 0].numel() > 1
+        return [*maps, network.encoder10(bottleneck) if defined else torch.full_like(bottleneck, torch.nan)]
+
+    return levels
+
+
+def _frozen(network: SwinUNETR, device: str) -> SwinUNETR:
+    return network.eval().requires_grad_(False).to(device)

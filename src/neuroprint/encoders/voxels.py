@@ -25,6 +25,7 @@ class VoxelEncoder:
     """
 
     trained = True
+    default_level = "voxels"
 
     def __init__(self, cells: tuple[int, int, int] = (16, 16, 10), modalities: Sequence[str] = ()) -> None:
         if min(cells) < 1:

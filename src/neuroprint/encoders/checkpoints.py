@@ -1,0 +1,157 @@
+"""Weights on disk as safetensors: half the size, nothing that could run, and checked before they are used."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from neuroprint.errors import NeuroprintError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+
+# Where the weights lie that come with the package.
+PRETRAINED = Path(__file__).parent / "pretrained"
+
+# Buffers that MONAI's Swin transformer computes when it is built: old checkpoints hold them, in other shapes too.
+_RECOMPUTED = ("relative_position_index", "attn_mask")
+_SHOWN = 5
+
+
+def save_weights(path: Path, state_dict: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """Write weights as safetensors, floating numbers in float16, in one step: readers see all of the file or none.
+
+    Args:
+        path: The file; replaced if it is there.
+        state_dict: As the network's ``state_dict()`` gives it; buffers that the network computes itself are left out.
+        metadata: Kept in the file's header, readable without the tensors.
+
+    Returns:
+        SHA-256 of the file, in hex.
+
+    Raises:
+        NeuroprintError: A weight is not finite in float16.
+    """
+    import torch
+    from safetensors.torch import save
+
+    tensors = {}
+    for name, tensor in _without_recomputed(state_dict).items():
+        half = tensor.detach().cpu().to(torch.float16 if tensor.is_floating_point() else tensor.dtype)
+        if half.is_floating_point() and not half.isfinite().all():
+            raise NeuroprintError(f"{path}: not written: {name} has values that are not finite in float16")
+        tensors[name] = half.clone(memory_format=torch.contiguous_format)
+    content = save(tensors, metadata=dict(metadata))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return hashlib.sha256(content).hexdigest()
+
+
+def load_weights(path: Path, sha256: str | None) -> dict[str, Tensor]:
+    """Read weights that :func:`save_weights` wrote, floating numbers as float32.
+
+    Args:
+        path: A safetensors file.
+        sha256: What the file's SHA-256 has to be, in hex; None takes any file.
+
+    Raises:
+        NeuroprintError: The file is missing, torn, or not the expected one.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    check_sha256(path, sha256)
+    try:
+        tensors = load(path.read_bytes())
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise NeuroprintError(f"{path}: cannot be read as safetensors ({error}); {remedy(path)}") from error
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+
+
+def check_sha256(path: Path, expected: str | None) -> None:
+    """Refuse a file that is not the expected one.
+
+    Raises:
+        NeuroprintError: The file is missing, or holds other bytes.
+    """
+    found = file_sha256(path)
+    if expected and found != expected.lower():
+        raise NeuroprintError(
+            f"{path}: torn, or not the expected file: its SHA-256 is {found}, expected {expected}; {remedy(path)}"
+        )
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in hex; computed once a process for as long as the file does not change.
+
+    Raises:
+        NeuroprintError: The file is missing or cannot be read.
+    """
+    try:
+        state = path.stat()
+        return _sha256(path, state.st_size, state.st_mtime_ns)
+    except OSError as error:
+        raise NeuroprintError(f"{path}: cannot be read ({error.strerror}); {remedy(path)}") from error
+
+
+def remedy(path: Path) -> str:
+    """What to do about weights that are missing or damaged."""
+    return "reinstall neuroprint" if path.parent == PRETRAINED else "restore the file, or name another"
+
+
+@cache
+def _sha256(path: Path, size: int, changed_ns: int) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def load_strictly(network: Module, state_dict: Mapping[str, Tensor], source: str) -> None:
+    """Put weights into a network that fit it exactly; buffers that the network computes itself stay its own.
+
+    Args:
+        network: Changed in place, or not at all.
+        state_dict: Its weights by name.
+        source: Where they come from, for the message.
+
+    Raises:
+        NeuroprintError: A weight is missing, left over or of another shape.
+    """
+    given, wanted = _without_recomputed(state_dict), _without_recomputed(network.state_dict())
+    shapes = [
+        f"{name} {tuple(given[name].shape)} instead of {tuple(wanted[name].shape)}"
+        for name in wanted.keys() & given.keys()
+        if given[name].shape != wanted[name].shape
+    ]
+    problems = {
+        "missing": wanted.keys() - given.keys(),
+        "left over": given.keys() - wanted.keys(),
+        "of another shape": shapes,
+    }
+    found = [f"{what}: {_shortened(names)}" for what, names in problems.items() if names]
+    if found:
+        raise NeuroprintError(f"{source}: these weights are not of this network; {'; '.join(found)}")
+    network.load_state_dict(given, strict=False)
+
+
+def _without_recomputed(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in state_dict.items() if name.rpartition(".")[2] not in _RECOMPUTED}
+
+
+def _shortened(names: Iterable[str]) -> str:
+    listed = sorted(names)
+    more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
+    return ", ".join(listed[:_SHOWN]) + more

@@ -1,0 +1,86 @@
+"""Fetch a file of weights once, and keep it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import uuid
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+from urllib.request import urlopen
+
+from filelock import FileLock
+
+from neuroprint.encoders.checkpoints import check_sha256
+from neuroprint.errors import NeuroprintError
+
+log = logging.getLogger(__name__)
+
+_SCHEMES = ("https", "http", "file")
+_BLOCK = 1 << 20
+_TIMEOUT_S = 60
+
+
+def download(address: str, folder: Path, sha256: str | None, key: str) -> Path:
+    """The file at an address, from ``folder`` where it was fetched before.
+
+    It is put in place in one step once it is whole and has the expected hash; of processes that want it at once, one fetches.
+
+    Args:
+        address: ``https://``, ``http://`` or ``file://``.
+        folder: Made if need be.
+        sha256: What the file's SHA-256 has to be, in hex; None takes any file.
+        key: The configuration's key, for messages.
+
+    Raises:
+        NeuroprintError: The file cannot be fetched, breaks off, or is not the expected one.
+    """
+    parts = urlsplit(address)
+    name = PurePosixPath(unquote(parts.path)).name
+    if parts.scheme not in _SCHEMES or not name:
+        raise NeuroprintError(f"{key}={address}: give a path, or an address of a file by {', '.join(_SCHEMES)}")
+    folder.mkdir(parents=True, exist_ok=True)
+    # Files of one name at two addresses are two files.
+    target = folder / f"{hashlib.sha256(address.encode()).hexdigest()[:8]}-{name}"
+    with FileLock(target.with_name(f".{target.name}.lock")):
+        if not target.is_file():
+            temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+            try:
+                _fetch(address, temporary, key)
+                _check(temporary, sha256, f"{key}={address}")
+                temporary.replace(target)
+            finally:
+                temporary.unlink(missing_ok=True)
+        check_sha256(target, sha256)
+    return target
+
+
+def _fetch(address: str, path: Path, key: str) -> None:
+    from tqdm import tqdm
+
+    log.info("downloading %s", address)
+    try:
+        with urlopen(address, timeout=_TIMEOUT_S) as answer, path.open("wb") as file:  # noqa: S310 (schemes are checked)
+            size = int(answer.headers.get("Content-Length") or 0)
+            with tqdm(total=size or None, desc="downloading", unit="B", unit_scale=True, dynamic_ncols=True) as bar:
+                _copy(answer, file, bar)
+            if size and bar.n != size:
+                raise OSError(f"broke off after {bar.n} of {size} bytes")
+    except OSError as error:
+        raise NeuroprintError(
+            f"{key}={address}: cannot be downloaded ({error}); try again, or fetch it by hand and give {key}=FILE"
+        ) from error
+
+
+def _copy(source: Any, file: Any, bar: Any) -> None:
+    while block := source.read(_BLOCK):
+        file.write(block)
+        bar.update(len(block))
+
+
+def _check(path: Path, expected: str | None, what: str) -> None:
+    with path.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if expected and found != expected.lower():
+        raise NeuroprintError(f"{what}: the SHA-256 of what came is {found}, expected {expected}; nothing was kept")

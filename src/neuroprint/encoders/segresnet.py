@@ -1,0 +1,75 @@
+"""MONAI's bundle ``brats_mri_segmentation``: a SegResNet trained on BraTS 2018 (Myronenko 2018, arXiv:1810.11654)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neuroprint.encoders.base import Forward, InputSpec, Level
+from neuroprint.encoders.checkpoints import load_strictly
+from neuroprint.encoders.weights_file import WeightsFile
+from neuroprint.errors import NeuroprintError
+
+if TYPE_CHECKING:
+    from monai.networks.nets import SegResNet
+
+NAME = "brats_mri_segmentation"
+FILTERS = 16
+BLOCKS_DOWN = (1, 2, 2, 4)
+WHERE_TO_GET = (
+    "pip install fire huggingface_hub, then python -m monai.bundle download "
+    f"--name {NAME} --bundle_dir DIR, and give encoder.bundle=DIR/{NAME}"
+)
+
+
+class SegResNetBundleEncoder:
+    """The bundle's network. Levels are its four encoder stages, 0 to 3; 3 is the deepest. The decoder is not run.
+
+    Args:
+        modalities: Channel order.
+        bundle: The bundle's folder, with ``models/model.pt`` in it.
+        sha256: Of that file, which is then refused if it is another; None takes it as it is.
+        spacing_mm: Input voxel size; the bundle's was 1 mm.
+    """
+
+    trained = True
+    default_level = f"stage{len(BLOCKS_DOWN) - 1}"
+    levels = tuple(Level(f"stage{depth}", FILTERS * 2**depth, 2**depth) for depth in range(len(BLOCKS_DOWN)))
+
+    def __init__(
+        self, modalities: Sequence[str], bundle: str | None, sha256: str | None = None, spacing_mm: float | None = 1.0
+    ) -> None:
+        if not bundle:
+            raise NeuroprintError(f"encoder.bundle is missing; {WHERE_TO_GET}")
+        file = Path(bundle) / "models" / "model.pt"
+        self.weights = WeightsFile(str(file), sha256, key="encoder.bundle", where_to_get=WHERE_TO_GET)
+        self.input = InputSpec(tuple(modalities), spacing_mm, divisor=8)
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        return {"network": f"monai.SegResNet of {NAME}", "weights": {"sha256": self.weights.sha256}}
+
+    def network(self, device: str) -> SegResNet:
+        """The whole network, decoder included, as it segments.
+
+        Raises:
+            NeuroprintError: The weights are not the expected ones, or not of this network.
+        """
+        from monai.networks.nets import SegResNet
+
+        network = SegResNet(
+            in_channels=len(self.input.modalities),
+            out_channels=3,
+            init_filters=FILTERS,
+            blocks_down=BLOCKS_DOWN,
+            blocks_up=(1, 1, 1),
+            dropout_prob=0.2,
+        )
+        load_strictly(network, self.weights.load(), self.weights.source)
+        return network.eval().requires_grad_(False).to(device)
+
+    def load(self, device: str) -> Forward:
+        network = self.network(device)
+        return lambda batch: network.encode(batch)[1]

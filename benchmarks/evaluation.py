@@ -1,6 +1,6 @@
 """What an evaluation costs: all metrics, folds and intervals, without figures, and the statistics by themselves.
 
-    python benchmarks/evaluation.py [--cases 300,1251,5000] [--dimensions 768] [--repeats 5]
+    python benchmarks/evaluation.py [--cases 300,1251,5000] [--dimensions 768] [--repeats 5] [--draws 1]
 
 Embeddings are random; the time does not depend on what they say. Prints Markdown tables of medians.
 """
@@ -40,7 +40,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", default="300,1251,5000")
     parser.add_argument("--dimensions", type=int, default=768)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=5, help="of the measurement")
+    parser.add_argument("--draws", type=int, default=1, help="of the folds, as the key repeats of a run")
     options = parser.parse_args()
     Benchmark(subjects(20), Protocol()).score(np.eye(20))  # imports are not what is measured
     rng = np.random.default_rng(1)
@@ -49,11 +50,11 @@ def main() -> None:
     for cases in (int(number) for number in options.cases.split(",")):
         cohort = subjects(cases)
         embeddings = rng.normal(size=(cases, options.dimensions)).astype(np.float32)
-        benchmark = Benchmark(cohort, Protocol())
+        benchmark = Benchmark(cohort, Protocol(repeats=options.draws))
         _ = benchmark.chance, benchmark.oracle
 
         def share(cohort: Subjects = cohort) -> object:
-            prepared = Benchmark(cohort, Protocol())
+            prepared = Benchmark(cohort, Protocol(repeats=options.draws))
             return prepared.chance, prepared.oracle
 
         print(f"| {cases} cases: what all rows share | {seconds(share, options.repeats)} |", flush=True)

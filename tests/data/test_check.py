@@ -66,3 +66,12 @@ def test_metadata_that_others_have_is_missed(tmp_path: Path, write_case: Callabl
 
 def test_real_patients_are_sound(real_root: Path) -> None:
     assert check_cohort(find_brats(real_root), MODALITIES) == []
+
+
+def test_one_image_of_another_patient_is_a_line(tmp_path: Path, write_case: Callable[..., Path]) -> None:
+    for seed, name in enumerate(("A", "B", "C")):
+        write_case(tmp_path / name, seed=seed)
+    (tmp_path / "C" / "C_t2.nii.gz").write_bytes((tmp_path / "A" / "A_t1.nii.gz").read_bytes())
+    (problem,) = check_cohort(find_brats(tmp_path), ("flair", "t1", "t1ce", "t2"))
+    assert (problem.case, problem.severity) == ("C", "warning")
+    assert "C_t2.nii.gz is byte for byte A_t1.nii.gz of case A" in problem.message

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.decomposition import PCA
@@ -8,6 +10,7 @@ from neuroprint.evaluation.benchmark import Benchmark, Protocol
 from neuroprint.evaluation.relevance import RelevanceRule
 from neuroprint.evaluation.statistics import difference_interval
 from neuroprint.evaluation.subjects import Subjects
+from neuroprint.evaluation.summary import HEADLINE
 
 QUICK = Protocol(bootstrap=200)
 
@@ -209,15 +212,21 @@ def test_the_holdout_is_scored_against_a_gallery_of_the_sweeps_size(make_subject
     vectors = embeddings_of(subjects)
     benchmark = Benchmark(subjects, QUICK, held_out=held)
     result = benchmark.score(vectors)
-    assert result.queries["case"].tolist() == [subjects.ids[case] for case in np.flatnonzero(held)]
+    # Every case of the hold-out once to each of the sweep's five galleries, and never to another of the hold-out.
+    asked = [subjects.ids[case] for case in np.flatnonzero(held)]
+    assert result.queries["case"].tolist() == [case for case in asked for _ in range(5)]
+    assert result.metrics["cohort/cases"] == 15
     assert set(result.queries["gallery"]) == {48}  # 60 in the sweep, less one fold
-    assert not {case for row in result.queries["neighbours"] for case in row} & set(result.queries["case"])
+    assert not {case for row in result.queries["neighbours"] for case in row} & set(asked)
     assert set(result.metrics) == CONTRACT
-    # The gallery's outsiders, and the other queries, have no influence.
+    for name, column in (("retrieval/p_at_5", "p_at_5"), ("retrieval/map", "average_precision")):
+        assert result.metrics[name] == pytest.approx(result.queries[column].mean())
+    # A query moves its own rows only.
     elsewhere = vectors.copy()
-    unused = np.setdiff1d(np.flatnonzero(~held), benchmark.splits[0].gallery)
-    elsewhere[unused] += 1000
-    assert benchmark.score(elsewhere).metrics == result.metrics
+    elsewhere[np.flatnonzero(held)[3]] += 1000
+    others = result.queries["case"] != asked[3]
+    again = benchmark.score(elsewhere).queries
+    assert again[others].equals(result.queries[others]) and not again[~others].equals(result.queries[~others])
     sweep = Benchmark(make_subjects(60), QUICK).score(embeddings_of(make_subjects(60))).metrics
     figures = [tuple(m[f"retrieval/p_at_5{end}"] for end in ("", "_lo", "_hi")) for m in (sweep, result.metrics)]
     difference, low, high = difference_interval(figures[0], figures[1])
@@ -228,3 +237,33 @@ def test_a_patient_on_both_sides_of_the_holdout_is_refused(make_subjects):
     subjects = make_subjects(20, visits=2)
     with pytest.raises(NeuroprintError, match="split by patient"):
         Benchmark(subjects, QUICK, held_out=np.arange(20) < 5)
+
+
+def test_under_overlap_the_oracle_ranks_by_the_true_overlap(make_subjects):
+    subjects = make_subjects(40)
+    # A ball around each centre, of a radius of its own: the nearest centre need not overlap the most.
+    axes = np.stack(np.meshgrid(*[np.linspace(-80, 80, 17)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    radius = np.random.default_rng(0).uniform(12, 40, 40)
+    masks = np.linalg.norm(axes[None] - subjects.centres_mm[:, None], axis=2) < radius[:, None]
+    subjects = replace(subjects, masks=(255 * masks).astype(np.uint8))
+    protocol = Protocol(relevance=RelevanceRule("overlap", min_dice=0.2), bootstrap=100)
+    benchmark = Benchmark(subjects, protocol)
+    assert benchmark.oracle.metrics["retrieval/map"] == 1.0 and benchmark.oracle.metrics["retrieval/p_at_1"] == 1.0
+    by_distance = benchmark.score(subjects.centres_mm, similarity="euclidean").metrics
+    assert benchmark.chance.metrics["retrieval/map"] < by_distance["retrieval/map"] < 1.0
+    assert benchmark.oracle.metrics["probe/r2"] > 0.99
+
+
+def test_the_spread_over_draws_of_the_folds_is_that_of_runs_with_those_folds(make_subjects):
+    subjects = make_subjects(40)
+    vectors = embeddings_of(subjects)
+    repeated = Benchmark(subjects, Protocol(bootstrap=100, repeats=3)).score(vectors).metrics
+    plain = Benchmark(subjects, Protocol(bootstrap=100)).score(vectors).metrics
+    spread = {name for name in repeated if name.endswith("_seed_sd")}
+    assert spread == {f"{name}_seed_sd" for name in HEADLINE}
+    assert {name: value for name, value in repeated.items() if name not in spread} == plain
+    draws = [Benchmark(subjects, Protocol(seed=1_000_003 * n, bootstrap=100)).score(vectors).metrics for n in range(3)]
+    for name in HEADLINE:
+        assert repeated[f"{name}_seed_sd"] == pytest.approx(np.std([draw[name] for draw in draws], ddof=1))
+    with pytest.raises(NeuroprintError, match="repeats=0"):
+        Benchmark(subjects, Protocol(repeats=0))

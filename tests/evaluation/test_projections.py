@@ -24,14 +24,21 @@ def named(name):
     return pytest.param(name, marks=pytest.mark.slow) if name == "umap" else name
 
 
-MENU = [named(path.stem) for path in sorted(CONF.glob("*.yaml"))]
-SIZED = [named(path.stem) for path in sorted(CONF.glob("*.yaml")) if path.stem not in UNSIZED]
+TRANSDUCTIVE = {"tsne"}
+EVERY = [named(path.stem) for path in sorted(CONF.glob("*.yaml"))]
+MENU = [named(path.stem) for path in sorted(CONF.glob("*.yaml")) if path.stem not in TRANSDUCTIVE]
+SIZED = [named(path.stem) for path in sorted(CONF.glob("*.yaml")) if path.stem not in UNSIZED | TRANSDUCTIVE]
 
 
 def build(name, components=5, seed=0):
     """As a job builds it, clipped or not."""
     config = OmegaConf.create(
-        {"components": components, "seed": seed, "projection": OmegaConf.load(CONF / f"{name}.yaml")}
+        {
+            "components": components,
+            "seed": seed,
+            "perplexity": None,
+            "projection": OmegaConf.load(CONF / f"{name}.yaml"),
+        }
     )
     projection = instantiate(config.projection, _convert_="all")
     if name not in UNSIZED:
@@ -137,7 +144,7 @@ def gain_on_noise(make_subjects, seed, prepare=None, **score):
     return metrics["retrieval/map"] - benchmark.chance.metrics["retrieval/map"], metrics["probe/r2"]
 
 
-@pytest.mark.parametrize("name", MENU)
+@pytest.mark.parametrize("name", EVERY)
 def test_noise_is_retrieved_at_chance(make_subjects, name):
     # Supervised projections must not carry the gallery's centres to the queries.
     gains = [gain_on_noise(make_subjects, seed, make_projection=lambda: build(name)) for seed in range(3)]
@@ -178,6 +185,154 @@ def test_independent_components_are_found_again():
     found = transformed(fitted("ica", sources @ mix, None, components=3), sources @ mix)
     correlation = np.abs(np.corrcoef(found.T, sources.T)[:3, 3:])
     assert (correlation.max(axis=1) > 0.98).all() and set(correlation.argmax(axis=1)) == {0, 1, 2}
+
+
+def up_to_sign(found, expected, rtol=1e-6):
+    """Components have no sign of their own."""
+    signs = np.sign((found * expected).sum(axis=0))
+    np.testing.assert_allclose(found * signs, expected, rtol=rtol, atol=rtol * np.abs(expected).max())
+
+
+def test_without_a_projection_embeddings_stay_as_they_are():
+    X, y = cohort(20)
+    assert np.array_equal(transformed(fitted("none", X, y), X), X)
+
+
+def test_standardised_numbers_have_the_gallerys_mean_and_deviation_taken_out():
+    (X, y), (new, _) = cohort(20), cohort(7, seed=1)
+    np.testing.assert_allclose(transformed(fitted("standardize", X, y), new), (new - X.mean(axis=0)) / X.std(axis=0))
+
+
+def test_principal_components_are_the_leading_eigenvectors_of_the_covariance():
+    (X, y), (new, _) = cohort(40), cohort(7, seed=1)
+    values, vectors = np.linalg.eigh(np.cov(X.T))
+    leading = vectors[:, np.argsort(-values)[:4]]
+    up_to_sign(transformed(fitted("pca", X, y, components=4), new), (new - X.mean(axis=0)) @ leading)
+
+
+def test_the_random_projection_is_a_gaussian_matrix():
+    X, y = cohort(20)
+    matrix = np.random.RandomState(3).normal(scale=1 / np.sqrt(6), size=(6, 30))
+    np.testing.assert_allclose(transformed(fitted("random", X, y, components=6, seed=3), X), X @ matrix.T)
+
+
+def test_partial_least_squares_follows_its_recursion():
+    # Wold's recursion, each pair of weights by a singular value decomposition instead of iteration.
+    (X, y), (new, _) = cohort(40), cohort(7, seed=1)
+    left, right = ((M - M.mean(axis=0)) / M.std(axis=0, ddof=1) for M in (X, y))
+    weights, loadings = [], []
+    for _ in range(3):
+        w = np.linalg.svd(left.T @ right)[0][:, 0]
+        t = left @ w
+        p, q = left.T @ t / (t @ t), right.T @ t / (t @ t)
+        left, right = left - np.outer(t, p), right - np.outer(t, q)
+        weights.append(w)
+        loadings.append(p)
+    W, P = np.transpose(weights), np.transpose(loadings)
+    expected = (new - X.mean(axis=0)) / X.std(axis=0, ddof=1) @ W @ np.linalg.inv(P.T @ W)
+    up_to_sign(transformed(fitted("pls", X, y, components=3), new), expected, rtol=1e-3)
+
+
+def test_octant_discriminants_are_fishers_with_shrunken_covariances():
+    (X, y), (new, _) = cohort(60, d=6), cohort(7, d=6, seed=1)
+    found = OctantLDA(4, shrinkage=0.5).fit(X, y).transform(new)
+    parts = octants(y)
+
+    def shrunken(rows):
+        matrix = np.cov(rows.T, ddof=0)
+        return 0.5 * matrix + 0.5 * np.trace(matrix) / 6 * np.eye(6)
+
+    within = sum((parts == part).mean() * shrunken(X[parts == part]) for part in range(8))
+    values, vectors = np.linalg.eigh(within)
+    root = vectors / np.sqrt(values)  # makes the covariance within octants the identity
+    values, vectors = np.linalg.eigh(root.T @ (shrunken(X) - within) @ root)
+    directions = root @ vectors[:, np.argsort(-values)[:4]]
+    up_to_sign(found, new @ directions)
+
+
+def test_neighbourhood_components_raise_the_chance_that_neighbours_share_an_octant():
+    X, y = cohort(60)
+    parts = octants(y)
+
+    def chance(points):
+        """Goldberger et al.: the mean probability of drawing a neighbour of one's own part."""
+        squared = np.square(points[:, None] - points[None]).sum(axis=2)
+        np.fill_diagonal(squared, np.inf)
+        share = np.exp(-(squared - squared.min(axis=1, keepdims=True)))
+        return ((share / share.sum(axis=1, keepdims=True)) * (parts[:, None] == parts)).sum(axis=1).mean()
+
+    assert chance(transformed(fitted("nca", X, y), X)) > chance(transformed(fitted("standardize_pca", X, y), X)) + 0.2
+
+
+def test_tsne_is_scikit_learns_and_knows_no_new_case():
+    from sklearn import manifold
+
+    X, _ = cohort(40)
+    projection = build("tsne", components=2)
+    projection.set_params(perplexity=7)
+    plain = manifold.TSNE(2, perplexity=7, init="pca", learning_rate="auto", random_state=0)
+    assert np.array_equal(projection.fit_transform(X), plain.fit_transform(X))
+    assert projection.transductive and not hasattr(projection, "transform") and not hasattr(projection, "fit")
+    assert build("tsne", components=5).fit_transform(X).shape == (40, 5)
+    assert not build("tsne").fit_transform(np.ones((9, 4))).any()
+
+
+def test_a_perplexity_above_the_cohort_is_clipped_and_said_once(caplog):
+    from neuroprint.evaluation.perplexity import allowed_perplexity
+
+    allowed_perplexity.cache_clear()
+    X, _ = cohort(25)
+    with caplog.at_level("WARNING"):
+        for _ in range(2):
+            projection = build("tsne", components=2)
+            projection.set_params(perplexity=50)
+            assert projection.fit_transform(X).shape == (25, 2)
+    assert [record.getMessage() for record in caplog.records] == ["perplexity=50 is not below 25 cases: clipped to 8"]
+    assert (
+        allowed_perplexity(24, 25) == 24 and allowed_perplexity(None, 25) == 8 and allowed_perplexity(None, 200) == 30
+    )
+
+
+def test_tsne_lays_out_gallery_and_queries_together(make_subjects):
+    subjects = make_subjects(30)
+    X = subjects.centres_mm @ np.random.default_rng(0).normal(size=(3, 12))
+    seen = []
+
+    class Recording:
+        transductive = True
+
+        def fit_transform(self, rows, y=None):
+            assert y is None
+            seen.append(np.array(rows))
+            return rows[:, :3]
+
+    benchmark = Benchmark(subjects, Protocol(bootstrap=100))
+    found = benchmark.score(X, make_projection=Recording)
+    for split, rows in zip(benchmark.splits, seen, strict=True):
+        assert np.array_equal(rows, np.concatenate([X[split.gallery], X[split.queries]]))
+    assert found.metrics == benchmark.score(X[:, :3]).metrics
+
+
+@pytest.mark.parametrize("name", ["none", "standardize", "l2", "pca", "whiten", "standardize_pca", "random"])
+def test_equal_embeddings_stay_equal(name):
+    found = transformed(fitted(name, np.full((20, 6), 0.1), None), np.full((5, 6), 0.1))
+    assert np.isfinite(found).all() and not np.ptp(found, axis=0).any()
+
+
+@pytest.mark.parametrize("name", MENU)
+def test_embeddings_of_one_number_are_served(name):
+    (X, y), (new, _) = cohort(20, d=1), cohort(5, d=1, seed=1)
+    found = transformed(fitted(name, X, y, components=1), new)
+    assert found.shape == (5, 1) and np.isfinite(found).all()
+
+
+def test_embeddings_in_half_precision_are_scored_as_the_numbers_they_are(make_subjects):
+    subjects = make_subjects(30)
+    half = (subjects.centres_mm @ np.random.default_rng(0).normal(size=(3, 12))).astype(np.float16)
+    benchmark = Benchmark(subjects, Protocol(bootstrap=100))
+    for name in ("whiten", "pls"):
+        found = [benchmark.score(X, make_projection=lambda: build(name)) for X in (half, half.astype(np.float64))]  # noqa: B023
+        assert found[0].metrics == found[1].metrics
 
 
 def test_unit_lengths():

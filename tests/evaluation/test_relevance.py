@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from neuroprint.errors import NeuroprintError
-from neuroprint.evaluation.relevance import RelevanceRule, distances_mm, relevance
+from neuroprint.evaluation.relevance import RelevanceRule, dice, distances_mm, relevance
 from neuroprint.evaluation.subjects import Subjects
 
 
@@ -67,9 +69,54 @@ def test_only_metadata_does_without_a_centre():
         (RelevanceRule("metadata", column="empty"), "no value"),
         (RelevanceRule("distance", radius_mm=0), "above 0"),
         (RelevanceRule("distance", radius_mm=float("nan")), "above 0"),
-        (RelevanceRule("lobe"), "distance, side, metadata"),
+        (RelevanceRule("lobe"), "distance, side, overlap, metadata"),
     ],
 )
 def test_a_rule_that_does_not_fit_says_why(rule, said):
     with pytest.raises(NeuroprintError, match=said):
         relevance(line(0, 1, grade=["2", "3"], empty=["", None]), rule)
+
+
+def masked(*masks: list[float], patients: tuple[str, ...] | None = None) -> Subjects:
+    shares = np.rint(255 * np.array(masks)).astype(np.uint8)
+    return replace(line(*range(len(masks)), patients=patients), masks=shares)
+
+
+def test_the_overlap_of_masks_is_their_dice_coefficient():
+    rng = np.random.default_rng(0)
+    masks = rng.random((10, 200)) < 0.2
+    found = dice(masked(*masks.astype(float)))
+    for a in range(10):
+        for b in range(10):
+            expected = 2 * (masks[a] & masks[b]).sum() / (masks[a].sum() + masks[b].sum())
+            assert found[a, b] == pytest.approx(expected)
+    assert np.array_equal(found, found.T)
+
+
+def test_shares_of_cells_overlap_as_shares_and_an_empty_mask_with_nothing():
+    found = dice(masked([1, 0.2, 0, 0], [1, 0.2, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]))
+    assert found[0, 1] == 1.0
+    assert found[0, 2] == pytest.approx(2 * 0.2 / (1.04 + 1))
+    assert not found[3].any()
+
+
+def test_from_the_least_dice_on_a_case_is_relevant_with_gain_one():
+    # Dice of the first with the others: 2 * 2 / (4 + 2) and 2 * 1 / (4 + 2).
+    subjects = masked([1, 1, 1, 1, 0], [1, 1, 0, 0, 0], [0, 0, 0, 1, 1], [1, 1, 1, 1, 0], patients=("p", "q", "r", "p"))
+    judged = relevance(subjects, RelevanceRule("overlap", min_dice=0.5))
+    assert judged.relevant[0].tolist() == [False, True, False, False]  # the last is the first's own patient
+    assert np.array_equal(judged.gain, judged.relevant)
+    assert relevance(subjects, RelevanceRule("overlap", min_dice=1 / 3)).relevant[0].tolist() == [
+        False,
+        True,
+        True,
+        False,
+    ]
+
+
+def test_overlap_needs_masks_and_a_threshold_that_can_be_reached():
+    with pytest.raises(NeuroprintError, match="masks"):
+        relevance(line(0, 1), RelevanceRule("overlap"))
+    for threshold in (0.0, 1.1, float("nan")):
+        with pytest.raises(NeuroprintError, match="min_dice"):
+            relevance(masked([1, 0], [1, 0]), RelevanceRule("overlap", min_dice=threshold))

@@ -1,8 +1,13 @@
 """Leaks that an evaluation of patients must not have, planted, and not found to pay."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from neuroprint.data.case import Case, ImageFile
+from neuroprint.data.duplicates import refuse_shared_images
+from neuroprint.errors import NeuroprintError
 from neuroprint.evaluation.benchmark import Benchmark, Protocol
 from neuroprint.evaluation.probe import RidgeProbe
 from neuroprint.evaluation.projection import fit
@@ -41,6 +46,18 @@ def test_it_would_pay_if_cases_instead_of_patients_were_split():
     split = Subjects(subjects.ids, subjects.ids, subjects.centres_mm, subjects.right)
     metrics = Benchmark(split, QUICK).score(identity).metrics
     assert metrics["retrieval/p_at_1"] > 0.9 and metrics["probe/r2"] > 0.5
+
+
+def test_the_same_image_under_two_patients_pays_as_much_and_is_refused():
+    # What the control above gains is what a scan that was copied under another name would gain.
+    subjects, _ = followed_up(40, 2)
+    cases = [Case(name, name, {"flair": ImageFile(Path(f"{name}.nii.gz"))}) for name in subjects.ids]
+    contents = {
+        name: {"flair": f"scan of {patient}"} for name, patient in zip(subjects.ids, subjects.patients, strict=True)
+    }
+    with pytest.raises(NeuroprintError, match=r"case-0000 and case-0001 .* \(and 39 more such pairs\)"):
+        refuse_shared_images(cases, contents)
+    refuse_shared_images(cases[::2], contents)
 
 
 @pytest.mark.parametrize("seed", range(5))

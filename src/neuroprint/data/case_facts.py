@@ -28,6 +28,10 @@ class CaseFacts:
         projections: Maximum intensity projections of FLAIR (else the first modality) over the brain box, uint8, by
             view (see :mod:`neuroprint.data.projections`).
         outlines: The whole tumour projected likewise: bool masks of the same shapes, whose edge is the outline.
+        label_cells: Where in the brain each non-zero value of the label lies (see :mod:`neuroprint.data.brain_grid`):
+            numbers of the cells it reaches, uint16 ascending, and the share of each that it fills, uint8 in 255ths.
+        contents: Hash of each modality's voxels within the brain's box, by which the same image is known again after
+            it was compressed, cropped, padded or turned anew.
     """
 
     affine: np.ndarray
@@ -38,17 +42,22 @@ class CaseFacts:
     label_moments: Mapping[int, tuple[int, tuple[float, float, float]]]
     projections: Mapping[str, np.ndarray]
     outlines: Mapping[str, np.ndarray]
+    label_cells: Mapping[int, tuple[np.ndarray, np.ndarray]]
+    contents: Mapping[str, str]
 
     def to_arrays(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Return the facts for storage: arrays by name, and a record that JSON can hold."""
         arrays = {"affine": self.affine, "brain_box": self.brain_box}
         arrays |= {f"projection_{view}": picture for view, picture in self.projections.items()}
         arrays |= {f"outline_{view}": mask for view, mask in self.outlines.items()}
+        for value, (cells, filled) in self.label_cells.items():
+            arrays |= {f"cells_{value}": cells, f"filled_{value}": filled}
         record = {
             "shape": list(self.shape),
             "spacing": list(self.spacing),
             "has_label": self.has_label,
             "label_moments": {str(value): [count, *mean] for value, (count, mean) in self.label_moments.items()},
+            "contents": dict(self.contents),
         }
         return arrays, record
 
@@ -67,4 +76,6 @@ class CaseFacts:
             label_moments=moments,
             projections={view: arrays[f"projection_{view}"] for view in VIEWS},
             outlines={view: arrays[f"outline_{view}"] for view in VIEWS},
+            label_cells={value: (arrays[f"cells_{value}"], arrays[f"filled_{value}"]) for value in moments},
+            contents=record["contents"],
         )

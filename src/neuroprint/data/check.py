@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Literal
 
-from neuroprint.data.fingerprint import image_fingerprint
+from neuroprint.data.duplicates import shared_images
+from neuroprint.data.fingerprint import image_fingerprint, image_hashes
 from neuroprint.data.volume import read_volume
 from neuroprint.errors import CaseError
 
@@ -37,16 +38,18 @@ def check_cohort(
 
     Returns:
         Problems sorted by case, ``unusable`` before ``warning``: cases excluded on finding or unreadable; and as
-        warnings no label, an empty label, images that are byte for byte another case's, and metadata that other
-        cases have. An empty list means that all is well.
+        warnings no label, an empty label, images that are byte for byte another case's, one such image that is
+        another patient's, and metadata that other cases have. An empty list means that all is well.
     """
     problems = [Problem(case_id, "unusable", reason) for case_id, reason in cohort.excluded.items()]
     columns = list(dict.fromkeys(column for case in cohort.cases for column in case.metadata))
     by_content: dict[str, list[str]] = {}
+    hashes: dict[str, dict[str, str]] = {}
     for done, case in enumerate(cohort.cases, start=1):
         try:
             problems += [Problem(case.id, "warning", message) for message in _warnings(case, modalities, columns)]
             by_content.setdefault(image_fingerprint(case), []).append(case.id)
+            hashes[case.id] = image_hashes(case)
         except CaseError as error:
             problems.append(Problem(case.id, "unusable", error.problem))
         if progress:
@@ -56,6 +59,11 @@ def check_cohort(
             Problem(second, "warning", f"its images are byte for byte those of case {first}; remove one of the two")
             for first, second in combinations(ids, 2)
         ]
+    whole = {frozenset(pair) for ids in by_content.values() for pair in combinations(ids, 2)}
+    for pair in shared_images(cohort.cases, hashes):
+        if frozenset((pair.first, pair.second)) not in whole:
+            message = f"its {pair.second_file} is byte for byte {pair.first_file} of case {pair.first}, another patient"
+            problems.append(Problem(pair.second, "warning", f"{message}; a run refuses them: correct the file"))
     return sorted(problems, key=lambda problem: (problem.case, problem.severity))
 
 

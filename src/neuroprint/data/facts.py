@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from neuroprint.data.brain_box import box_centre
+from neuroprint.data.brain_grid import CELLS
 from neuroprint.data.case_facts import CaseFacts
 from neuroprint.data.measure import measure
 from neuroprint.data.targets import check_region, region_labels
@@ -16,7 +17,7 @@ from neuroprint.errors import NeuroprintError
 if TYPE_CHECKING:
     from neuroprint.data.case import Frame, LabelConvention
 
-__all__ = ["CaseFacts", "Target", "brain_centre_mm", "centre_mm", "is_right", "measure", "volume_cm3"]
+__all__ = ["CaseFacts", "Target", "brain_centre_mm", "centre_mm", "is_right", "measure", "region_cells", "volume_cm3"]
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,20 @@ def is_right(facts: CaseFacts, convention: LabelConvention, target: Target | Non
     target = target or Target()
     centre = centre_mm(facts, convention, Target(target.region, target.weighting), "brain")
     return None if centre is None else bool(centre[0] > 0)
+
+
+def region_cells(facts: CaseFacts, convention: LabelConvention, region: str = "whole_tumor") -> np.ndarray:
+    """Return the share of each cell of the brain that a region fills, in 255ths.
+
+    Returns:
+        (cells,) uint8, cells as in :mod:`neuroprint.data.brain_grid`; all 0 where there is no such voxel.
+    """
+    wanted = region_labels(convention, region, facts.label_moments.keys())
+    filled = np.zeros(CELLS**3, dtype=np.uint16)
+    for value, (cells, shares) in facts.label_cells.items():
+        if value in wanted:
+            filled[cells] += shares
+    return np.minimum(filled, 255).astype(np.uint8)
 
 
 def _centre_voxel(facts: CaseFacts, convention: LabelConvention, target: Target) -> np.ndarray | None:

@@ -96,6 +96,19 @@ def image_fingerprint(case: Case, cache: FingerprintCache | None = None) -> str:
     return _fingerprint(case, dict(case.images), cache)
 
 
+def image_hashes(case: Case, cache: FingerprintCache | None = None) -> dict[str, str]:
+    """Return the SHA-256 of each of a case's images by modality; of a 4-D file, that of the file and the channel.
+
+    Raises:
+        CaseError: A file cannot be read.
+    """
+    hashes = _file_hashes(case, dict(case.images), cache)
+    return {
+        role: hashes[image.path] if image.channel is None else f"{hashes[image.path]} {image.channel}"
+        for role, image in case.images.items()
+    }
+
+
 def case_fingerprint(case: Case, cache: FingerprintCache | None = None) -> str:
     """Return the SHA-256 of a case's images and label by role, channel and bytes; paths and id do not matter.
 
@@ -143,12 +156,16 @@ def find_duplicates(cohort: Cohort, cache: FingerprintCache | None = None) -> li
 
 
 def _fingerprint(case: Case, files: dict[str, ImageFile], cache: FingerprintCache | None) -> str:
+    hashes = _file_hashes(case, files, cache)
+    return _digest(sorted([role, image.channel, hashes[image.path]] for role, image in files.items()))
+
+
+def _file_hashes(case: Case, files: dict[str, ImageFile], cache: FingerprintCache | None) -> dict[Path, str]:
     for image in files.values():
         with file_errors(case.id, image.path), image.path.open("rb"):
             pass  # a file that cannot be opened is named here, case and all
     paths = list(dict.fromkeys(image.path for image in files.values()))
-    hashes = cache.sha256(paths) if cache else _hash_all(paths)
-    return _digest(sorted([role, image.channel, hashes[image.path]] for role, image in files.items()))
+    return cache.sha256(paths) if cache else _hash_all(paths)
 
 
 def _hash_all(paths: list[Path]) -> dict[Path, str]:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 import numpy as np
 from nibabel.affines import voxel_sizes
 
 from neuroprint.data.brain_box import brain_box
+from neuroprint.data.brain_grid import along_patient, shares
 from neuroprint.data.case_facts import CaseFacts
 from neuroprint.data.projections import as_grey, as_mask, project
 from neuroprint.data.targets import region_labels
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from neuroprint.data.case import LabelConvention
     from neuroprint.data.volume import Volume
 
@@ -47,7 +51,30 @@ def measure(volume: Volume, convention: LabelConvention) -> CaseFacts:
         label_moments=moments,
         projections=projections,
         outlines=outlines,
+        label_cells={} if volume.label is None else _cells(volume.label, moments, box, volume.affine),
+        contents={
+            modality: _content(image[inside], volume.affine)
+            for modality, image in zip(volume.modalities, volume.images, strict=True)
+        },
     )
+
+
+def _cells(
+    label: np.ndarray, values: Iterable[int], box: np.ndarray, affine: np.ndarray
+) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    cells = {}
+    for value in values:
+        filled = np.rint(shares(label == value, box, affine).ravel() * 255).astype(np.uint8)
+        reached = np.flatnonzero(filled)
+        cells[value] = reached.astype(np.uint16), filled[reached]
+    return cells
+
+
+def _content(image: np.ndarray, affine: np.ndarray) -> str:
+    voxels = np.ascontiguousarray(along_patient(image, affine).T, np.float32)  # x fastest, as it mostly lies in memory
+    content = hashlib.sha256(repr(voxels.shape).encode())
+    content.update(voxels.data)
+    return content.hexdigest()[:32]
 
 
 def _moments(label: np.ndarray) -> dict[int, tuple[int, tuple[float, float, float]]]:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from neuroprint.data.case import Cohort
-from neuroprint.data.fingerprint import FingerprintCache, case_fingerprint, cohort_fingerprint, image_fingerprint
+from neuroprint.data.fingerprint import (
+    FingerprintCache,
+    case_fingerprint,
+    cohort_fingerprint,
+    image_fingerprint,
+    image_hashes,
+)
 
 
 @dataclass(frozen=True)
@@ -17,10 +24,12 @@ class Fingerprints:
     Attributes:
         images: SHA-256 of its images alone, which features depend on.
         case: SHA-256 of images, label and what the label's numbers are said to mean, which facts depend on.
+        each: SHA-256 of each image by modality, by which the same image under two patients is found.
     """
 
     images: str
     case: str
+    each: Mapping[str, str] = field(default_factory=dict)
 
 
 def fingerprint_cohort(cohort: Cohort, cache: FingerprintCache) -> tuple[dict[str, Fingerprints], str]:
@@ -36,6 +45,7 @@ def fingerprint_cohort(cohort: Cohort, cache: FingerprintCache) -> tuple[dict[st
         case.id: Fingerprints(
             image_fingerprint(case, cache),
             hashlib.sha256(f"{case_fingerprint(case, cache)} {case.label_convention}".encode()).hexdigest(),
+            image_hashes(case, cache),
         )
         for case in cohort.cases
     }

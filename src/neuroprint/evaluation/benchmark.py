@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -12,11 +13,11 @@ import numpy.typing as npt
 from neuroprint.errors import NeuroprintError
 from neuroprint.evaluation.evaluation import Evaluation
 from neuroprint.evaluation.probe import RidgeProbe
-from neuroprint.evaluation.projection import MakeProbe, MakeProjection, fit
+from neuroprint.evaluation.projection import MakeProbe, MakeProjection, fit, is_transductive, lay_out_together
 from neuroprint.evaluation.relevance import Relevance, RelevanceRule, distances_mm, relevance
 from neuroprint.evaluation.similarity import similarity_named
 from neuroprint.evaluation.splits import Split, holdout_splits, sweep_splits
-from neuroprint.evaluation.summary import SHARES, positions, share, summarise
+from neuroprint.evaluation.summary import HEADLINE, SHARES, measure, positions, share, summarise
 from neuroprint.evaluation.table import Answers, Truth, answer, answer_at_random, baseline, tabulate
 
 if TYPE_CHECKING:
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[np.float64]
 Scored = tuple["pd.DataFrame", dict[str, float]]
+Asked = tuple[Answers, Array]
+Ask = Callable[[Split, int], Asked]
+
+_NEXT_DRAW = 1_000_003
+"""From one draw of the folds to the next: seeds that people choose stay apart."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,8 @@ class Protocol:
         similarity: ``cosine``, ``dot`` or ``euclidean``.
         relevance: Which gallery cases count as truly similar.
         bootstrap: Number of resamples behind an interval.
+        repeats: Draws of the folds. The first is scored; the spread of the headline metrics over all of them is given
+            beside them. 1 gives no spread.
     """
 
     folds: int = 5
@@ -45,13 +53,15 @@ class Protocol:
     similarity: str = "cosine"
     relevance: RelevanceRule = field(default_factory=RelevanceRule)
     bootstrap: int = 10_000
+    repeats: int = 1
 
 
 class Benchmark:
     """Scores embeddings of the same subjects under the same protocol.
 
     Every case is a query once and its gallery is the other folds; or, with ``held_out``, the hold-out's cases are
-    queries once to a gallery of the sweep's size. Whatever is fitted sees the gallery side only.
+    queries to each of the sweep's galleries, and figures are means over them. Whatever is fitted sees the gallery side
+    only.
 
     Args:
         subjects: The scored cases; with ``held_out``, the sweep's and the hold-out's together.
@@ -79,19 +89,16 @@ class Benchmark:
         similarity_named(protocol.similarity)
         if protocol.bootstrap < 100:
             raise NeuroprintError(f"bootstrap={protocol.bootstrap}: an interval needs 100 resamples at least")
+        if protocol.repeats < 1:
+            raise NeuroprintError(f"repeats={protocol.repeats}: the folds are drawn once at least")
+        self._further: Sequence[tuple[int, tuple[Split, ...]]] = ()
         if held_out is None:
             self.splits = sweep_splits(subjects, protocol.folds, protocol.seed)
+            seeds = [protocol.seed + _NEXT_DRAW * draw for draw in range(1, protocol.repeats)]
+            self._further = [(seed, sweep_splits(subjects, protocol.folds, seed)) for seed in seeds]
         else:
             self.splits = holdout_splits(subjects, held_out, protocol.folds, protocol.seed)
         self.truth = Truth(subjects, relevance(subjects, protocol.relevance), distances_mm(subjects))
-
-    @property
-    def folds(self) -> npt.NDArray[np.int64]:
-        """(n,) fold in which each case is a query; -1 for those of, and those not in, a hold-out's score."""
-        folds = np.full(len(self.subjects), -1, dtype=np.int64)
-        for split in self.splits:
-            folds[split.queries] = split.fold
-        return folds
 
     @property
     def relevance(self) -> Relevance:
@@ -110,7 +117,10 @@ class Benchmark:
 
     @property
     def oracle(self) -> Evaluation:
-        """The true centre as the embedding, by Euclidean distance. Unknown centres are put at the mean."""
+        """The true centre as the embedding, by Euclidean distance; under relevance by overlap, the true overlap.
+
+        Unknown centres are put at the mean.
+        """
         return self._evaluation(*self._oracle)
 
     def score(
@@ -138,11 +148,10 @@ class Benchmark:
 
     @cached_property
     def _chance(self) -> Scored:
-        folds: list[tuple[Split, Answers, Array]] = []
-        for split in self.splits:
-            mean = np.tile(baseline(self.truth, split), (len(split.queries), 1))
-            folds.append((split, answer_at_random(self.truth, split), mean))
-        table, metrics = self._summarised(folds)
+        def ask(split: Split, _seed: int) -> Asked:
+            return answer_at_random(self.truth, split), np.tile(baseline(self.truth, split), (len(split.queries), 1))
+
+        table, metrics = self._summarised(ask)
         if np.isfinite(metrics["probe/side_auc"]):
             # The mean of a gallery leans away from its queries, which pooled over folds would look like inverse skill.
             metrics["probe/side_auc"] = 0.5
@@ -157,7 +166,7 @@ class Benchmark:
 
     @cached_property
     def _oracle(self) -> Scored:
-        return self._scored(self.oracle_embeddings, "euclidean", None, RidgeProbe)
+        return self._scored(self.oracle_embeddings, "euclidean", None, RidgeProbe, self.relevance.ideal)
 
     def _scored(
         self,
@@ -165,24 +174,38 @@ class Benchmark:
         similarity: str,
         make_projection: MakeProjection | None,
         make_probe: MakeProbe,
+        ideal: Array | None = None,
     ) -> Scored:
-        measure = similarity_named(similarity)
+        closeness = similarity_named(similarity)
         vectors = self._checked(embeddings)
-        folds: list[tuple[Split, Answers, Array]] = []
-        for split in self.splits:
+
+        def ask(split: Split, seed: int) -> Asked:
             gallery, queries = vectors[split.gallery], vectors[split.queries]
             patients = [self.subjects.patients[case] for case in split.gallery]
             centres = self.subjects.centres_mm[split.gallery]
-            fitted = fit(gallery, centres, patients, make_projection, make_probe, self.protocol.seed)
+            make = make_projection
+            if make is not None and is_transductive(make):
+                (gallery, queries), make = lay_out_together(make, gallery, queries), None
+            fitted = fit(gallery, centres, patients, make, make_probe, seed)
             gallery, queries = fitted.project(gallery), fitted.project(queries)
             if not (np.isfinite(gallery).all() and np.isfinite(queries).all()):
                 raise NeuroprintError("the projection gives values that are not finite: choose fewer components")
-            folds.append((split, answer(self.truth, split, measure(queries, gallery)), fitted.predict(queries)))
-        return self._summarised(folds)
+            close = closeness(queries, gallery) if ideal is None else ideal[np.ix_(split.queries, split.gallery)]
+            return answer(self.truth, split, close), fitted.predict(queries)
 
-    def _summarised(self, folds: list[tuple[Split, Answers, Array]]) -> Scored:
-        table = tabulate(self.truth, folds)
-        return table, summarise(table, self.protocol.bootstrap, self.protocol.seed)
+        return self._summarised(ask)
+
+    def _summarised(self, ask: Ask) -> Scored:
+        """The first draw of the folds in full, and the spread of the headline metrics over all draws."""
+        seed = self.protocol.seed
+        table = tabulate(self.truth, [(split, *ask(split, seed)) for split in self.splits])
+        metrics = summarise(table, self.protocol.bootstrap, seed)
+        if self._further:
+            draws = [metrics]
+            for other, splits in self._further:
+                draws.append(measure(tabulate(self.truth, [(split, *ask(split, other)) for split in splits])))
+            metrics |= {f"{name}_seed_sd": float(np.std([draw[name] for draw in draws], ddof=1)) for name in HEADLINE}
+        return table, metrics
 
     def _evaluation(self, table: pd.DataFrame, metrics: dict[str, float]) -> Evaluation:
         shares = {

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from neuroprint.evaluation.scaling import standardisation
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Array = npt.NDArray[np.float64]
-
-# A column that hardly varies on the fit side, such as a voxel at the brain's edge, may vary a thousandfold more in a query.
-# In units of its own deviation it would drown all other columns.
-_LEAST_SCALE = 0.1
 
 ALPHAS: tuple[float, ...] = tuple(float(alpha) for alpha in 10.0 ** np.arange(-3.0, 8.5, 0.5))
 
@@ -75,7 +73,9 @@ class RidgeProbe:
         model = _Decomposition.of(X, y)
         self.alpha = self.alphas[-1]
         if len(np.unique(groups)) > 1 and len(self.alphas) > 1:
-            errors = np.stack([_left_out_errors(model, alpha, groups) for alpha in self.alphas])
+            errors = np.stack(
+                [left_out_errors(model.u, model.eigenvalues, model.y, alpha, groups) for alpha in self.alphas]
+            )
             self.alpha = best_alpha(self.alphas, np.square(errors).sum(axis=1), model.y)
         return self._set(model, self.alpha)
 
@@ -131,15 +131,10 @@ class _Decomposition:
     def of(cls, X: Array, y: Array) -> _Decomposition:
         X, y = np.asarray(X, dtype=np.float64), np.asarray(y, dtype=np.float64)
         n, d = X.shape
-        x_mean, y_mean = X.mean(axis=0), y.mean(axis=0)
-        z = X - x_mean
-        scale = np.sqrt(np.square(z).mean(axis=0))
-        # A constant column's mean rounds: its deviation from it is no feature to be blown up to unit size.
-        varies = scale > 10 * n * np.finfo(np.float64).eps * np.abs(x_mean)
-        least = _LEAST_SCALE * np.sqrt(np.square(scale).mean())
-        weight = np.where(varies, 1.0 / np.where(varies, np.maximum(scale, least), 1.0), 0.0)
-        z *= weight
-        u, eigenvalues = _from_gram(z) if n <= d + 1 else _from_covariance(z)
+        y_mean = y.mean(axis=0)
+        x_mean, weight = standardisation(X)
+        z = (X - x_mean) * weight
+        u, eigenvalues = eigenvectors_of_gram(z @ z.T) if n <= d + 1 else _from_covariance(z)
         return cls(z, weight, x_mean, y - y_mean, y_mean, u, eigenvalues)
 
     def coef(self, alpha: float) -> Array:
@@ -148,8 +143,8 @@ class _Decomposition:
         return coef
 
 
-def _from_gram(z: Array) -> tuple[Array, Array]:
-    gram = z @ z.T
+def eigenvectors_of_gram(gram: Array) -> tuple[Array, Array]:
+    """(n, n - 1) eigenvectors of a centred Gram matrix, orthogonal to 1, and their (n - 1,) eigenvalues."""
     n = len(gram)
     # Z'1 = 0. Shifting the direction 1 above all others keeps it from mixing with the rest of the null space; then it
     # is dropped, as the intercept takes its place.
@@ -164,12 +159,19 @@ def _from_covariance(z: Array) -> tuple[Array, Array]:
     return z @ (vectors / np.sqrt(eigenvalues)), eigenvalues
 
 
-def _left_out_errors(model: _Decomposition, alpha: float, groups: npt.NDArray[np.integer]) -> Array:
-    """(n, axes) errors of each case by the model that was fitted without its group."""
-    u = model.u
+def left_out_errors(u: Array, eigenvalues: Array, y: Array, alpha: float, groups: npt.NDArray[np.integer]) -> Array:
+    """(n, axes) errors of each case by the model that was fitted without its group.
+
+    Args:
+        u: (n, r) eigenvectors of the centred Gram matrix, orthonormal and orthogonal to 1.
+        eigenvalues: (r,) theirs.
+        y: (n, axes) centred targets.
+        alpha: The penalty.
+        groups: (n,) which group each case belongs to.
+    """
     n, rank = u.shape
-    shrink = model.eigenvalues / (model.eigenvalues + alpha)
-    residual = model.y - u @ (shrink[:, None] * (u.T @ model.y))
+    shrink = eigenvalues / (eigenvalues + alpha)
+    residual = y - u @ (shrink[:, None] * (u.T @ y))
     errors = np.empty_like(residual)
     _, inverse, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     by_group = np.argsort(inverse, kind="stable")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,11 @@ _INNER_FOLDS = 5
 
 
 class Projection(Protocol):
-    """A map of embeddings in scikit-learn's terms. One with ``supervised = True`` is fitted to the centres as well."""
+    """A map of embeddings in scikit-learn's terms.
+
+    One with ``supervised = True`` is fitted to the centres as well. One with ``transductive = True`` has a
+    ``fit_transform`` in the place of both methods: it lays out the cases it is given and cannot place a new one.
+    """
 
     def fit(self, X: Array, y: Array | None = None, /) -> object:
         """Fit on (n, d) embeddings, and (n, 3) centres in mm if supervised."""
@@ -100,6 +104,27 @@ def fit(
 def is_supervised(projection: Projection) -> bool:
     """Whether a projection is to be fitted to the centres as well."""
     return bool(getattr(projection, "supervised", False))
+
+
+def lay_out_together(make_projection: MakeProjection, gallery: Array, queries: Array) -> tuple[Array, Array]:
+    """Gallery and queries in one layout of a transductive projection, which sees both, but no centre and no fold.
+
+    Args:
+        make_projection: Gives a new projection.
+        gallery: (n, d).
+        queries: (m, d).
+
+    Returns:
+        (n, components) and (m, components).
+    """
+    layout: Any = make_projection()
+    placed = np.asarray(layout.fit_transform(np.concatenate([gallery, queries])), dtype=np.float64)
+    return placed[: len(gallery)], placed[len(gallery) :]
+
+
+def is_transductive(make_projection: MakeProjection) -> bool:
+    """Whether a projection only lays out what it is given."""
+    return bool(getattr(make_projection(), "transductive", False))
 
 
 def fit_projection(

@@ -14,6 +14,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.neighbors import NeighborhoodComponentsAnalysis
 
 from neuroprint.errors import NeuroprintError
+from neuroprint.evaluation.perplexity import allowed_perplexity
 
 Array = npt.NDArray[np.float64]
 
@@ -174,6 +175,44 @@ class UMAP(BaseEstimator):  # type: ignore[misc]
     def transform(self, X: Array) -> Array:
         """(m, d) -> (m, components); the cases of the fit get their places in the layout."""
         return np.asarray(self.model_.transform(X), dtype=np.float64)
+
+
+class TSNE(BaseEstimator):  # type: ignore[misc]
+    """t-distributed stochastic neighbour embedding (van der Maaten and Hinton 2008): a picture of the cases it is given.
+
+    It has no ``transform``, since it cannot place a new case. So gallery and queries of a fold are laid out together,
+    without their centres: its scores say what the picture shows, not what a search index would find.
+
+    Args:
+        n_components: Size of the layout; above 3, exact and slow.
+        perplexity: See :func:`neuroprint.evaluation.perplexity.allowed_perplexity`.
+        random_state: Seed of the optimiser.
+    """
+
+    transductive = True
+
+    def __init__(self, n_components: int = 2, perplexity: float | None = None, random_state: int = 0) -> None:
+        self.n_components = n_components
+        self.perplexity = perplexity
+        self.random_state = random_state
+
+    def fit_transform(self, X: Array, y: Array | None = None) -> Array:
+        """(n, d) -> (n, components); centres are not looked at."""
+        from sklearn import manifold
+
+        components = min(self.n_components, *X.shape)
+        if not np.ptp(X, axis=0).any():
+            return np.zeros((len(X), components))
+        layout = manifold.TSNE(
+            n_components=components,
+            perplexity=allowed_perplexity(self.perplexity, len(X)),
+            init="pca",
+            learning_rate="auto",
+            method="barnes_hut" if components <= 3 else "exact",
+            random_state=self.random_state,
+            n_jobs=1,
+        )
+        return np.asarray(layout.fit_transform(X), dtype=np.float64)
 
 
 def octants(centres_mm: Array) -> npt.NDArray[np.int64]:

@@ -13,7 +13,7 @@ from neuroprint.errors import NeuroprintError
 if TYPE_CHECKING:
     from neuroprint.evaluation.subjects import Subjects
 
-Kind = Literal["distance", "side", "metadata"]
+Kind = Literal["distance", "side", "overlap", "metadata"]
 
 
 @dataclass(frozen=True)
@@ -21,14 +21,16 @@ class RelevanceRule:
     """What makes two cases similar.
 
     Attributes:
-        kind: ``distance`` (centres within ``radius_mm``), ``side`` (same hemisphere) or ``metadata`` (equal values in
-            ``column``).
+        kind: ``distance`` (centres within ``radius_mm``), ``side`` (same hemisphere), ``overlap`` (Dice coefficient of
+            the masks of ``min_dice`` or more) or ``metadata`` (equal values in ``column``).
         radius_mm: Radius of relevance by distance.
+        min_dice: Least Dice coefficient of relevance by overlap.
         column: Column of relevance by metadata.
     """
 
     kind: Kind = "distance"
     radius_mm: float = 20.0
+    min_dice: float = 0.3
     column: str | None = None
 
 
@@ -39,10 +41,12 @@ class Relevance:
     Attributes:
         relevant: (n, n) whether the column's case is relevant to the row's.
         gain: (n, n) graded gain for nDCG, 0 to 1.
+        ideal: (n, n) what the oracle ranks by, larger is closer; None: by the distance of the centres.
     """
 
     relevant: npt.NDArray[np.bool_]
     gain: npt.NDArray[np.float64]
+    ideal: npt.NDArray[np.float64] | None = None
 
 
 def distances_mm(subjects: Subjects) -> npt.NDArray[np.float64]:
@@ -52,15 +56,35 @@ def distances_mm(subjects: Subjects) -> npt.NDArray[np.float64]:
     return np.asarray(cdist(subjects.centres_mm, subjects.centres_mm), dtype=np.float64)
 
 
+def dice(subjects: Subjects) -> npt.NDArray[np.float64]:
+    """(n, n) Dice coefficients of the masks: 2 sum(a b) / (sum(a^2) + sum(b^2)) over the shares a, b of the cells.
+
+    The form of Milletari et al. 2016: the usual coefficient for masks of zeros and ones, and 1 for equal masks only.
+    All sums are exact, so that a coefficient depends on its two masks alone. An empty mask overlaps with nothing.
+
+    Raises:
+        NeuroprintError: The subjects have no masks.
+    """
+    from scipy.sparse import csr_array
+
+    if subjects.masks is None:
+        raise NeuroprintError("relevance by overlap needs the tumours' masks: none were given")
+    masks = csr_array(np.asarray(subjects.masks, dtype=np.uint8), dtype=np.float64)
+    shared = np.asarray(csr_array(masks @ masks.T).toarray(), dtype=np.float64)
+    squared = np.diag(shared)
+    total = squared[:, None] + squared
+    return np.where(total > 0, 2.0 * shared / np.where(total > 0, total, 1.0), 0.0)
+
+
 def relevance(subjects: Subjects, rule: RelevanceRule) -> Relevance:
     """Judge all pairs of cases. A patient's own cases, the query included, are never relevant to each other.
 
     By distance, a case is relevant within the radius and its gain falls from 1 at the query's centre to 0 at twice the
-    radius: max(0, 1 - d / (2 radius)). By side and by metadata the gain is 1. A missing value equals nothing.
+    radius: max(0, 1 - d / (2 radius)). By side, overlap and metadata the gain is 1. A missing value equals nothing.
 
     Raises:
-        NeuroprintError: The rule does not fit the subjects: unknown kind or column, a radius that is not positive, or
-            a case without the tumour centre that the rule needs.
+        NeuroprintError: The rule does not fit the subjects: unknown kind or column, a radius or a Dice coefficient that
+            is not positive, or a case without the tumour centre or the mask that the rule needs.
     """
     others = _other_patients(subjects)
     if rule.kind == "metadata":
@@ -75,13 +99,19 @@ def relevance(subjects: Subjects, rule: RelevanceRule) -> Relevance:
     if rule.kind == "side":
         same = (subjects.right[:, None] == subjects.right) & others
         return Relevance(same, same.astype(np.float64))
+    if rule.kind == "overlap":
+        if not 0 < rule.min_dice <= 1:
+            raise NeuroprintError(f"min_dice={rule.min_dice}: pass a Dice coefficient above 0 and at most 1")
+        overlap = dice(subjects)
+        over = (overlap >= rule.min_dice) & others
+        return Relevance(over, over.astype(np.float64), overlap)
     if rule.kind == "distance":
         if not (np.isfinite(rule.radius_mm) and rule.radius_mm > 0):
             raise NeuroprintError(f"radius_mm={rule.radius_mm}: pass a radius above 0")
         apart = distances_mm(subjects)
         gain = np.where(others, np.maximum(0.0, 1.0 - apart / (2.0 * rule.radius_mm)), 0.0)
         return Relevance((apart <= rule.radius_mm) & others, gain)
-    raise NeuroprintError(f"unknown relevance {rule.kind!r}: choose one of distance, side, metadata")
+    raise NeuroprintError(f"unknown relevance {rule.kind!r}: choose one of distance, side, overlap, metadata")
 
 
 def _other_patients(subjects: Subjects) -> npt.NDArray[np.bool_]:

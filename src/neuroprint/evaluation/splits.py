@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """One fold: its number, and the places of its gallery's and its queries' cases among the subjects."""
+    """A gallery and its queries: the fold's number, and the places of both sides' cases among the subjects."""
 
     fold: int
     gallery: npt.NDArray[np.int64]
@@ -33,10 +33,11 @@ def sweep_splits(subjects: Subjects, folds: int, seed: int) -> tuple[Split, ...]
 
 
 def holdout_splits(subjects: Subjects, held_out: npt.NDArray[np.bool_], folds: int, seed: int) -> tuple[Split, ...]:
-    """The hold-out's cases as queries, once, to a gallery as large as a query of the sweep had.
+    """The hold-out's cases as queries to galleries as large as a query of the sweep had.
 
-    The gallery is the sweep's cases without those of its first fold, which is a draw by patient. The split's fold is
-    numbered -1.
+    There is a gallery for every fold: the sweep's cases without that fold's, which is a draw by patient. They are the
+    very galleries of the sweep, so that projections and probes are fitted to what they were fitted to there; a figure
+    is the mean over them. The split's number is that of the fold that its gallery lacks.
 
     Args:
         subjects: The sweep's cases and the hold-out's together.
@@ -57,4 +58,4 @@ def holdout_splits(subjects: Subjects, held_out: npt.NDArray[np.bool_], folds: i
         raise NeuroprintError(f"patient {min(shared)} is in the hold-out and in the sweep: split by patient")
     sweep = np.flatnonzero(~held)
     fold = assign_folds(patients[sweep].tolist(), folds, seed)
-    return (Split(-1, sweep[fold > 0], np.flatnonzero(held)),)
+    return tuple(Split(number, sweep[fold != number], np.flatnonzero(held)) for number in range(folds))

@@ -25,6 +25,8 @@ class Subjects:
             without a tumour has a row of NaN, which only relevance by metadata accepts.
         right: (n,) whether the centre lies right of the brain box's centre.
         metadata: Further columns, (n,) values each. None, NaN and the empty string count as missing.
+        masks: (n, cells) uint8, the tumour in a brain frame that all cases share: the share of each cell that it fills,
+            in 255ths. Only relevance by overlap needs it.
 
     Raises:
         NeuroprintError: Ids unsorted or repeated, lengths that differ, or centres that are neither known nor NaN.
@@ -35,6 +37,7 @@ class Subjects:
     centres_mm: npt.NDArray[np.float64]
     right: npt.NDArray[np.bool_]
     metadata: Mapping[str, npt.NDArray[np.generic]] = field(default_factory=dict)
+    masks: npt.NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.ids)
@@ -49,6 +52,7 @@ class Subjects:
             raise NeuroprintError(f"centres_mm has shape {centres.shape}, expected ({n}, 3) for {n} cases")
         lengths = {"patients": len(self.patients), "right": len(right)}
         lengths |= {f"metadata column {name}": len(values) for name, values in self.metadata.items()}
+        lengths |= {} if self.masks is None else {"masks": len(self.masks)}
         for name, length in lengths.items():
             if length != n:
                 raise NeuroprintError(f"{name} has {length} entries, expected {n}, one per case")
@@ -60,6 +64,18 @@ class Subjects:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def among(self, chosen: npt.NDArray[np.bool_]) -> Subjects:
+        """Some of the cases: (n,) which."""
+        places = np.flatnonzero(chosen)
+        return Subjects(
+            ids=tuple(self.ids[place] for place in places),
+            patients=tuple(self.patients[place] for place in places),
+            centres_mm=self.centres_mm[places],
+            right=self.right[places],
+            metadata={name: values[places] for name, values in self.metadata.items()},
+            masks=None if self.masks is None else self.masks[places],
+        )
 
     @property
     def located(self) -> npt.NDArray[np.bool_]:

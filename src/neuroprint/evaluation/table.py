@@ -105,7 +105,7 @@ def answer_at_random(truth: Truth, split: Split) -> Answers:
 
 
 def tabulate(truth: Truth, folds: list[tuple[Split, Answers, Array]]) -> pd.DataFrame:
-    """One row per query, by case id, from the folds' answers and (queries, 3) predicted centres in mm."""
+    """One row per query and gallery, by case id, from the folds' answers and (queries, 3) predicted centres in mm."""
     import pandas as pd
 
     tables = []
@@ -125,7 +125,7 @@ def tabulate(truth: Truth, folds: list[tuple[Split, Answers, Array]]) -> pd.Data
             for place, axis in enumerate(("x", "y", "z"))
         }
         tables.append(pd.DataFrame({**answers.columns, **by_axis, "right": truth.subjects.right[split.queries]}))
-    table = pd.concat(tables, ignore_index=True).sort_values("case", ignore_index=True)
+    table = pd.concat(tables, ignore_index=True).sort_values("case", ignore_index=True, kind="stable")
     asked = np.sort(np.concatenate([split.queries for split, _, _ in folds]))
     return table.assign(**{f"{name}{AS_ANSWER}": values[asked] for name, values in earned.items()})
 

@@ -1,0 +1,86 @@
+"""Optimism: how much better a chosen configuration looks in the sweep that chose it than on patients it never saw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroprint.evaluation.benchmark import Benchmark
+from neuroprint.evaluation.statistics import difference_interval
+from neuroprint.evaluation.summary import HEADLINE
+
+if TYPE_CHECKING:
+    from neuroprint.evaluation.benchmark import Protocol
+    from neuroprint.evaluation.evaluation import Evaluation
+    from neuroprint.evaluation.projection import MakeProbe, MakeProjection
+    from neuroprint.evaluation.subjects import Subjects
+
+
+@dataclass(frozen=True, eq=False)
+class Optimism:
+    """One configuration as the sweep scored it, and as the hold-out does.
+
+    Attributes:
+        sweep: The sweep's cases as queries, each to the folds it is not in.
+        holdout: The hold-out's cases as queries, each to every one of the sweep's galleries, and figures the means over
+            them: projections, probes and sizes of galleries are those of the sweep, and only the queries are new.
+        difference: Sweep minus hold-out with its 95 % interval (value, lower, upper), by headline metric. Positive is
+            optimistic; of ``probe/error_mm``, where lower is better, negative is. A metric that is not defined on one
+            of the sides is absent.
+    """
+
+    sweep: Evaluation
+    holdout: Evaluation
+    difference: dict[str, tuple[float, float, float]]
+
+
+def optimism(
+    subjects: Subjects,
+    held_out: npt.NDArray[np.bool_],
+    embeddings: npt.NDArray[np.floating],
+    protocol: Protocol,
+    *,
+    similarity: str | None = None,
+    make_projection: MakeProjection | None = None,
+    make_probe: MakeProbe | None = None,
+) -> Optimism:
+    """Score a configuration on the sweep and, at equal gallery size, on the hold-out.
+
+    Either interval is a bootstrap over patients, conditional on galleries and fits; the difference's is put together
+    from the two (see :func:`neuroprint.evaluation.statistics.difference_interval`). The patients of the two sides are
+    different, the galleries are not: what the sweep's patients lend to both sides as a gallery cancels, what they lend
+    to their own side as queries does not.
+
+    Args:
+        subjects: The sweep's cases and the hold-out's together.
+        held_out: (n,) which are the hold-out's.
+        embeddings: (n, d), a row per subject.
+        protocol: The sweep's.
+        similarity: Instead of the protocol's.
+        make_projection: As :meth:`Benchmark.score` takes it.
+        make_probe: As :meth:`Benchmark.score` takes it.
+
+    Raises:
+        NeuroprintError: The hold-out or the sweep has no case, or they share a patient; or the protocol does not fit.
+    """
+    held = np.asarray(held_out, dtype=bool)
+    outside = Benchmark(subjects, protocol, held_out=held)  # first, as it refuses what cannot be told apart
+    inside = Benchmark(subjects.among(~held), protocol)
+    sweep, holdout = (
+        benchmark.score(rows, similarity=similarity, make_projection=make_projection, make_probe=make_probe)
+        for benchmark, rows in ((inside, np.asarray(embeddings)[~held]), (outside, embeddings))
+    )
+    difference = {
+        name: difference_interval(_bounded(sweep, name), _bounded(holdout, name))
+        for name in HEADLINE
+        if all(f"{name}_hi" in side.metrics for side in (sweep, holdout))
+    }
+    return Optimism(sweep, holdout, difference)
+
+
+def _bounded(evaluation: Evaluation, name: str) -> tuple[float, float, float]:
+    value, low, high = (evaluation.metrics[f"{name}{end}"] for end in ("", "_lo", "_hi"))
+    return value, low, high

@@ -1,4 +1,4 @@
-"""Copy the newest finished sweep's leaderboard and pictures into an experiment's folder.
+"""Copy the leaderboard and the pictures of the sweep that ended last into an experiment's folder.
 
     python experiments/publish.py experiments/first_look
 
@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from neuroprint.tracking.store import TrackingStore
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
 SWEEP_PICTURES = ("plots/leaderboard.png", "plots/heatmap.png")
 RUN_PICTURES = ("plots/map.png", "plots/center_of_mass.png", "plots/precision_at_k.png", "plots/retrieval.png")
@@ -33,38 +38,54 @@ def main() -> None:
     parser.add_argument("--mlflow-experiment", default="neuroprint")
     options = parser.parse_args()
     store = TrackingStore(options.mlruns, options.mlflow_experiment)
-    parent = store.search("tags.role = 'sweep' and attributes.status = 'FINISHED'", most=1)[0]
+    publish(store, newest_sweep(store), options.folder)
+
+
+def newest_sweep(store: TrackingStore) -> Run:
+    """The sweep that ended last; one that was taken up again began long before."""
+    finished = store.search("tags.role = 'sweep' and attributes.status = 'FINISHED'")
+    if not finished:
+        raise SystemExit(f"there is no finished sweep in {store.root}, experiment {store.experiment}")
+    return max(finished, key=lambda run: run.info.end_time)
+
+
+def publish(store: TrackingStore, parent: Run, folder: Path) -> pd.DataFrame:
+    """Copy a sweep's tables and pictures, those of its best run too where it has drawn them; the leaderboard."""
     board = pd.read_csv(store.artifact(parent, "leaderboard.csv"))
-    options.folder.mkdir(parents=True, exist_ok=True)
-    (options.folder / "leaderboard.md").write_text(as_markdown(board), encoding="utf-8")
-    board.drop(columns=["run_id", "group"]).to_csv(options.folder / "leaderboard.csv", index=False)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "leaderboard.md").write_text(as_markdown(board), encoding="utf-8")
+    board.drop(columns=["run_id", "group"]).to_csv(folder / "leaderboard.csv", index=False)
     for picture in SWEEP_PICTURES:
-        shutil.copy(store.artifact(parent, picture), options.folder)
+        shutil.copy(store.artifact(parent, picture), folder)
     if set(board["dataset"]) == {"phantom"}:
-        best = board[board["role"] == "candidate"].iloc[0]
-        run = store.client.get_run(best["run_id"])
-        for picture in RUN_PICTURES:
-            shutil.copy(store.artifact(run, picture), options.folder)
-    print(f"{parent.info.run_name} -> {options.folder}")
+        best = store.client.get_run(board[board["role"] == "candidate"].iloc[0]["run_id"])
+        drawn = store.finished(best.data.tags["identity"]) or best  # perhaps run again since, for its figures
+        if drawn.data.tags["figures"] == "true":
+            for picture in RUN_PICTURES:
+                shutil.copy(store.artifact(drawn, picture), folder)
+    print(f"{parent.info.run_name} -> {folder}")
+    return board
 
 
-def as_markdown(board: pd.DataFrame) -> str:
+def as_markdown(board: pd.DataFrame, columns: Mapping[str, str] = COLUMNS) -> str:
     """The leaderboard as a Markdown table, the best first; a star marks what cannot be told from the best."""
-    lines = [f"| run | {' | '.join(COLUMNS.values())} |", "| --- " * (len(COLUMNS) + 1) + "|"]
+    lines = [f"| run | {' | '.join(columns.values())} |", "| --- " * (len(columns) + 1) + "|"]
     for row in board.to_dict("records"):
         star = " *" if row["tied_with_best"] is True else ""
         name = f"*{row['name']}*" if row["role"] == "reference" else row["name"]
-        lines.append(f"| {name}{star} | {' | '.join(_cell(row, metric) for metric in COLUMNS)} |")
+        lines.append(f"| {name}{star} | {' | '.join(cell(row, metric) for metric in columns)} |")
     return "\n".join(lines) + "\n"
 
 
-def _cell(row: dict[str, float], metric: str) -> str:
-    if row[metric] != row[metric]:
+def cell(row: Mapping[str, float], metric: str) -> str:
+    """A metric with its interval, where it has one."""
+    value = row.get(metric, float("nan"))
+    if value != value:
         return "–"
     digits = 1 if metric.endswith("_mm") else 2
     low, high = row.get(f"{metric}_lo", float("nan")), row.get(f"{metric}_hi", float("nan"))
     interval = f" [{low:.{digits}f}, {high:.{digits}f}]" if low == low else ""
-    return f"{row[metric]:.{digits}f}{interval}".replace("-0.00", "0.00")
+    return f"{value:.{digits}f}{interval}".replace("-0.00", "0.00")
 
 
 if __name__ == "__main__":

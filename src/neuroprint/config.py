@@ -47,6 +47,7 @@ class TargetConfig:
     region: str = "whole_tumor"
     weighting: str = "binary"
     frame: str = "auto"
+    units: str = "mm"
 
 
 @dataclass
@@ -56,6 +57,7 @@ class RetrievalConfig:
     similarity: str = "cosine"
     relevance: str = "distance"
     radius_mm: float = 20.0
+    min_dice: float = 0.3
     column: str | None = None
 
 
@@ -83,7 +85,9 @@ class Config:
     layer: Any = None
     components: int = 16
     map: MapMethod = MapMethod.tsne
+    perplexity: float | None = None
     folds: int = 5
+    repeats: int = 5
     holdout: Any = "auto"
     seed: int = 0
     device: str = "auto"
@@ -104,28 +108,44 @@ def check_values(config: DictConfig) -> None:
     Raises:
         NeuroprintError: Names the key, its value, and what it may be.
     """
-    for group, node in config.items_ex(resolve=False):
-        for entry in list(node) if isinstance(node, DictConfig) else []:
-            if OmegaConf.is_missing(node, entry):
-                key = ".".join((str(group), str(entry)))
-                raise NeuroprintError(f"{key} is missing: give it on the command line as {key}=VALUE")
+    check_missing(config)
     _among(config, "retrieval.similarity", ("cosine", "dot", "euclidean"))
-    _among(config, "retrieval.relevance", ("distance", "side", "metadata"))
+    _among(config, "retrieval.relevance", ("distance", "side", "overlap", "metadata"))
     _among(config, "target.region", ("whole_tumor", "tumor_core", "enhancing"))
     _among(config, "target.weighting", ("binary", "label"))
     _among(config, "target.frame", ("auto", "world", "brain"))
+    _among(config, "target.units", ("mm", "voxel"))
     if "labels" in config.dataset:
         _among(config, "dataset.labels", ("any", "brats", "brats2023", "msd"))
+    _among(config, "dataset.duplicates", ("refuse", "allow"))
     _at_least(config, "folds", 2)
+    _at_least(config, "repeats", 1)
     _at_least(config, "components", 1)
     _at_least(config, "seed", 0)
+    if config.perplexity is not None and not config.perplexity > 0:
+        raise NeuroprintError(f"perplexity={config.perplexity}: must be greater than 0")
     if not config.retrieval.radius_mm > 0:
         raise NeuroprintError(f"retrieval.radius_mm={config.retrieval.radius_mm}: must be greater than 0 mm")
+    if not 0 < config.retrieval.min_dice <= 1:
+        raise NeuroprintError(f"retrieval.min_dice={config.retrieval.min_dice}: must be above 0 and at most 1")
     holdout = config.holdout
     if holdout != "auto" and not (isinstance(holdout, int | float) and 0 <= holdout < 1):
         raise NeuroprintError(
             f"holdout={holdout}: must be auto, or a share of the patients from 0 up to but not including 1"
         )
+
+
+def check_missing(config: DictConfig) -> None:
+    """Refuse a configuration in which something that has no default was not given.
+
+    Raises:
+        NeuroprintError: Names the key.
+    """
+    for group, node in config.items_ex(resolve=False):
+        for entry in list(node) if isinstance(node, DictConfig) else []:
+            if OmegaConf.is_missing(node, entry):
+                key = ".".join((str(group), str(entry)))
+                raise NeuroprintError(f"{key} is missing: give it on the command line as {key}=VALUE")
 
 
 def check_device(device: str) -> None:

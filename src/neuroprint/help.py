@@ -29,7 +29,7 @@ def help_text() -> str:
     text = (CONF / "config.yaml").read_text(encoding="utf-8")
     defaults = _defaults(yaml.safe_load(text)["defaults"])
     groups = []
-    for folder in sorted(path for path in CONF.iterdir() if path.is_dir()):
+    for folder in sorted(path for path in CONF.iterdir() if path.name in defaults):
         entries = sorted(file.stem for file in folder.glob("*.yaml"))
         first = defaults.get(folder.name)
         ordered = sorted(entries, key=lambda entry: entry != first)

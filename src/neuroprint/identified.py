@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from neuroprint.data.case import Case, Cohort, Frame
+from neuroprint.data.duplicates import refuse_shared_images
 from neuroprint.data.fingerprint import FingerprintCache
 from neuroprint.data.prints import Fingerprints, fingerprint_cohort
 from neuroprint.data.targets import region_labels
@@ -58,7 +59,8 @@ class IdentifiedCohort:
         """Refuse what this cohort cannot be asked: better now than after the extraction.
 
         Raises:
-            NeuroprintError: Fewer patients than folds, a region that the labels do not tell, or an unknown column.
+            NeuroprintError: Fewer patients than folds, a region that the labels do not tell, an unknown column, or the
+                same image file under two patients.
         """
         assign_folds([case.patient for case in self.swept(config.holdout)], config.folds, config.seed)
         for convention in sorted({case.label_convention for case in self.cohort.cases}):
@@ -68,6 +70,8 @@ class IdentifiedCohort:
             raise NeuroprintError(
                 f"retrieval.column={config.retrieval.column}: the cohort has the columns {', '.join(columns) or 'none'}"
             )
+        if config.dataset.duplicates == "refuse":
+            refuse_shared_images(self.cohort.cases, {case: prints.each for case, prints in self.prints.items()})
 
     def frame(self, choice: str) -> Frame:
         """Where positions are compared: the cohort's own declaration, unless the target says otherwise."""
@@ -83,8 +87,8 @@ def load_cohort(config: DictConfig) -> IdentifiedCohort:
     """Find the cases of ``dataset=...`` and fingerprint their files; once a process.
 
     Raises:
-        NeuroprintError: There is no such dataset; it has fewer patients than folds; or, with ``dataset.strict=true``, one
-            of its cases cannot be used.
+        NeuroprintError: There is no such dataset; it has fewer patients than folds; an image is that of two patients; or,
+            with ``dataset.strict=true``, one of its cases cannot be used.
     """
     from hydra.utils import instantiate
 

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import PurePath
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from neuroprint.build import build
 from neuroprint.config import CONF, check_device, check_values
+from neuroprint.embedding.extraction import Request
 from neuroprint.embedding.extractor import Extractor
 from neuroprint.embedding.inferers import Inferer, Whole
 from neuroprint.embedding.poolings import Pooling
 from neuroprint.embedding.store import digest
-from neuroprint.encoders.base import Encoder, find_levels
+from neuroprint.encoders.base import Encoder
+from neuroprint.encoders.combined import CombinedEncoder, View, find_views
+from neuroprint.encoders.twins import untrained_twin
 from neuroprint.encoders.voxels import VoxelEncoder
 from neuroprint.errors import NeuroprintError
 from neuroprint.identified import IdentifiedCohort
 
 # Raised whenever the protocol gives other numbers than before: finished runs of an older version are not reused.
-EVALUATION_VERSION = 1
+EVALUATION_VERSION = 2
 
 # Groups whose entry is named as a parameter of the run.
 _CHOICES = ("dataset", "encoder", "inferer", "pooling", "projection", "probe", "retrieval", "target")
 # Groups of which an overridden value inside is a parameter of its own. Paths stay on this machine.
 _OPEN_GROUPS = ("encoder", "inferer", "pooling", "projection", "probe")
+
+_PATHS = ("root", "path", "weights", "bundle", "cache")
 
 
 @dataclass(frozen=True)
@@ -38,10 +43,10 @@ class Job:
         config: The composed configuration.
         choices: Chosen entry of each group.
         overrides: What was given on the command line for this job.
-        encoder: The network; nothing of it is loaded yet.
+        encoder: The network, or several combined; nothing of it is loaded yet.
         inferer: How a volume goes through it.
         varied: Keys that differ between the jobs of the sweep.
-        levels: Names of the chosen levels.
+        views: The chosen levels, by encoder.
         pooling: Canonical name of the chosen pooling.
         poolings: The chosen pooling and the whole menu, which one forward pass computes together.
     """
@@ -50,9 +55,9 @@ class Job:
     choices: Mapping[str, str]
     overrides: tuple[str, ...]
     varied: frozenset[str]
-    encoder: Encoder
+    encoder: Encoder | CombinedEncoder
     inferer: Inferer
-    levels: tuple[str, ...]
+    views: tuple[View, ...]
     pooling: str
     poolings: Mapping[str, Pooling]
 
@@ -81,15 +86,27 @@ class Job:
         check_device(config.device)
         encoder = _build(config, "encoder")
         inferer = _build(config, "inferer")
-        inferer.check(encoder.input)
-        asked = {pooling_name(node): _instantiate("pooling", node) for node in (config.pooling, *also)}
+        views = find_views(encoder, _plain(config.layer))
+        for view in views:
+            _inferer_of(view.encoder, inferer).check(view.encoder.input)
+        asked = {pooling_name(node): build("pooling", node) for node in (config.pooling, *also)}
         poolings = {**_menu(), **asked}
         _try_pooling(config.pooling, poolings[pooling_name(config.pooling)])
-        levels = tuple(encoder.levels[index].name for index in find_levels(encoder.levels, _plain(config.layer)))
         _build(config, "projection")
         _build(config, "probe")
         own = pooling_name(config.pooling)
-        return cls(config, choices, tuple(overrides), frozenset(varied), encoder, inferer, levels, own, poolings)
+        return cls(config, choices, tuple(overrides), frozenset(varied), encoder, inferer, views, own, poolings)
+
+    @cached_property
+    def levels(self) -> tuple[str, ...]:
+        """Names of the chosen levels, each once."""
+        return tuple(dict.fromkeys(name for view in self.views for name in view.levels))
+
+    @cached_property
+    def untrained(self) -> Job | None:
+        """This configuration on seeded random weights; None where the encoder is not trained or has no such twin."""
+        twin = untrained_twin(self.encoder)
+        return None if twin is None else replace(self, encoder=twin, views=find_views(twin, _plain(self.config.layer)))
 
     @property
     def layer(self) -> str:
@@ -107,6 +124,11 @@ class Job:
         """Whether the projection is fitted to the tumours' positions: such rows say so."""
         return bool(getattr(self.build_projection(), "supervised", False))
 
+    @cached_property
+    def exportable(self) -> bool:
+        """Whether a bundle can be made of it: a transductive projection cannot place a new case."""
+        return not getattr(self.build_projection(), "transductive", False)
+
     @property
     def name(self) -> str:
         """The run's name, for people: what was chosen, in the order of the flow. Random weights are named first."""
@@ -114,6 +136,7 @@ class Job:
         parts = ["" if self.encoder.trained else "untrained", self.layer, self.choices["pooling"]]
         parts.append("" if projection == "none" else f"{projection}{self.components or ''}")
         parts.append("supervised" if self.supervised else "")
+        parts.append("" if self.exportable else "not exportable")
         parts.extend(f"{key} {value}" for key, value in self.parameters.items() if "." in key)
         parts.extend(self._varied_parts())
         return " · ".join(part for part in parts if part)
@@ -132,7 +155,8 @@ class Job:
 
     def public_config(self) -> str:
         """The resolved configuration as YAML; of every path only the last part, since folders can carry names."""
-        config = OmegaConf.to_container(self.config, resolve=True, enum_to_str=True)
+        own = OmegaConf.masked_copy(self.config, [str(key) for key in self.config if key != "hydra"])
+        config = OmegaConf.to_container(own, resolve=True, enum_to_str=True)
         return OmegaConf.to_yaml(OmegaConf.create(_without_folders(config)))
 
     @cached_property
@@ -140,15 +164,22 @@ class Job:
         """What MLflow shows as the run's parameters: the choices by name, and the values that bear on the numbers."""
         config = self.config
         chosen: dict[str, Any] = {group: self.choices[group] for group in _CHOICES}
+        if isinstance(self.encoder, CombinedEncoder):
+            chosen["encoders"] = "+".join(self._combined_choices)
         chosen |= {"layer": self.layer, "similarity": config.retrieval.similarity, "region": config.target.region}
-        chosen |= {"folds": config.folds, "holdout": config.holdout, "seed": config.seed}
+        chosen |= {"folds": config.folds, "repeats": config.repeats}
+        chosen |= {"holdout": config.holdout, "seed": config.seed}
         chosen |= {"precision": config.precision.value, "map": config.map.value}
         if self.components is not None:
             chosen["components"] = self.components
         if self.supervised:
             chosen["supervised"] = True
+        if not self.exportable:
+            chosen["exportable"] = False
         if config.retrieval.relevance == "distance":
             chosen["radius_mm"] = float(config.retrieval.radius_mm)
+        if config.retrieval.relevance == "overlap":
+            chosen["min_dice"] = float(config.retrieval.min_dice)
         if config.retrieval.relevance == "metadata":
             chosen["column"] = config.retrieval.column
         for override in self.overrides:
@@ -157,10 +188,21 @@ class Job:
                 chosen[key] = value
         return chosen
 
-    def extractor(self, modalities: Sequence[str]) -> Extractor:
-        """How this job turns a cohort's scans into vectors."""
-        read = self.encoder.input.for_cohort(modalities)
-        return Extractor(self.encoder, read, self.inferer, self.config.precision.value, self.poolings)
+    @property
+    def _combined_choices(self) -> list[str]:
+        """The entries that a combination was composed of, as Hydra calls them."""
+        return [self.choices[group] for group in sorted(self.choices) if group.startswith("encoder@encoder.encoders.")]
+
+    def requests(self, modalities: Sequence[str]) -> tuple[Request, ...]:
+        """What this job needs of a cohort's scans: one request an encoder."""
+        return tuple(
+            Request(self._extractor(view.encoder, modalities), view.levels, self.pooling) for view in self.views
+        )
+
+    def _extractor(self, encoder: Encoder, modalities: Sequence[str]) -> Extractor:
+        read = encoder.input.for_cohort(modalities)
+        inferer = _inferer_of(encoder, self.inferer)
+        return Extractor(encoder, read, inferer, self.config.precision.value, self.poolings)
 
     def build_projection(self) -> Any:
         """A new, unfitted projection."""
@@ -183,8 +225,10 @@ class Job:
             "region": config.target.region,
             "weighting": config.target.weighting,
             "frame": cohort.frame(config.target.frame),
+            "units": config.target.units,
             "relevance": relevance,
             "radius_mm": float(config.retrieval.radius_mm) if relevance == "distance" else None,
+            "min_dice": float(config.retrieval.min_dice) if relevance == "overlap" else None,
             "column": config.retrieval.column if relevance == "metadata" else None,
         }
 
@@ -195,23 +239,35 @@ class Job:
             {
                 "role": "candidate",
                 "group": self.group(cohort),
-                "extractor": self.extractor(cohort.modalities).description,
-                "levels": self.levels,
+                "extractors": [request.extractor.description for request in self.requests(cohort.modalities)],
+                "levels": [view.levels for view in self.views],
                 "pooling": self.pooling,
                 "projection": OmegaConf.to_container(config.projection, resolve=True),
                 "probe": OmegaConf.to_container(config.probe, resolve=True),
                 "similarity": config.retrieval.similarity,
                 "map": config.map.value,
+                "perplexity": config.perplexity if config.map.value == "tsne" else None,
             }
         )
 
 
+def untrained_row(job: Job, cohort: IdentifiedCohort) -> str | None:
+    """Identity of the reference row ``untrained`` of a configuration; None where it has none."""
+    twin = job.untrained
+    return None if twin is None else digest({"role": "untrained", "configuration": twin.identity(cohort)})
+
+
 def voxels_extractor(modalities: Sequence[str]) -> Extractor:
     """How the reference row ``voxels`` looks at a scan: as conf/encoder/voxels.yaml says."""
-    encoder: VoxelEncoder = _instantiate("encoder", OmegaConf.load(CONF / "encoder" / "voxels.yaml"))
+    encoder: VoxelEncoder = build("encoder", OmegaConf.load(CONF / "encoder" / "voxels.yaml"))
     from neuroprint.embedding import poolings
 
     return Extractor(encoder, encoder.input.for_cohort(modalities), Whole(), "fp32", {"mean": poolings.mean})
+
+
+def _inferer_of(encoder: Encoder, inferer: Inferer) -> Inferer:
+    """Voxels are averages over the whole field of view: they never go through windows."""
+    return Whole() if isinstance(encoder, VoxelEncoder) else inferer
 
 
 def pooling_name(node: DictConfig) -> str:
@@ -234,7 +290,7 @@ def _without_folders(value: Any, key: str = "") -> Any:
         return {name: _without_folders(item, str(name)) for name, item in value.items()}
     if isinstance(value, list):
         return [_without_folders(item) for item in value]
-    return PurePath(value).name if key in ("root", "path") and isinstance(value, str) else value
+    return PurePath(value).name if key in _PATHS and isinstance(value, str) else value
 
 
 def _try_pooling(node: DictConfig, pooling: Pooling) -> None:
@@ -257,25 +313,11 @@ def _try_pooling(node: DictConfig, pooling: Pooling) -> None:
 def _menu() -> dict[str, Pooling]:
     """Every pooling in conf/pooling, with its default parameters, by canonical name; read once a process."""
     nodes = [OmegaConf.load(path) for path in sorted((CONF / "pooling").glob("*.yaml"))]
-    return {pooling_name(node): _instantiate("pooling", node) for node in nodes if isinstance(node, DictConfig)}
+    return {pooling_name(node): build("pooling", node) for node in nodes if isinstance(node, DictConfig)}
 
 
 def _build(config: DictConfig, group: str) -> Any:
-    return _instantiate(group, config[group])
-
-
-def _instantiate(group: str, node: Any) -> Any:
-    """Hydra's instantiate, with its errors put in one line."""
-    from hydra.errors import InstantiationException
-    from hydra.utils import instantiate
-
-    try:
-        return instantiate(node, _convert_="all")
-    except InstantiationException as error:
-        if isinstance(error.__cause__, NeuroprintError):
-            raise error.__cause__ from None
-        problem = re.sub(r"\s+", " ", str(error.__cause__ or error))
-        raise NeuroprintError(f"{group}: {node.get('_target_')} cannot be built: {problem}") from error
+    return build(group, config[group])
 
 
 def _plain(value: Any) -> Any:

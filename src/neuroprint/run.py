@@ -12,8 +12,8 @@ from filelock import Timeout
 
 from neuroprint.embedding.store import digest
 from neuroprint.identified import IdentifiedCohort, load_cohort
-from neuroprint.job import Job, voxels_extractor
-from neuroprint.scoring import REFERENCES, Row, Standard, extract, prepare, project_all, score
+from neuroprint.job import Job, untrained_row, voxels_extractor
+from neuroprint.scoring import REFERENCES, UNTRAINED, Row, Standard, extract, prepare, project_all, score
 from neuroprint.tracking.artifacts import Evidence, write_artifacts
 from neuroprint.tracking.store import DatasetInput, TrackingStore
 
@@ -32,6 +32,7 @@ def run_job(job: Job, parent: str | None = None) -> str:
     """Score one configuration and log it, unless a finished run of its identity exists.
 
     Processes that run the same configuration side by side share the extraction case by case; one of them scores and logs.
+    A run that is part of no sweep gets its reference row ``untrained`` at once; a sweep's best run gets it when it ends.
 
     Args:
         job: The configuration.
@@ -43,6 +44,13 @@ def run_job(job: Job, parent: str | None = None) -> str:
     Raises:
         NeuroprintError: The configuration or the cohort cannot be scored.
     """
+    run_id = _run(job, parent)
+    if parent is None:
+        score_untrained(job)
+    return run_id
+
+
+def _run(job: Job, parent: str | None) -> str:
     store = TrackingStore(Path(job.config.tracking.root), job.config.tracking.experiment)
     cohort = load_cohort(job.config)
     identity = job.identity(cohort)
@@ -67,6 +75,37 @@ def run_job(job: Job, parent: str | None = None) -> str:
         lock.release()
 
 
+def score_untrained(job: Job, parent: str | None = None) -> None:
+    """Log the reference row ``untrained``: a configuration on seeded random weights of the same architecture.
+
+    Nothing happens where it is logged already, or where the encoder is not trained or has no untrained twin.
+
+    Args:
+        job: The configuration with trained weights.
+        parent: Id of the sweep's parent run.
+
+    Raises:
+        NeuroprintError: The cohort cannot be scored.
+    """
+    twin, cohort = job.untrained, load_cohort(job.config)
+    identity = untrained_row(job, cohort)
+    if twin is None or identity is None:
+        return
+    store = TrackingStore(Path(job.config.tracking.root), job.config.tracking.experiment)
+    with store.lock(identity):
+        store.bury(identity)
+        if found := _reusable(store, twin, identity):
+            _adopt(store, found, parent, quietly=True)
+            return
+        log.info("scoring the reference row untrained: %s on random weights", job.name)
+        run_id = store.create(UNTRAINED, _reference_tags(twin, UNTRAINED, identity), parent)
+        with store.running(run_id):
+            row = prepare(twin, cohort, extract(twin, cohort))
+            evidence = _evidence(twin, UNTRAINED, row.standard, score(twin, row), row)
+            _log(store, run_id, twin, cohort, row.standard, evidence, _counts(row))
+        _logged_here.add(identity)
+
+
 def _score_and_log(
     store: TrackingStore, job: Job, cohort: IdentifiedCohort, identity: str, parent: str | None, row: Row | None
 ) -> str:
@@ -75,23 +114,33 @@ def _score_and_log(
         "identity": identity,
         "encoder_weights": "trained" if job.encoder.trained else "untrained",
         "figures": str(job.config.figures).lower(),
+        "exportable": str(job.exportable).lower(),
     }
+    if untrained := untrained_row(job, cohort):
+        tags["untrained_row"] = untrained
     run_id = store.create(job.name, tags, parent)
     with store.running(run_id):
         row = row or prepare(job, cohort, extract(job, cohort))
         _log_references(store, job, cohort, row.standard, parent)
         evaluation = score(job, row)
         evidence = _evidence(job, job.name, row.standard, evaluation, row)
-        own = row.extraction
-        counts = {
-            "extract/forwards": own.forwards[0],
-            "extract/cached": own.cached[0],
-            "extract/seconds": own.seconds,
-        }
-        _log(store, run_id, job, cohort, row.standard, evidence, counts)
+        _log(store, run_id, job, cohort, row.standard, evidence, _counts(row))
     _logged_here.add(identity)
     log.info("scored %s: %s", job.name, _headline(evaluation))
     return run_id
+
+
+def _counts(row: Row) -> dict[str, float]:
+    return {
+        "extract/forwards": row.forwards,
+        "extract/cached": row.cached,
+        "extract/seconds": row.extraction.seconds,
+    }
+
+
+def _reference_tags(job: Job, role: str, identity: str) -> dict[str, str]:
+    figures = str(job.config.figures).lower()
+    return {"role": "reference", "reference": role, "identity": identity, "figures": figures, "exportable": "false"}
 
 
 def _log_references(
@@ -101,19 +150,14 @@ def _log_references(
     group = _group(job, cohort, standard)
     voxels = voxels_extractor(cohort.modalities).description
     for role in REFERENCES:
-        identity = digest({"role": role, "group": group, "extractor": voxels if role == "voxels" else None})
+        compared = voxels if role == "voxels" else None
+        identity = digest({"role": role, "group": group, "repeats": job.config.repeats, "extractor": compared})
         with store.lock(identity):
             store.bury(identity)
             if found := _reusable(store, job, identity):
                 _adopt(store, found, parent, quietly=True)
                 continue
-            tags = {
-                "role": "reference",
-                "reference": role,
-                "identity": identity,
-                "figures": str(job.config.figures).lower(),
-            }
-            run_id = store.create(role, tags, parent)
+            run_id = store.create(role, _reference_tags(job, role, identity), parent)
             with store.running(run_id):
                 evidence = _evidence(job, role, standard, standard.references[role], None)
                 _log(store, run_id, job, cohort, standard, evidence, {})
@@ -153,6 +197,7 @@ def _evidence(job: Job, name: str, standard: Standard, evaluation: Evaluation, r
         midlines_mm=standard.midlines_mm,
         references={role: found for role, found in standard.references.items() if role != name},
         map_method=job.config.map.value,
+        perplexity=job.config.perplexity,
         seed=job.config.seed,
     )
 
@@ -166,7 +211,7 @@ def _log(
     evidence: Evidence,
     counts: Mapping[str, float],
 ) -> None:
-    parameters = job.parameters if evidence.name == job.name else _shared_parameters(job, evidence.name)
+    parameters = job.parameters if evidence.name == job.name else _reference_parameters(job, evidence.name)
     metrics = {**evidence.evaluation.metrics, "cohort/excluded": len(standard.excluded), **counts}
     tags = {"group": _group(job, cohort, standard)}
     if evidence.evaluation.undefined:
@@ -178,9 +223,12 @@ def _log(
         store.log_folder(run_id, Path(folder))
 
 
-def _shared_parameters(job: Job, role: str) -> dict[str, object]:
-    """A reference row has no choices of its own beyond what its whole group shares."""
-    shared = ("dataset", "retrieval", "target", "region", "folds", "holdout", "seed", "radius_mm", "column")
+def _reference_parameters(job: Job, role: str) -> dict[str, object]:
+    """A reference row has no choices of its own beyond what its whole group shares; untrained has its candidate's."""
+    if role == UNTRAINED:
+        return {**job.parameters, "encoder": role}
+    protocol = ("folds", "repeats", "holdout", "seed", "radius_mm", "min_dice", "column")
+    shared = ("dataset", "retrieval", "target", "region", *protocol)
     return {"encoder": role, **{key: value for key, value in job.parameters.items() if key in shared}}
 
 
@@ -208,10 +256,9 @@ def _adopt(store: TrackingStore, run: Run, parent: str | None, quietly: bool = F
 
 def _credit(store: TrackingStore, run: Run, row: Row) -> None:
     """Add the forward passes that this process made for a run which another process finished."""
-    forwards = row.extraction.forwards[0]
-    if forwards:
+    if row.forwards:
         current = store.client.get_run(run.info.run_id).data.metrics.get("extract/forwards", 0.0)
-        store.log(run.info.run_id, {"extract/forwards": current + forwards})
+        store.log(run.info.run_id, {"extract/forwards": current + row.forwards})
 
 
 def _headline(evaluation: Evaluation) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -13,7 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroprint.config import resolve_device
-from neuroprint.data.facts import CaseFacts, Target, centre_mm, is_right, volume_cm3
+from neuroprint.data.duplicates import refuse_shared_images
+from neuroprint.data.facts import CaseFacts, Target, is_right, region_cells, volume_cm3
+from neuroprint.data.positions import midline, position
+from neuroprint.embedding.combination import join
 from neuroprint.embedding.extraction import Extract, Extraction, Request
 from neuroprint.embedding.store import FeatureStore, digest
 from neuroprint.errors import CaseError, NeuroprintError
@@ -22,12 +25,17 @@ from neuroprint.identified import IdentifiedCohort
 from neuroprint.job import Job, voxels_extractor
 
 if TYPE_CHECKING:
+    from neuroprint.data.case import Case
     from neuroprint.evaluation.benchmark import Benchmark
     from neuroprint.evaluation.evaluation import Evaluation
 
 log = logging.getLogger(__name__)
 
 REFERENCES = ("chance", "voxels", "oracle")
+"""Rows that every group has."""
+
+UNTRAINED = "untrained"
+"""The row that trained encoders are measured by."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,16 @@ class Row:
     embeddings: npt.NDArray[np.float32]
     extraction: Extraction
 
+    @property
+    def forwards(self) -> int:
+        """Forward passes through the configuration's own encoders."""
+        return sum(self.extraction.forwards[:-1])
+
+    @property
+    def cached(self) -> int:
+        """Cases that were found in the store; of several encoders, by the one with the fewest."""
+        return min(self.extraction.cached[:-1])
+
 
 _standards: dict[str, Standard] = {}
 
@@ -82,7 +100,7 @@ _standards: dict[str, Standard] = {}
 def extract(job: Job, cohort: IdentifiedCohort) -> Extraction:
     """Facts and embeddings of the whole cohort, the hold-out included, by this job and by the reference row ``voxels``."""
     requests = [
-        Request(job.extractor(cohort.modalities), job.levels, job.pooling),
+        *job.requests(cohort.modalities),
         Request(voxels_extractor(cohort.modalities), ("voxels",), "mean"),
     ]
     work = Extract(
@@ -97,9 +115,9 @@ def prepare(job: Job, cohort: IdentifiedCohort, extraction: Extraction) -> Row:
     Raises:
         NeuroprintError: Too few cases or patients are left to be scored.
     """
-    own, voxels = extraction.embeddings
+    *own, voxels = extraction.embeddings
     standard = _standard(job, cohort, extraction, voxels)
-    return Row(standard, np.stack([own[case] for case in standard.subjects.ids]), extraction)
+    return Row(standard, np.stack([join([found[case] for found in own]) for case in standard.subjects.ids]), extraction)
 
 
 def score(job: Job, row: Row) -> Evaluation:
@@ -140,11 +158,16 @@ def _standard(
     from neuroprint.evaluation.relevance import RelevanceRule
 
     config = job.config
-    key = digest([job.group(cohort), sorted(extraction.excluded)])
+    key = digest([job.group(cohort), config.repeats, sorted(extraction.excluded)])
     if key in _standards:
         return _standards[key]
-    target = Target(config.target.region, config.target.weighting)
+    if config.dataset.duplicates == "refuse":
+        # The files differ, or the cohort would not have come so far; now that they are read, so must the images.
+        refuse_shared_images(cohort.cohort.cases, {case: facts.contents for case, facts in extraction.facts.items()})
+    target = Target(config.target.region, config.target.weighting, config.target.units)
     frame = cohort.frame(config.target.frame)
+    if target.units == "voxel":
+        log.warning("target.units=voxel: positions are in voxels, and so are the radius and all errors that say mm")
     excluded = {**cohort.cohort.excluded, **extraction.excluded}
     needs_centre = config.retrieval.relevance != "metadata"
     cases, centres, right = [], [], []
@@ -152,7 +175,7 @@ def _standard(
         facts = extraction.facts.get(case.id)
         if facts is None:
             continue
-        centre = centre_mm(facts, case.label_convention, target, frame)
+        centre = position(facts, case.label_convention, target, frame)
         if centre is None and needs_centre:
             what = f"its label has no voxel of {target.region}" if facts.has_label else "it has no label"
             excluded[case.id] = f"{what}: it has no centre to score"
@@ -165,7 +188,9 @@ def _standard(
         right.append(bool(is_right(facts, case.label_convention, target)))
     if not cases:
         raise NeuroprintError(f"no case is left to be scored; {len(excluded)} were left out, as listed above")
-    rule = RelevanceRule(config.retrieval.relevance, config.retrieval.radius_mm, config.retrieval.column)
+    wanted = config.retrieval
+    rule = RelevanceRule(wanted.relevance, wanted.radius_mm, wanted.min_dice, wanted.column)
+    facts_of = {case.id: extraction.facts[case.id] for case in cases}
     subjects = Subjects(
         ids=tuple(case.id for case in cases),
         patients=tuple(case.patient for case in cases),
@@ -175,25 +200,23 @@ def _standard(
             column: np.array([case.metadata.get(column) for case in cases], dtype=object)
             for column in sorted({column for case in cases for column in case.metadata})
         },
+        masks=_masks(cases, facts_of, target.region) if wanted.relevance == "overlap" else None,
     )
-    protocol = Protocol(folds=config.folds, seed=config.seed, relevance=rule)
-    facts_of = {case.id: extraction.facts[case.id] for case in cases}
+    protocol = Protocol(folds=config.folds, seed=config.seed, relevance=rule, repeats=config.repeats)
     sizes = [volume_cm3(facts_of[case.id], case.label_convention, target.region) for case in cases]
     _standards[key] = Standard(
         benchmark=Benchmark(subjects, protocol),
         facts=facts_of,
         volumes_cm3=np.array([np.nan if size is None else size for size in sizes]),
-        midlines_mm=_midlines(facts_of, frame),
+        midlines_mm=np.array([midline(facts, target, frame) for facts in facts_of.values()]),
         voxels_embeddings=np.stack([voxels[case.id] for case in cases]),
         excluded=excluded,
     )
     return _standards[key]
 
 
-def _midlines(facts: Mapping[str, CaseFacts], frame: str) -> npt.NDArray[np.float64]:
-    from neuroprint.data.facts import brain_centre_mm
-
-    return np.array([0.0 if frame == "brain" else brain_centre_mm(found)[0] for found in facts.values()])
+def _masks(cases: Sequence[Case], facts: Mapping[str, CaseFacts], region: str) -> npt.NDArray[np.uint8]:
+    return np.stack([region_cells(facts[case.id], case.label_convention, region) for case in cases])
 
 
 def project_all(job: Job, row: Row) -> npt.NDArray[np.float64]:
@@ -201,6 +224,8 @@ def project_all(job: Job, row: Row) -> npt.NDArray[np.float64]:
     projection = _clipped(job, len(row.embeddings), row.embeddings.shape[1])
     centres = row.standard.subjects.centres_mm
     embeddings = row.embeddings.astype(np.float64)
+    if getattr(projection, "transductive", False):
+        return np.asarray(projection.fit_transform(embeddings), dtype=np.float64)
     if getattr(projection, "supervised", False):
         projection.fit(embeddings, centres)
     else:

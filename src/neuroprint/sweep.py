@@ -22,6 +22,7 @@ from neuroprint.errors import NeuroprintError
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
+    from neuroprint.job import Job
     from neuroprint.tracking.leaderboard import Leaderboard
     from neuroprint.tracking.store import TrackingStore
 
@@ -40,6 +41,7 @@ class Sweep:
         store: Where its runs are logged.
         names: Run name by job identity, in the sweep's order.
         identities: Identity by the job's overrides.
+        jobs: The jobs by identity.
         failures: What went wrong, by job identity.
     """
 
@@ -47,6 +49,7 @@ class Sweep:
     store: TrackingStore
     names: dict[str, str]
     identities: dict[tuple[str, ...], str]
+    jobs: dict[str, Job]
     failures: dict[str, str] = field(default_factory=dict)
 
     def note_failure(self, overrides: Sequence[str], error: BaseException) -> None:
@@ -111,7 +114,7 @@ def _start(config: DictConfig) -> Sweep:
         # For launchers whose jobs do not inherit this process's environment.
         quoted = str(plan).replace("\\", "\\\\").replace("'", "\\'")
         config.hydra.overrides.hydra.append(f"+hydra.job.env_set.{PLAN_VARIABLE}='{quoted}'")
-    return Sweep(parent, store, names, identities)
+    return Sweep(parent, store, names, identities, {identities[job.overrides]: job for job in jobs})
 
 
 def _varied(jobs: Sequence[Sequence[str]]) -> list[str]:
@@ -146,7 +149,7 @@ def _open_parent(store: TrackingStore, identity: str, names: dict[str, str], res
     with store.lock(f"sweep-{identity}"):
         found = store.search(f"tags.sweep = '{identity}' and tags.role = 'sweep'", most=1) if resume else []
         if found:
-            store.client.update_run(found[0].info.run_id, status="RUNNING")
+            store.reopen(str(found[0].info.run_id))
             return str(found[0].info.run_id)
         return store.create(f"sweep of {len(names)}", {"role": "sweep", "sweep": identity, "jobs": str(len(names))})
 
@@ -163,11 +166,13 @@ def finish(interrupted: bool) -> bool:
     sweep = current
     if sweep is None:
         return True
-    status, missing = "FAILED", dict(sweep.names)
+    status, missing = "KILLED" if interrupted else "FAILED", dict(sweep.names)
     try:
         runs = _finished_runs(sweep)
         done = {run.data.tags["identity"] for run in runs}
         missing = {identity: name for identity, name in sweep.names.items() if identity not in done}
+        if runs and not interrupted:
+            _score_untrained(sweep, runs)
         if runs:
             _report(sweep, runs)
         status = "KILLED" if interrupted else "FAILED" if missing else "FINISHED"
@@ -184,6 +189,20 @@ def finish(interrupted: bool) -> bool:
 def _finished_runs(sweep: Sweep) -> list[Run]:
     finished = sweep.store.search("tags.role = 'candidate' and attributes.status = 'FINISHED'")
     return [run for run in finished if run.data.tags.get("identity") in sweep.names]
+
+
+def _score_untrained(sweep: Sweep, runs: Sequence[Run]) -> None:
+    """Score the best trained candidate of each group on random weights, for the reference row ``untrained``."""
+    from neuroprint.run import score_untrained
+    from neuroprint.tracking.leaderboard import DEFAULT_METRIC
+
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        if "untrained_row" in run.data.tags:
+            groups.setdefault(run.data.tags["group"], []).append(run)
+    for members in groups.values():
+        best = min(members, key=lambda run: (-run.data.metrics.get(DEFAULT_METRIC, 0.0), run.info.run_name))
+        score_untrained(sweep.jobs[best.data.tags["identity"]], sweep.parent)
 
 
 def _report(sweep: Sweep, runs: Sequence[Run]) -> None:

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
 
 from neuroprint import config as settings
 from neuroprint.errors import NeuroprintError
 from neuroprint.job import Job, pooling_name
 
-GROUPS = {folder.name: folder for folder in settings.CONF.iterdir() if folder.is_dir()}
+# conf/learn_from belongs to neuroprint train.
+GROUPS = {folder.name: folder for folder in settings.CONF.iterdir() if folder.is_dir() and folder.name != "learn_from"}
 ENTRIES = [(group, file.stem) for group, folder in sorted(GROUPS.items()) for file in sorted(folder.glob("*.yaml"))]
 NEEDED = {
     ("dataset", "brats"): ["dataset.root=somewhere"],
     ("dataset", "msd"): ["dataset.root=somewhere"],
     ("dataset", "manifest"): ["dataset.root=somewhere"],
     ("retrieval", "metadata"): ["retrieval.column=grade"],
+    ("encoder", "swin_unetr_brats21"): ["encoder.weights=FOLDER/models/model.pt"],
+    ("encoder", "segresnet_brats"): ["encoder.bundle=FOLDER"],
+    ("encoder", "module"): [
+        "encoder.network={_target_:monai.networks.nets.BasicUNet,in_channels:4,features:[4,4,4,4,4,4]}",
+        "encoder.levels=[conv_0,down_1]",
+    ],
 }
 
 
@@ -29,8 +39,11 @@ def job(*overrides):
 
 
 @pytest.mark.parametrize(("group", "entry"), ENTRIES)
-def test_every_entry_of_every_group_composes_and_builds(group, entry):
-    built = job(f"{group}={entry}", *NEEDED.get((group, entry), []))
+def test_every_entry_of_every_group_composes_and_builds(group, entry, tmp_path):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "model.pt").touch()
+    needed = [override.replace("FOLDER", str(tmp_path)) for override in NEEDED.get((group, entry), [])]
+    built = job(f"{group}={entry}", *needed)
     if group in built.parameters:
         assert built.parameters[group] == entry
 
@@ -43,6 +56,46 @@ def test_every_group_of_the_contract_is_there():
 @pytest.mark.parametrize("layer", ["4", "stage4", "null", "[4]", "[stage4]"])
 def test_a_level_has_one_name_however_it_is_given(layer):
     assert job(f"layer={layer}").parameters["layer"] == "stage4"
+
+
+def test_encoder10_is_a_level_that_has_to_be_asked_for():
+    assert job().levels == ("stage4",)
+    assert job("layer=5").levels == job("layer=encoder10").levels == ("encoder10",)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "said"),
+    [
+        ("swin_unetr_brats21", "encoder.weights is missing.*BRATS21"),
+        ("segresnet_brats", "encoder.bundle is missing.*monai.bundle download"),
+        ("module", "encoder.network is missing"),
+    ],
+)
+def test_an_encoder_that_needs_a_file_or_a_network_says_so_at_once(encoder, said):
+    with pytest.raises(NeuroprintError, match=said):
+        job(f"encoder={encoder}")
+
+
+def test_a_combination_says_what_it_was_combined_of():
+    built = job("encoder=combined", "+encoder@encoder.encoders.c=module_unet", "layer=[stage3,down_2]")
+    assert built.parameters["encoders"] == "untrained+voxels+module_unet"
+    assert [view.levels for view in built.views] == [("stage3",), ("voxels",), ("down_2",)]
+    assert built.layer == "stage3+voxels+down_2"
+    assert built.name.startswith("untrained")
+
+
+def test_voxels_never_go_through_windows():
+    own, voxels = job("encoder=combined", "inferer=sliding").requests(_Cohort.modalities)
+    assert own.extractor.inferer.identity["inferer"] == "sliding"
+    assert voxels.extractor.inferer.identity == {"inferer": "whole"}
+
+
+def test_folders_of_weights_stay_on_this_machine(tmp_path):
+    (tmp_path / "model.pt").touch()
+    built = job("encoder=swin_unetr_brats21", f"encoder.weights={tmp_path}/model.pt")
+    config = OmegaConf.masked_copy(built.config, [key for key in built.config if key != "hydra"])
+    text = replace(built, config=config).public_config()
+    assert "weights: model.pt" in text and str(tmp_path) not in text
 
 
 def test_several_levels_keep_their_order():
@@ -65,8 +118,6 @@ def test_untrained_weights_are_named_first():
 
 
 def test_a_poolings_name_holds_its_parameters_in_order():
-    from omegaconf import OmegaConf
-
     node = OmegaConf.create({"_target_": "neuroprint.embedding.poolings.gem", "_partial_": True, "q": 1, "p": 3.0})
     assert pooling_name(node) == "gem(p=3, q=1)"
     node.p = 3
@@ -115,6 +166,8 @@ def test_what_makes_no_difference_does_not_change_the_identity(one, other):
         *("layer=3", "pooling=max", "projection=pca", "seed=1", "folds=4", "holdout=0.3", "map=pca", "precision=bf16"),
         *("retrieval.similarity=dot", "retrieval.radius_mm=25", "retrieval=side", "target.region=tumor_core"),
         *("target.weighting=label", "target.frame=brain", "encoder.seed=1", "inferer=sliding", "encoder=voxels"),
+        *("target.units=voxel", "perplexity=50", "inferer=windows", "projection=tsne"),
+        *("encoder.normalize=false", "encoder.crop=image", "encoder=combined"),
     ],
 )
 def test_what_makes_a_difference_changes_the_identity(change):
@@ -138,6 +191,11 @@ def test_a_supervised_projection_says_so(projection, supervised):
     built = job(f"projection={projection}")
     assert ("supervised" in built.parameters) is supervised
     assert ("supervised" in built.name) is supervised
+
+
+def test_a_map_that_cannot_place_a_new_case_is_not_exportable():
+    assert job("projection=pca").exportable and not job("projection=tsne").exportable
+    assert "not exportable" in job("projection=tsne").name
 
 
 def test_a_key_added_on_the_command_line_and_swept_is_named_with_its_value():

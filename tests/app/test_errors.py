@@ -26,6 +26,9 @@ NO_TRACEBACK = "Traceback"
         (["dataset=brats"], ["dataset.root is missing"]),
         (["dataset=brats", "dataset.root=nowhere"], ["nowhere"]),
         (["inferer=sliding", "inferer.window=100"], ["inferer.window=100", "multiple of 32"]),
+        (["inferer=windows", "inferer.window=16"], ["inferer.window=16", "multiple of 32"]),
+        (["perplexity=0"], ["perplexity=0", "greater than 0"]),
+        (["target.units=cm"], ["target.units=cm", "voxel"]),
         (["encoder.feature_size=20"], ["feature_size", "12"]),
         (["device=tpu"], ["device=tpu", "cuda"]),
         (["layer=4.0"], ["layer=4.0", "stage4"]),
@@ -111,6 +114,30 @@ def test_an_empty_label_leaves_the_case_out_of_what_needs_a_centre(project, smal
     assert "Small_00002" in outcome.stderr and "no voxel of whole_tumor" in outcome.stderr
     (run,) = [run for run in project.runs() if run.data.tags.get("role") == "candidate"]
     assert (run.data.metrics["cohort/cases"], run.data.metrics["cohort/excluded"]) == (9, 1)
+
+
+def test_one_image_under_two_patients_is_refused_unless_declared(project, small_cohort):
+    import nibabel as nib
+    import numpy as np
+
+    root = project.folder / "twice"
+    shutil.copytree(small_cohort, root)
+    first, second = (root / f"Small_{n:05d}" / f"Small_{n:05d}_t1.nii.gz" for n in (3, 7))
+    shutil.copy(first, second)
+    run = ("encoder=voxels", "dataset=brats", f"dataset.root={root}", "figures=false", "repeats=1")
+    refused = project.run(*run)
+    assert refused.returncode == 2 and NO_TRACEBACK not in refused.stderr
+    for words in ("Small_00003", "Small_00007", "_t1.nii.gz", "dataset.duplicates=allow"):
+        assert words in refused.stderr
+    assert not (project.folder / "cache" / "store" / "features").exists()
+    # Stored as other numbers, and thus compressed to other bytes, it is known again when it is read.
+    image = nib.load(first)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj).astype(np.float32), image.affine), second)
+    refused = project.run(*run)
+    assert refused.returncode == 2 and "Small_00003 and Small_00007" in refused.stderr
+    assert not [run for run in project.runs() if run.info.status == "FINISHED"]
+    allowed = project.run(*run, "dataset.duplicates=allow")
+    assert allowed.returncode == 0, allowed.stderr
 
 
 def test_help_and_a_typo_import_nothing_heavy(project):

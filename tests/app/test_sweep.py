@@ -16,14 +16,14 @@ METRICS = {
     *("retrieval/p_at_5_share", "retrieval/map_share", "retrieval/ndcg_at_10_share", "retrieval/dist_mm_at_5"),
     *("cohort/cases", "cohort/queries", "cohort/excluded"),
     *("extract/forwards", "extract/cached", "extract/seconds"),
-    *(f"probe/{name}_{end}" for name in ("r2", "error_mm") for end in ("lo", "hi")),
-    *(f"retrieval/{name}_{end}" for name in ("p_at_5", "map", "ndcg_at_10") for end in ("lo", "hi")),
+    *(f"probe/{name}_{end}" for name in ("r2", "error_mm") for end in ("lo", "hi", "seed_sd")),
+    *(f"retrieval/{name}_{end}" for name in ("p_at_5", "map", "ndcg_at_10") for end in ("lo", "hi", "seed_sd")),
 }
 ARTIFACTS = {
     *("config.yaml", "embeddings.parquet", "queries.parquet", "plots/map.png", "plots/map.html"),
     *("plots/center_of_mass.png", "plots/precision_at_k.png", "plots/retrieval.png"),
 }
-NETWORK = ("encoder.feature_size=12", "encoder.spacing_mm=6")
+NETWORK = ("encoder=untrained", "encoder.feature_size=12", "encoder.spacing_mm=6")
 
 
 def sweep(cohort: Path) -> tuple[str, ...]:

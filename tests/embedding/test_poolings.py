@@ -301,6 +301,42 @@ def test_a_position_scales_with_the_brains_box():
         np.testing.assert_allclose(scaled, reference, atol=0.03)
 
 
+def softmax_of_a_full_map(features):
+    """The paper's formula where the brain fills the map: its box is the map."""
+    centred = features - features.mean(axis=(1, 2, 3), keepdims=True)
+    deviation = features.std(axis=(1, 2, 3), keepdims=True)
+    flat = deviation < 1e-6 * np.abs(features).max(axis=(1, 2, 3), keepdims=True)
+    share = np.exp(np.where(flat, 0, centred / np.where(flat, 1, deviation)))
+    share /= share.sum(axis=(1, 2, 3), keepdims=True)
+    places = [(2 * np.arange(n) + 1 - n) / n for n in features.shape[1:]]
+    return np.concatenate(
+        [np.einsum(f"cxyz,{axis}->c", share, place) for axis, place in zip("xyz", places, strict=True)]
+    )
+
+
+FULL = {
+    "pyramid": lambda features: pyramid_by_definition(features, (0, 0, 0), features.shape[1:], [1, 2, 4], "mean"),
+    "spatial_softmax": softmax_of_a_full_map,
+}
+
+
+@pytest.mark.parametrize("content", ["constant", "noise in float16", "one cell stands out"])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", MENU)
+def test_odd_maps_are_pooled_as_the_definitions_say(name, shape, content):
+    features, _ = maps(shape)
+    brain = np.ones(shape[1:], np.float32)
+    if content == "noise in float16":
+        features = features.astype(np.float16)
+    else:
+        features = np.full_like(features, 0.7)
+        features[:, -1, 0, 0] += 3.0 * (content == "one cell stands out")
+    exact = features.astype(np.float64)
+    cells = exact.reshape(shape[0], -1)
+    expected = FULL[name](exact) if name in FULL else REFERENCES[name](cells, brain.ravel().astype(np.float64))
+    EXACT(pool(from_menu(name), features, brain), expected)
+
+
 def test_a_sharp_softmax_puts_the_boxs_faces_at_one():
     brain = box_brain((8, 8, 8), (1, 2, 0), (7, 6, 8))
     features = np.zeros((1, 8, 8, 8), np.float32)

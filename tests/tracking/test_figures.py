@@ -18,7 +18,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from neuroprint.errors import NeuroprintError
-from neuroprint.tracking.figures.center_of_mass import draw_center_of_mass
+from neuroprint.tracking.figures.center_of_mass import calibration, draw_center_of_mass
 from neuroprint.tracking.figures.heatmap import draw_heatmap
 from neuroprint.tracking.figures.leaderboard import draw_leaderboard
 from neuroprint.tracking.figures.map import draw_map, embed_2d
@@ -237,6 +237,20 @@ class TestCenterOfMass:
         spans = [np.ptp(axes.get_xlim()) for axes in figure.axes]
         np.testing.assert_allclose(spans, spans[0])
         saved_bytes(figure, tmp_path)
+
+    def test_each_panel_shows_the_calibration(self, tmp_path: Path) -> None:
+        true = cohort(64)[1]
+        predicted = true * [0.8, 0.3, 0.0] + [1.0, -2.0, 3.0] + np.random.default_rng(0).normal(size=true.shape)
+        figure = draw_center_of_mass(true, predicted, [0.8, 0.3, 0.0])
+        for number, axes in enumerate(figure.axes):
+            slope, intercept = np.polyfit(true[:, number], predicted[:, number], 1)
+            np.testing.assert_allclose(calibration(true[:, number], predicted[:, number]), (slope, intercept))
+            x, y = axes.lines[1].get_data()
+            np.testing.assert_allclose(y, slope * np.asarray(x) + intercept)
+            (text,) = [text.get_text() for text in axes.texts]
+            assert text.replace("−", "-") == f"slope {slope:.2f}\nintercept {intercept:.1f} mm"
+        saved_bytes(figure, tmp_path)
+        assert calibration(np.ones(5), np.arange(5.0)) is None
 
     def test_cases_without_truth_or_prediction_are_left_out(self, tmp_path: Path) -> None:
         true = cohort(6)[1]

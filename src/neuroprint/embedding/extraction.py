@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 READ_AHEAD = 2  # scans read and prepared while the network runs: bounds the memory
-FACTS_VERSION = 1  # raised whenever what is measured on a case changes
+FACTS_VERSION = 2  # raised whenever what is measured on a case changes
 
 
 @dataclass(frozen=True)

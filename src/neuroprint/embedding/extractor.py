@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from neuroprint.embedding.inferers import Inferer
+from neuroprint.embedding.inferers import Inferer, Part
 from neuroprint.embedding.poolings import Pooling
 from neuroprint.embedding.preprocessing import NetworkInput, prepare
 from neuroprint.embedding.store import digest
@@ -63,24 +63,41 @@ class Extractor:
     def prepare(self, volume: Volume, facts: CaseFacts) -> NetworkInput:
         """One case as the network wants it."""
         images = [volume.images[volume.modalities.index(name)] for name in self.modalities]
-        return prepare(images, volume.affine, facts.brain_box, self.encoder.input)
+        wanted = self.encoder.input if self.inferer.padded else replace(self.encoder.input, divisor=1)
+        return prepare(images, volume.affine, facts.brain_box, wanted)
 
     def vectors(self, prepared: NetworkInput, forward: Forward, device: str) -> dict[str, npt.NDArray[np.float32]]:
-        """Every level by every pooling: one forward pass, float32 vectors by :func:`vector_name`."""
+        """Every level by every pooling: float32 vectors by :func:`vector_name`.
+
+        Of a volume in several parts, the mean over the parts; each counts by the brain in it, and what has none is left out.
+        """
         import torch
 
-        with torch.inference_mode(), _precision(self.precision, device):
-            image = torch.from_numpy(prepared.image)[None].to(device)
-            maps = self.inferer(image, forward, self.encoder.levels)
+        def at_precision(batch: Tensor) -> Sequence[Tensor]:
+            with _precision(self.precision, device):
+                return forward(batch)
+
+        sums: dict[str, npt.NDArray[np.float64]] = {}
+        total = 0.0
         with torch.inference_mode():
+            image = torch.from_numpy(prepared.image)[None].to(device)
             brain = torch.from_numpy(prepared.brain).to(device)
-            found = {}
-            for level, batch in zip(self.encoder.levels, maps, strict=True):
-                features = batch[0].float()
-                share = brain_share(brain, features.shape[1:])
-                for name, pooling in self.poolings.items():
-                    found[vector_name(level.name, name)] = pooling(features, share).float().cpu().numpy()
-        return found
+            for part in self.inferer(image, at_precision, self.encoder.levels):
+                inside = brain[part.place]
+                weight = float(inside.sum()) if bool(brain.any()) else 1.0
+                if not weight:
+                    continue
+                total += weight
+                for name, vector in self._pooled(part, inside):
+                    sums[name] = sums.get(name, 0.0) + weight * vector.double().cpu().numpy()
+        return {name: (vector / total).astype(np.float32) for name, vector in sums.items()}
+
+    def _pooled(self, part: Part, brain: Tensor) -> Iterator[tuple[str, Tensor]]:
+        for level, batch in zip(self.encoder.levels, part.maps, strict=True):
+            features = batch[0].float()
+            share = brain_share(brain, features.shape[1:])
+            for name, pooling in self.poolings.items():
+                yield vector_name(level.name, name), pooling(features, share)
 
 
 def vector_name(level: str, pooling: str) -> str:

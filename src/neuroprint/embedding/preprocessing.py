@@ -53,6 +53,22 @@ def prepare(
     return NetworkInput(image, brain[0])
 
 
+def prepare_mask(
+    masks: npt.NDArray[np.bool_],
+    affine: npt.NDArray[np.float64],
+    brain_box: npt.NDArray[np.int64],
+    spec: InputSpec,
+) -> FloatArray:
+    """Where :func:`prepare` puts masks ``(M, X, Y, Z)``: the share of each voxel that lies inside, ``(M, X', Y', Z')``."""
+    turn = Turn.to(spec.orientation, affine)
+    box = tuple(slice(start, stop) for start, stop in brain_box)
+    image = masks.astype(np.float32) if spec.crop == "image" else masks[:, *box].astype(np.float32)
+    image = turn.apply(image)
+    if spec.spacing_mm is not None:
+        image = resample(image, turn.spacing, spec.spacing_mm)
+    return pad_to_multiple(image, spec.divisor)
+
+
 def normalise(channels: Sequence[npt.NDArray[np.generic]], joint: bool) -> tuple[FloatArray, FloatArray]:
     """Zero mean and unit variance over the voxels that are not zero; zero, the background, stays zero.
 

@@ -40,6 +40,7 @@ class Evidence:
         midlines_mm: ``(n,)`` x of the brain's middle, in the frame of the centres.
         references: Scores of the reference rows, by role.
         map_method: How the map is made.
+        perplexity: Of a t-SNE map; None for the usual.
         seed: Of the map and the band.
     """
 
@@ -54,6 +55,7 @@ class Evidence:
     midlines_mm: npt.NDArray[np.float64]
     references: Mapping[str, Evaluation]
     map_method: Literal["tsne", "umap", "pca"]
+    perplexity: float | None
     seed: int
 
 
@@ -100,7 +102,7 @@ def _draw_maps(evidence: Evidence, projected: npt.NDArray[np.floating[Any]], fol
     from neuroprint.tracking.figures.style import save
 
     subjects = evidence.benchmark.subjects
-    points = embed_2d(projected, evidence.map_method, evidence.seed)
+    points = embed_2d(projected, evidence.map_method, evidence.seed, evidence.perplexity)
     title = f"{evidence.name} ({evidence.map_method})"
     midline = float(np.median(evidence.midlines_mm))
     save(draw_map(points, subjects.centres_mm, title, midline), folder / "map.png")

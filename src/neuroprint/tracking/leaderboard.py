@@ -62,7 +62,7 @@ def leaderboards(store: TrackingStore, runs: Sequence[Run], metric: str = DEFAUL
         groups.setdefault(run.data.tags["group"], []).append(run)
     if metric not in {name for run in runs for name in run.data.metrics}:
         undefined = any(metric in run.data.tags.get("undefined", "").split(", ") for run in runs)
-        known = sorted({name for run in runs for name in run.data.metrics if not name.endswith(("_lo", "_hi"))})
+        known = sorted({name for run in runs for name in run.data.metrics if not name.endswith(("_lo", "_hi", "_sd"))})
         if not undefined:
             raise NeuroprintError(f"no run has the metric {metric}: choose one of {', '.join(known)}")
         log.warning("%s is not defined for any run: no query has a relevant case", metric)
@@ -72,14 +72,14 @@ def leaderboards(store: TrackingStore, runs: Sequence[Run], metric: str = DEFAUL
 def _leaderboard(store: TrackingStore, group: str, candidates: list[Run], metric: str) -> Leaderboard:
     import pandas as pd
 
-    references = store.references(group)
-    absent = [role for role in ("chance", "voxels", "oracle") if role not in references]
+    references = _references(store, group, candidates, metric)
+    absent = [role for role, run in references.items() if run is None]
     if absent:
         raise NeuroprintError(
             f"the reference rows {', '.join(absent)} of {candidates[0].info.run_name} are missing: a leaderboard without "
-            "them says nothing. Give the run's or the sweep's command again"
+            "them says nothing. Give the run's or the sweep's command again, to its end"
         )
-    rows = [_row(run) for run in (*candidates, *references.values())]
+    rows = [_row(run) for run in (*candidates, *references.values()) if run is not None]
     table = pd.DataFrame(rows)
     if metric not in table:
         table[metric] = np.nan
@@ -88,6 +88,25 @@ def _leaderboard(store: TrackingStore, group: str, candidates: list[Run], metric
     ascending = metric.removesuffix("_share") in LOWER_IS_BETTER
     table = table.sort_values([metric, "name"], ascending=[ascending, True], ignore_index=True)
     return Leaderboard(group, metric, table[_columns(table)])
+
+
+def _references(store: TrackingStore, group: str, candidates: Sequence[Run], metric: str) -> dict[str, Run | None]:
+    """The reference rows that the group must have, None where one is missing.
+
+    ``untrained`` is one of them where a candidate's encoder is trained and has an untrained twin: that of the best such
+    candidate that was scored so, which is the sweep's best.
+    """
+    found = store.references(group)
+    rows = {role: found.get(role) for role in ("chance", "voxels", "oracle")}
+    sign = 1.0 if metric.removesuffix("_share") in LOWER_IS_BETTER else -1.0
+    ranked = sorted(
+        candidates, key=lambda run: (sign * run.data.metrics.get(metric, -sign * np.inf), run.info.run_name)
+    )
+    due = [run.data.tags["untrained_row"] for run in ranked if "untrained_row" in run.data.tags]
+    if due:
+        scored = {run.data.tags["identity"]: run for run in store.untrained(group)}
+        rows["untrained"] = next((scored[identity] for identity in due if identity in scored), None)
+    return rows
 
 
 def _tied(store: TrackingStore, candidates: list[Run], metric: str) -> dict[str, bool]:

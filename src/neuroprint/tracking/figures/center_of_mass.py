@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from neuroprint.tracking.figures.body_axes import BODY_AXES, BodyAxis, Floats
-from neuroprint.tracking.figures.style import BLUE, GREY, INK, marker_area, new_figure, styled
+from neuroprint.tracking.figures.style import BLUE, GREY, INK, VERMILLION, marker_area, new_figure, styled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
 @styled
 def draw_center_of_mass(true_mm: Floats, predicted_mm: Floats, r2: Sequence[float]) -> Figure:
-    """Draw out-of-fold predictions of the tumour's centre against the truth, one panel per axis.
+    """Draw out-of-fold predictions of the tumour's centre against the truth, one panel per axis, with their calibration.
 
-    The panels span the same number of millimetres, so that errors compare between them by eye.
+    Calibration is the least-squares line of the predictions on the truth. A probe that knows little pulls towards the
+    mean: its slope is near 0; a perfect one has slope 1 and intercept 0. The panels span the same number of
+    millimetres, so that errors compare between them by eye.
 
     Args:
         true_mm: (n, 3) true centres in mm, RAS+.
@@ -42,12 +44,31 @@ def draw_center_of_mass(true_mm: Floats, predicted_mm: Floats, r2: Sequence[floa
         _draw_panel(axes, axis, true[:, number], predicted[:, number], limits)
         score = f"{r2[number]:.2f}".replace("-", "−") if np.isfinite(r2[number]) else "undefined"
         error = f", MAE {np.abs(true[:, number] - predicted[:, number]).mean():.1f} mm" if len(true) else ""
+        line = calibration(true[:, number], predicted[:, number])
+        if line is not None:
+            slope, intercept = line
+            axes.plot(limits, [slope * end + intercept for end in limits], color=VERMILLION, linewidth=1.4, zorder=4)
+            printed = f"slope {slope:.2f}\nintercept {intercept:.1f} mm".replace("-", "−")
+            axes.annotate(
+                printed, (0.97, 0.03), xycoords="axes fraction", ha="right", va="bottom", fontsize=8, color=VERMILLION
+            )
         axes.set_title(f"{axis.name} {axis.letter}\nR² {score}{error}")
     figure.supxlabel(
-        f"{len(true):,} cases, each predicted out of fold; dashed: perfect prediction; MAE: mean absolute error",
+        f"{len(true):,} cases, each predicted out of fold; dashed: perfect prediction; red: line fitted to the predictions; "
+        "MAE: mean absolute error",
         x=0.01, ha="left", fontsize=8, color=GREY,
     )  # fmt: skip
     return figure
+
+
+def calibration(true: Floats, predicted: Floats) -> tuple[float, float] | None:
+    """Slope and intercept of the least-squares line of predictions on the truth; None where the truth has no spread."""
+    deviation = true - true.mean() if len(true) else true
+    spread = float(np.square(deviation).sum())
+    if spread <= 0:
+        return None
+    slope = float((deviation * predicted).sum() / spread)
+    return slope, float(predicted.mean() - slope * true.mean())
 
 
 def _draw_panel(axes: Axes, axis: BodyAxis, true: Floats, predicted: Floats, limits: tuple[float, float]) -> None:

@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from neuroprint.errors import NeuroprintError
+from neuroprint.evaluation.perplexity import allowed_perplexity
 from neuroprint.tracking.figures.body_axes import BODY_AXES, BodyAxis, Floats, as_centres, colour_limits
 from neuroprint.tracking.figures.style import GREY, INK, marker_area, new_figure, shorten, styled
 
@@ -18,13 +19,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Points = NDArray[np.float64]
-_PERPLEXITY = 30.0
 _NEIGHBOURS = 15
 _COMPONENTS_BEFORE = 50
 _LARGE_COHORT = 500
 
 
-def embed_2d(embeddings: Floats, method: Literal["tsne", "umap", "pca"], seed: int) -> Points:
+def embed_2d(
+    embeddings: Floats, method: Literal["tsne", "umap", "pca"], seed: int, perplexity: float | None = None
+) -> Points:
     """Lay embeddings out in two dimensions, for the eye only. The same input and seed give the same points.
 
     t-SNE is van der Maaten and Hinton (2008), UMAP is McInnes et al. (2018), both started from the principal components
@@ -35,6 +37,7 @@ def embed_2d(embeddings: Floats, method: Literal["tsne", "umap", "pca"], seed: i
         embeddings: (n, d) array of finite numbers.
         method: ``tsne``, ``umap`` or ``pca``.
         seed: Fixes what is random in the method.
+        perplexity: Of t-SNE, see :func:`neuroprint.evaluation.perplexity.allowed_perplexity`.
 
     Returns:
         (n, 2) points, without a unit.
@@ -52,7 +55,7 @@ def embed_2d(embeddings: Floats, method: Literal["tsne", "umap", "pca"], seed: i
     data = _principal_components(data, seed)
     if method == "pca" or len(data) < 3 or not data.any():
         return np.ascontiguousarray(data[:, :2])
-    return _tsne(data, seed) if method == "tsne" else _umap(data, seed)
+    return _tsne(data, seed, perplexity) if method == "tsne" else _umap(data, seed)
 
 
 def _principal_components(data: Points, seed: int) -> Points:
@@ -69,10 +72,10 @@ def _principal_components(data: Points, seed: int) -> Points:
     return scores
 
 
-def _tsne(data: Points, seed: int) -> Points:
+def _tsne(data: Points, seed: int, wanted: float | None) -> Points:
     from sklearn.manifold import TSNE
 
-    perplexity = min(_PERPLEXITY, (len(data) - 1) / 3)
+    perplexity = allowed_perplexity(wanted, len(data))
     # Large cohorts reach the same neighbourhoods in 500 steps as in scikit-learn's 1,000; small ones do not settle.
     steps = 500 if len(data) >= _LARGE_COHORT else 1000
     model = TSNE(

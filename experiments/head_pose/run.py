@@ -1,0 +1,190 @@
+"""The same tumours in upright and in turned heads: sweep both, then look for each head in the other pose.
+
+    python experiments/head_pose/run.py [KEY=VALUE ...]
+
+Further keys go to the sweep as they are. Writes ``results.md``, ``results.csv`` and the pictures beside itself; a
+finished sweep is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from omegaconf import DictConfig, OmegaConf
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from publish import cell, newest_sweep  # noqa: E402
+
+from neuroprint.tracking.store import TrackingStore  # noqa: E402
+
+POSES = ("upright", "turned")
+SHOWN = {"retrieval/p_at_5": "precision at 5", "retrieval/auc": "retrieval AUC", "probe/r2": "R² of the centre"}
+FOUND = "same head found in the other pose"
+ACROSS = "precision at 5 across poses"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=HERE)
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+    options = parser.parse_args()
+    root = HERE.parents[1]
+    subprocess.run([sys.executable, root / "run.py", "-m", "experiment=head_pose", *options.overrides], check=True)
+    roots = [item.partition("=")[2] for item in options.overrides if item.startswith("tracking.root=")]
+    store = TrackingStore(Path(roots[-1] if roots else "mlruns"), "head_pose")
+    rows, config = collect(store)
+    table = summarise(rows, config.retrieval.radius_mm)
+    options.out.mkdir(parents=True, exist_ok=True)
+    table.to_csv(options.out / "results.csv", index=False)
+    (options.out / "results.md").write_text(as_markdown(table, config), encoding="utf-8")
+    draw_results(table, options.out / "results.png")
+    draw_poses(config, options.out / "poses.png")
+    print(f"{len(table)} rows -> {options.out}")
+
+
+def collect(store: TrackingStore) -> tuple[list[dict[str, object]], DictConfig]:
+    """Every row of the sweep that ended last, with its pose and its embeddings; and the configuration of one of them."""
+    board = pd.read_csv(store.artifact(newest_sweep(store), "leaderboard.csv"))
+    rows = []
+    for row in board.to_dict("records"):
+        run = store.client.get_run(row["run_id"])
+        config = OmegaConf.load(store.artifact(run, "config.yaml"))
+        row["pose"] = POSES[bool(config.dataset.pose_jitter)]
+        row["what"] = row["name"] if row["role"] == "reference" else f"{row['layer']} · {row['pooling']}"
+        if row["name"] != "chance":
+            vectors = pd.read_parquet(store.artifact(run, "embeddings.parquet"))
+            row["embeddings"] = pd.Series(list(vectors["embedding"]), index=vectors["case"])
+            queries = pd.read_parquet(store.artifact(run, "queries.parquet")).set_index("case")
+            row["centres"] = queries[[f"true_{axis}_mm" for axis in "xyz"]]
+        rows.append(row)
+    return rows, config
+
+
+def summarise(rows: list[dict[str, object]], radius_mm: float) -> pd.DataFrame:
+    """A row per configuration: its scores in either pose, and what upright heads find among the turned ones."""
+    found = []
+    for what in dict.fromkeys(str(row["what"]) for row in rows):
+        upright, turned = ([row for row in rows if row["what"] == what and row["pose"] == pose] for pose in POSES)
+        if not (upright and turned):
+            continue
+        entry = {"what": what, "role": upright[0]["role"]}
+        for pose, row in zip(POSES, (upright[0], turned[0]), strict=True):
+            for metric in SHOWN:
+                entry |= {f"{pose} {metric}{end}": row.get(f"{metric}{end}", np.nan) for end in ("", "_lo", "_hi")}
+        if "embeddings" in upright[0]:
+            similarity = similarity_across(upright[0], turned[0], euclidean=upright[0]["role"] == "reference")
+            ranks = (similarity >= np.diag(similarity)[:, None]).sum(axis=1)  # of equals, the head itself comes last
+            entry |= {"heads": len(ranks), "median rank": float(np.median(ranks))}
+            entry |= dict(zip((FOUND, f"{FOUND}_lo", f"{FOUND}_hi"), share(ranks == 1), strict=True))
+            entry[ACROSS] = precision_across(similarity, upright[0]["centres"], turned[0]["centres"], radius_mm)
+        found.append(entry)
+    table = pd.DataFrame(found)
+    return table.sort_values(f"turned {next(iter(SHOWN))}", ascending=False, ignore_index=True)
+
+
+def similarity_across(upright: dict, turned: dict, euclidean: bool) -> np.ndarray:
+    """Of every upright head (row) to every turned one (column), the same heads on the diagonal."""
+    cases = upright["embeddings"].index
+    queries, gallery = (np.stack(list(row["embeddings"][cases])).astype(np.float64) for row in (upright, turned))
+    if euclidean:
+        return -np.linalg.norm(queries[:, None] - gallery[None], axis=2)
+    lengths = [np.maximum(np.linalg.norm(rows, axis=1), 1e-12) for rows in (queries, gallery)]
+    return queries @ gallery.T / np.outer(*lengths)
+
+
+def precision_across(similarity: np.ndarray, upright: pd.DataFrame, turned: pd.DataFrame, radius_mm: float) -> float:
+    """Precision at 5 of upright queries among the turned heads of all others, in the brain's frame."""
+    apart = np.linalg.norm(upright.to_numpy()[:, None] - turned.loc[upright.index].to_numpy()[None], axis=2)
+    others = ~np.eye(len(apart), dtype=bool)
+    relevant = (apart <= radius_mm) & others
+    best = np.argsort(np.where(others, -similarity, np.inf), axis=1, kind="stable")[:, :5]
+    hits = np.take_along_axis(relevant, best, axis=1).mean(axis=1)
+    asked = relevant.any(axis=1)
+    return float(hits[asked].mean()) if asked.any() else float("nan")
+
+
+def share(hits: np.ndarray) -> tuple[float, float, float]:
+    """Share of hits and its 95 % interval (Wilson 1927)."""
+    n, p, z = len(hits), float(hits.mean()), 1.96
+    middle, half = (p + z**2 / (2 * n)), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    return p, (middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n)
+
+
+def as_markdown(table: pd.DataFrame, config: DictConfig) -> str:
+    head = ["", *(f"{text}, {pose}" for text in SHOWN.values() for pose in POSES), ACROSS, FOUND, "median rank"]
+    lines = [
+        f"{config.dataset.cases} phantoms at {config.dataset.spacing_mm:g} mm, seed {config.dataset.seed}; "
+        f"encoder `{str(config.encoder._target_).rpartition('.')[2]}`. Written by run.py.",
+        "",
+        f"| {' | '.join(head)} |",
+        "| --- " * len(head) + "|",
+    ]
+    for row in table.to_dict("records"):
+        name = f"*{row['what']}*" if row["role"] == "reference" else row["what"]
+        scores = [cell(row, f"{pose} {metric}") for metric in SHOWN for pose in POSES]
+        rank = f"{row['median rank']:g} of {row['heads']:.0f}" if row.get("heads", np.nan) > 0 else "–"
+        lines.append(f"| {' | '.join([name, *scores, cell(row, ACROSS), cell(row, FOUND), rank])} |")
+    return "\n".join(lines) + "\n"
+
+
+def draw_results(table: pd.DataFrame, path: Path) -> None:
+    """Precision in either pose, and the share of heads that are found again in the other."""
+    from neuroprint.tracking.figures.style import BLUE, GREY, INK, VERMILLION, new_figure, save, styled
+
+    @styled
+    def draw() -> None:
+        rows = table[table["what"] != "chance"].iloc[::-1].reset_index(drop=True)
+        figure = new_figure(1.2 + 0.28 * len(rows))
+        left, right = figure.subplots(1, 2, sharey=True)
+        metric = next(iter(SHOWN))
+        left.hlines(rows.index, rows[f"upright {metric}"], rows[f"turned {metric}"], color=GREY, lw=1)
+        for pose, colour in zip(POSES, (BLUE, VERMILLION), strict=True):
+            left.plot(rows[f"{pose} {metric}"], rows.index, "o", color=colour, label=f"{pose} heads")
+        left.plot(rows[ACROSS], rows.index, "D", color=INK, ms=4, label="upright among turned")
+        left.set(xlabel="precision at 5", yticks=rows.index, yticklabels=rows["what"])
+        left.set_xlim(left=0)
+        figure.legend(loc="outside upper center", ncols=3)
+        errors = [rows[FOUND] - rows[f"{FOUND}_lo"], rows[f"{FOUND}_hi"] - rows[FOUND]]
+        right.errorbar(rows[FOUND], rows.index, xerr=np.clip(errors, 0, None), fmt="o", color=INK, ecolor=GREY)
+        right.set(xlabel="same head nearest in the other pose", xlim=(-0.02, 1.02))
+        save(figure, path)
+
+    draw()
+
+
+def draw_poses(config: DictConfig, path: Path, heads: int = 5) -> None:
+    """The first phantoms in both poses: maximum intensity projections of FLAIR over the whole field of view."""
+    from neuroprint.data.phantom.dataset import find_phantom
+    from neuroprint.data.volume import read_volume
+    from neuroprint.tracking.figures.style import new_figure, save, styled
+
+    folder = Path(os.environ.get("NEUROPRINT_CACHE", ".neuroprint")) / "phantom"
+    made = config.dataset
+
+    @styled
+    def draw() -> None:
+        figure = new_figure(3.6)
+        axes = figure.subplots(2, heads)
+        for row, (pose, jitter) in enumerate(zip(POSES, (False, True), strict=True)):
+            cohort = find_phantom(folder, made.cases, made.spacing_mm, made.seed, jitter)
+            for column, case in enumerate(cohort.cases[:heads]):
+                flair = read_volume(case, ("flair",), label=False).images[0]
+                axes[row, column].imshow(flair.max(axis=2).T, cmap="gray")
+                axes[row, column].set(xticks=[], yticks=[])
+                axes[row, column].set_title(case.id if row == 0 else "")
+            axes[row, 0].set_ylabel(pose)
+        save(figure, path)
+
+    draw()
+
+
+if __name__ == "__main__":
+    main()

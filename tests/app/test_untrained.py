@@ -1,0 +1,122 @@
+"""The reference row that says what the architecture alone is worth: the best configuration on random weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+import pandas as pd
+import pytest
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Path:
+    """Weights of a tiny SwinUNETR, as a training would write them."""
+    import torch
+    from safetensors.torch import save_file
+
+    from neuroprint.encoders.swin_unetr import Architecture
+
+    torch.manual_seed(7)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_file(Architecture(4, 12, 4).build().state_dict(), path)
+    return path
+
+
+def command(weights: Path, cohort: Path, *choices: str) -> list[str]:
+    network = ("encoder=swin_unetr_phantom", f"encoder.weights={weights}", "encoder.sha256=null")
+    small = ("layer=2", "encoder.feature_size=12", "encoder.spacing_mm=6", "figures=false", "repeats=1")
+    return [*choices, *network, *small, "dataset=brats", f"dataset.root={cohort}", "retrieval.radius_mm=30"]
+
+
+def rows(project, role):
+    return [run for run in project.runs() if run.data.tags.get("role") == role and run.info.status == "FINISHED"]
+
+
+def untrained(project):
+    return [run for run in rows(project, "reference") if run.data.tags["reference"] == "untrained"]
+
+
+@pytest.fixture(scope="module")
+def swept(new_project, small_cohort, weights):
+    project = new_project()
+    project.command = command(weights, small_cohort, "-m", "pooling=mean,max")
+    project.outcome = project.run(*project.command)
+    assert project.outcome.returncode == 0, project.outcome.stderr
+    return project
+
+
+def test_a_sweeps_best_is_scored_on_random_weights_as_well(swept):
+    candidates = rows(swept, "candidate")
+    assert len(candidates) == 2 and {run.data.tags["encoder_weights"] for run in candidates} == {"trained"}
+    best = min(candidates, key=lambda run: (-run.data.metrics["retrieval/p_at_5"], run.info.run_name))
+    (row,) = untrained(swept)
+    assert row.data.params["pooling"] == best.data.params["pooling"]
+    assert row.data.params["layer"] == best.data.params["layer"]
+    assert row.data.params["encoder"] == "untrained"
+    assert row.data.tags["group"] == best.data.tags["group"]
+    assert row.data.tags["identity"] == best.data.tags["untrained_row"]
+    assert row.data.metrics["probe/r2"] != best.data.metrics["probe/r2"]
+    (parent,) = [run for run in swept.runs() if run.data.tags.get("role") == "sweep"]
+    assert parent.info.status == "FINISHED" and row.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    board = pd.read_csv(Path(unquote(urlparse(parent.info.artifact_uri).path)) / "leaderboard.csv")
+    assert sorted(board.loc[board["role"] == "reference", "name"]) == ["chance", "oracle", "untrained", "voxels"]
+    assert "untrained" in swept.outcome.stdout
+
+
+def test_a_run_by_itself_gets_it_at_once_and_once_and_gets_it_back(tmp_path, small_cohort, weights, monkeypatch):
+    from hydra import compose, initialize_config_dir
+    from hydra.core.hydra_config import HydraConfig
+
+    from neuroprint import config as settings
+    from neuroprint.errors import NeuroprintError
+    from neuroprint.job import Job
+    from neuroprint.run import run_job
+    from neuroprint.tracking.leaderboard import leaderboards
+    from neuroprint.tracking.store import TrackingStore
+
+    monkeypatch.setenv("NEUROPRINT_CACHE", str(tmp_path / "cache"))
+    settings.register()
+    overrides = command(weights, small_cohort, f"tracking.root={tmp_path / 'mlruns'}")
+    with initialize_config_dir(str(settings.CONF), version_base="1.3"):
+        config = compose("config", overrides=overrides, return_hydra_config=True)
+        HydraConfig.instance().set_config(config)
+        job = Job.from_config(config, dict(config.hydra.runtime.choices), overrides)
+    store = TrackingStore(tmp_path / "mlruns", "neuroprint")
+
+    def references():
+        return sorted(run.data.tags["reference"] for run in store.search("tags.role = 'reference'"))
+
+    def board():
+        return leaderboards(store, store.search("tags.role = 'candidate'"))[0].table
+
+    run_job(job)
+    assert references() == ["chance", "oracle", "untrained", "voxels"]
+    assert set(board().loc[board()["role"] == "reference", "name"]) == set(references())
+    run_job(job)
+    assert references() == ["chance", "oracle", "untrained", "voxels"]
+    (row,) = store.search("tags.reference = 'untrained'")
+    store.client.delete_run(row.info.run_id)
+    with pytest.raises(NeuroprintError, match="untrained"):
+        board()
+    run_job(job)
+    assert references() == ["chance", "oracle", "untrained", "voxels"]
+
+
+def test_only_what_was_trained_and_knows_its_architecture_has_a_twin(weights):
+    from neuroprint.encoders.combined import CombinedEncoder
+    from neuroprint.encoders.swin_unetr import SwinUNETREncoder, TrainedSwinUNETREncoder
+    from neuroprint.encoders.twins import untrained_twin
+    from neuroprint.encoders.voxels import VoxelEncoder
+
+    voxels = VoxelEncoder()
+    trained = TrainedSwinUNETREncoder(["flair", "t1"], str(weights), feature_size=12, spacing_mm=6, crop="image")
+    assert untrained_twin(voxels) is None
+    assert untrained_twin(SwinUNETREncoder(["flair"])) is None
+    twin = untrained_twin(trained)
+    assert isinstance(twin, SwinUNETREncoder) and not twin.trained
+    assert (twin.architecture, twin.input, twin.levels) == (trained.architecture, trained.input, trained.levels)
+    assert untrained_twin(CombinedEncoder({"a": voxels, "b": voxels})) is None
+    both = untrained_twin(CombinedEncoder({"a": trained, "b": voxels}))
+    assert isinstance(both, CombinedEncoder)
+    assert [type(part) for part in both.encoders] == [SwinUNETREncoder, VoxelEncoder]

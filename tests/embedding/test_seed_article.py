@@ -1,0 +1,130 @@
+"""experiment=seed_article against the published snippet, step by step as it was written down."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from scipy.ndimage import center_of_mass
+
+from neuroprint import config as settings
+from neuroprint.data.brats import find_brats
+from neuroprint.data.facts import Target, measure
+from neuroprint.data.positions import position
+from neuroprint.data.volume import read_volume
+from neuroprint.embedding.poolings import mean
+from neuroprint.job import Job
+
+ORDER = ("flair", "t1ce", "t1", "t2")
+WINDOW = 64
+CROP = (slice(80, 160), slice(60, 132), slice(40, 106))  # of a real scan: two windows along each axis, not aligned
+
+
+def article(*overrides) -> Job:
+    settings.register()
+    with initialize_config_dir(str(settings.CONF), version_base="1.3"):
+        given = ["experiment=seed_article", f"inferer.window={WINDOW}", *overrides]
+        config = compose("config", overrides=given, return_hydra_config=True)
+        return Job.from_config(config, dict(config.hydra.runtime.choices), given)
+
+
+def published_embedding(files, state):
+    """The snippet: nothing of this package."""
+    from monai.inferers import SlidingWindowInferer
+    from monai.networks.nets import SwinUNETR
+    from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, NormalizeIntensityd
+
+    model = SwinUNETR(in_channels=4, out_channels=3, feature_size=12, window_size=4)
+    model.load_state_dict(state)
+    model.eval()
+    transform = Compose(
+        [
+            LoadImaged(keys=["image"]),
+            EnsureChannelFirstd(keys=["image"], channel_dim="no_channel"),
+            NormalizeIntensityd(keys=["image"], nonzero=True, channel_wise=True),
+        ]
+    )
+    image = transform({"image": [str(file) for file in files]})["image"]
+    assert image.shape[:2] == (1, 4)  # the added axis: one "channel" to normalise, and the batch of the network
+    inferer = SlidingWindowInferer(roi_size=(WINDOW,) * 3, sw_batch_size=1, overlap=0.25)
+    with torch.no_grad():
+        maps = inferer(image, model.swinViT)
+    return image[0].numpy(), maps[4].mean(dim=(2, 3, 4))[0].numpy(), tuple(maps[4].shape[2:])
+
+
+def synthetic_case(root):
+    """An ellipsoid of noise, each modality at a scale of its own, on a grid that windows do not divide."""
+    rng = np.random.default_rng(0)
+    shape = (80, 70, 66)
+    grid = np.stack(np.meshgrid(*(np.linspace(-1.2, 1.2, n) for n in shape), indexing="ij"))
+    brain = (grid**2).sum(axis=0) < 1
+    images = {name: (rng.normal(300 * n, 60, shape) * brain).astype(np.int16) for n, name in enumerate(ORDER, start=1)}
+    label = np.select([grid[0] > 0.4, grid[0] > 0.1], [4, 2], 0) * brain * (grid[1] > 0)
+    return write(root, images, label, np.diag([-1.0, -1, 1, 1]))
+
+
+def real_case(root, cohort):
+    """The middle of a real patient's scans: the whole takes minutes."""
+    case = find_brats(cohort).cases[0]
+    images = {name: nib.load(case.images[name].path) for name in ORDER}
+    cut = {name: np.asarray(image.dataobj)[CROP] for name, image in images.items()}
+    return write(root, cut, np.asarray(nib.load(case.label.path).dataobj)[CROP], images["flair"].affine)
+
+
+def write(root, images, label, affine):
+    folder = root / "cohort" / "Case_00000"
+    folder.mkdir(parents=True)
+    for name, array in {**images, "seg": label.astype(np.uint8)}.items():
+        nib.save(nib.Nifti1Image(array, affine), folder / f"Case_00000_{name}.nii.gz")
+    return find_brats(root / "cohort").cases[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("patient", ["synthetic", "real"])
+def test_the_embedding_is_that_of_the_published_snippet(tmp_path, patient, request):
+    make = {"synthetic": synthetic_case, "real": lambda root: real_case(root, request.getfixturevalue("real_cohort"))}
+    case = make[patient](tmp_path)
+    job = article("encoder=untrained", "encoder.feature_size=12", "encoder.seed=3")
+    volume = read_volume(case, ORDER)
+    facts = measure(volume, "brats")
+
+    extractor = replace(job.requests(ORDER)[0].extractor, poolings={"mean": mean})
+    prepared = extractor.prepare(volume, facts)
+    found = extractor.vectors(prepared, extractor.encoder.load("cpu"), "cpu")["stage4|mean"]
+
+    state = job.encoder.network("cpu").state_dict()
+    image, expected, cells = published_embedding([case.images[name].path for name in ORDER], state)
+    np.testing.assert_allclose(
+        prepared.image, image, atol=2e-4
+    )  # not resampled, cropped or padded; normalised together
+    assert np.std([channel[channel != 0].mean() for channel in image]) > 0.1
+    assert cells == tuple(size // 32 for size in volume.images.shape[1:])  # cut, as MONAI does
+    assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).mean())
+
+    target = Target(job.config.target.region, job.config.target.weighting, job.config.target.units)
+    x, y, z = center_of_mass(np.asarray(nib.load(case.label.path).dataobj))
+    i, j, _ = volume.images.shape[1:]
+    # An LPS grid counts from the right and the front; positions count from the left and the back.
+    np.testing.assert_allclose(position(facts, "brats", target, "world"), [i - 1 - x, j - 1 - y, z])
+
+
+def test_the_preset_is_the_recipe():
+    job = article()
+    assert job.levels == ("stage4",) and job.pooling == "mean" and job.choices["projection"] == "none"
+    assert job.inferer.identity | {"monai": None} == {
+        "inferer": "monaiwindows",
+        "window": WINDOW,
+        "overlap": 0.25,
+        "monai": None,
+    }
+    spec = job.encoder.input
+    assert (spec.normalisation, spec.spacing_mm, spec.crop) == ("nonzero_joint", None, "image")
+    config = job.config
+    assert (config.retrieval.similarity, config.map.value, config.perplexity) == ("dot", "tsne", 50)
+    assert (config.target.weighting, config.target.units, config.target.frame) == ("label", "voxel", "world")
+    assert config.hydra.sweeper.params.target == "article,center_of_mass"

@@ -1,4 +1,4 @@
-"""Draw the training curve of the newest finished training, and write down what it took and where it ended.
+"""Draw the training curve of a store's trainings, one stage after the other, and write down what they took.
 
 python experiments/pretrain_phantom/curve.py
 """
@@ -12,44 +12,64 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+import pandas as pd
 
 from neuroprint.tracking.store import TrackingStore
 
 HERE = Path(__file__).parent
 DICE = {"whole_tumor": "whole tumour", "tumor_core": "core", "enhancing": "enhancing"}
+METRICS = {"train/loss": "loss", **{f"validation/dice_{region}": name for region, name in DICE.items()}}
+COLOURS = ("#4477aa", "#ee6677", "#228833")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mlruns", type=Path, default=Path("mlruns"))
-    options = parser.parse_args()
-    store = TrackingStore(options.mlruns, "training")
-    found = store.search("tags.role = 'training' and attributes.status = 'FINISHED'", most=1)[0]
-    run = found.info.run_id
+    store = TrackingStore(parser.parse_args().mlruns, "training")
+    runs = sorted(store.search("tags.role = 'training'"), key=lambda run: run.info.start_time)
+    stages = [history(store, run.info.run_id) for run in runs]
+    draw(stages)
+    ends = [stage.iloc[-1] for stage in stages]
+    lines = [
+        "| stage | steps | seconds a step | loss at the end | validation Dice at the end: whole tumour, core, enhancing |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for number, (stage, end) in enumerate(zip(stages, ends, strict=True), start=1):
+        dice = ", ".join(f"{end[name]:.3f}" for name in DICE.values())
+        pace = (stage["seconds"].iloc[-1] - stage["seconds"].iloc[0]) / (stage.index[-1] - stage.index[0])
+        lines.append(f"| {number} | {stage.index[-1]} | {pace:.1f} | {end['loss']:.3f} | {dice} |")
+    (HERE / "training.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
-    def history(name: str) -> tuple[list[int], list[float]]:
-        points = sorted(store.client.get_metric_history(run, name), key=lambda point: point.step)
-        return [point.step for point in points], [point.value for point in points]
 
+def history(store: TrackingStore, run: str) -> pd.DataFrame:
+    """A row per validation, by step."""
+    found = {name: store.client.get_metric_history(run, metric) for metric, name in METRICS.items()}
+    table = pd.DataFrame({name: {point.step: point.value for point in points} for name, points in found.items()})
+    # Trainings of older versions did not log their seconds: of them the clock has to do, pauses included.
+    spent = {point.step: point.value for point in store.client.get_metric_history(run, "train/seconds")}
+    table["seconds"] = pd.Series(spent or {point.step: point.timestamp / 1000 for point in found["loss"]})
+    return table.sort_index()
+
+
+def draw(stages: list[pd.DataFrame]) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
-    left.plot(*history("train/loss"), color="#4477aa", marker=".")
-    left.set(xlabel="step", ylabel="loss (mean of the last 100 steps)", ylim=(0, None))
-    for (region, name), colour in zip(DICE.items(), ("#4477aa", "#ee6677", "#228833"), strict=True):
-        right.plot(*history(f"validation/dice_{region}"), color=colour, marker=".", label=name)
+    start = 0
+    for number, stage in enumerate(stages):
+        steps = stage.index + start
+        left.plot(steps, stage["loss"], color=COLOURS[0], marker=".")
+        for name, colour in zip(DICE.values(), COLOURS, strict=True):
+            right.plot(steps, stage[name], color=colour, marker=".", label=name if number == 0 else None)
+        start += int(stage.index[-1])
+        for axes in (left, right) if number + 1 < len(stages) else ():
+            axes.axvline(start, color="0.6", linestyle=":")
+            axes.annotate(" next stage", (start, 0.02), xycoords=("data", "axes fraction"), color="0.4", fontsize=8)
+    left.set(xlabel="step", ylabel="loss, mean of 100 steps", ylim=(0, None))
     right.set(xlabel="step", ylabel="Dice, validation phantoms", ylim=(0, 1))
     right.legend(frameon=False, loc="lower right")
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.3)
     figure.savefig(HERE / "curve.png", dpi=150)
-    hours = (found.info.end_time - found.info.start_time) / 3_600_000
-    ends = [f"{history(f'validation/dice_{region}')[1][-1]:.3f}" for region in DICE]
-    table = [
-        f"| steps | hours | loss at the end | Dice of the validation phantoms: {', '.join(DICE.values())} |",
-        "| --- | --- | --- | --- |",
-        f"| {history('train/loss')[0][-1]} | {hours:.2f} | {history('train/loss')[1][-1]:.3f} | {', '.join(ends)} |",
-    ]
-    (HERE / "training.md").write_text("\n".join(table) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What an evaluation costs: all metrics, folds and intervals, without figures, and the statistics by themselves.
 
-    python benchmarks/evaluation.py [--cases 300,1251,5000] [--dimensions 768] [--repeats 5] [--draws 1]
+    python benchmarks/evaluation.py [--cases 300,1251,5000] [--dimensions 768] [--repeats 5] [--draws 3]
 
 Embeddings are random; the time does not depend on what they say. Prints Markdown tables of medians.
 """
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--cases", default="300,1251,5000")
     parser.add_argument("--dimensions", type=int, default=768)
     parser.add_argument("--repeats", type=int, default=5, help="of the measurement")
-    parser.add_argument("--draws", type=int, default=1, help="of the folds, as the key repeats of a run")
+    parser.add_argument("--draws", type=int, default=3, help="of the folds, as the key repeats of a run")
     options = parser.parse_args()
     Benchmark(subjects(20), Protocol()).score(np.eye(20))  # imports are not what is measured
     rng = np.random.default_rng(1)

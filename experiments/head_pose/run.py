@@ -23,6 +23,7 @@ sys.path.insert(0, str(HERE.parent))
 
 from publish import cell, newest_sweep  # noqa: E402
 
+from neuroprint.evaluation.similarity import similarity_named  # noqa: E402
 from neuroprint.tracking.store import TrackingStore  # noqa: E402
 
 POSES = ("upright", "turned")
@@ -51,8 +52,12 @@ def main() -> None:
 
 
 def collect(store: TrackingStore) -> tuple[list[dict[str, object]], DictConfig]:
-    """Every row of the sweep that ended last, with its pose and its embeddings; and the configuration of one of them."""
+    """Every row of the sweep that ended last, with its pose and its embeddings; and the configuration of one of them.
+
+    The rows ``untrained`` are left out: each is of its pose's best configuration, and the two may differ.
+    """
     board = pd.read_csv(store.artifact(newest_sweep(store), "leaderboard.csv"))
+    board = board[board["name"] != "untrained"]
     rows = []
     for row in board.to_dict("records"):
         run = store.client.get_run(row["run_id"])
@@ -80,7 +85,7 @@ def summarise(rows: list[dict[str, object]], radius_mm: float) -> pd.DataFrame:
             for metric in SHOWN:
                 entry |= {f"{pose} {metric}{end}": row.get(f"{metric}{end}", np.nan) for end in ("", "_lo", "_hi")}
         if "embeddings" in upright[0]:
-            similarity = similarity_across(upright[0], turned[0], euclidean=upright[0]["role"] == "reference")
+            similarity = similarity_across(upright[0], turned[0])
             ranks = (similarity >= np.diag(similarity)[:, None]).sum(axis=1)  # of equals, the head itself comes last
             entry |= {"heads": len(ranks), "median rank": float(np.median(ranks))}
             entry |= dict(zip((FOUND, f"{FOUND}_lo", f"{FOUND}_hi"), share(ranks == 1), strict=True))
@@ -90,14 +95,12 @@ def summarise(rows: list[dict[str, object]], radius_mm: float) -> pd.DataFrame:
     return table.sort_values(f"turned {next(iter(SHOWN))}", ascending=False, ignore_index=True)
 
 
-def similarity_across(upright: dict, turned: dict, euclidean: bool) -> np.ndarray:
-    """Of every upright head (row) to every turned one (column), the same heads on the diagonal."""
+def similarity_across(upright: dict, turned: dict) -> np.ndarray:
+    """Of every upright head (row) to every turned one (column), the same heads on the diagonal; as the row was scored."""
     cases = upright["embeddings"].index
     queries, gallery = (np.stack(list(row["embeddings"][cases])).astype(np.float64) for row in (upright, turned))
-    if euclidean:
-        return -np.linalg.norm(queries[:, None] - gallery[None], axis=2)
-    lengths = [np.maximum(np.linalg.norm(rows, axis=1), 1e-12) for rows in (queries, gallery)]
-    return queries @ gallery.T / np.outer(*lengths)
+    scored_by = "euclidean" if upright["role"] == "reference" else upright["similarity"]  # voxels and oracle
+    return similarity_named(scored_by)(queries, gallery)
 
 
 def precision_across(similarity: np.ndarray, upright: pd.DataFrame, turned: pd.DataFrame, radius_mm: float) -> float:

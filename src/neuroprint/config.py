@@ -87,7 +87,7 @@ class Config:
     map: MapMethod = MapMethod.tsne
     perplexity: float | None = None
     folds: int = 5
-    repeats: int = 5
+    repeats: int = 3
     holdout: Any = "auto"
     seed: int = 0
     device: str = "auto"

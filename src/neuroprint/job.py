@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from pathlib import PurePath
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from neuroprint.build import build
 from neuroprint.config import CONF, check_device, check_values
@@ -23,16 +23,18 @@ from neuroprint.encoders.twins import untrained_twin
 from neuroprint.encoders.voxels import VoxelEncoder
 from neuroprint.errors import NeuroprintError
 from neuroprint.identified import IdentifiedCohort
+from neuroprint.redaction import redact
 
 # Raised whenever the protocol gives other numbers than before: finished runs of an older version are not reused.
 EVALUATION_VERSION = 2
 
 # Groups whose entry is named as a parameter of the run.
 _CHOICES = ("dataset", "encoder", "inferer", "pooling", "projection", "probe", "retrieval", "target")
-# Groups of which an overridden value inside is a parameter of its own. Paths stay on this machine.
+# Groups of which an overridden value inside is a parameter of its own. Of paths only the last part leaves this machine.
 _OPEN_GROUPS = ("encoder", "inferer", "pooling", "projection", "probe")
 
-_PATHS = ("root", "path", "weights", "bundle", "cache")
+# Of an encoder: which file its weights come from. Runs and names say by its SHA-256 which weights they were.
+_WEIGHTS = ("weights", "bundle", "sha256", "cache")
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,13 @@ class Job:
     def untrained(self) -> Job | None:
         """This configuration on seeded random weights; None where the encoder is not trained or has no such twin."""
         twin = untrained_twin(self.encoder)
-        return None if twin is None else replace(self, encoder=twin, views=find_views(twin, _plain(self.config.layer)))
+        if twin is None:
+            return None
+        config = self.config.copy()
+        node = {"_target_": "neuroprint.encoders.twins.untrained_twin", "encoder": self.config.encoder}
+        with open_dict(config):
+            config.encoder = OmegaConf.create(node)
+        return replace(self, config=config, encoder=twin, views=find_views(twin, _plain(self.config.layer)))
 
     @property
     def layer(self) -> str:
@@ -115,9 +123,10 @@ class Job:
 
     @cached_property
     def components(self) -> int | None:
-        """Size of the projection, or None where the projection has no size."""
-        uses = "${components}" in OmegaConf.to_yaml(self.config.projection, resolve=False)
-        return int(self.config.components) if uses else None
+        """Size of the projection, clipped to the most it can have; None where the projection has no size."""
+        if "${components}" not in OmegaConf.to_yaml(self.config.projection, resolve=False):
+            return None
+        return min(int(self.config.components), _most_components(self.build_projection()))
 
     @cached_property
     def supervised(self) -> bool:
@@ -138,6 +147,8 @@ class Job:
         parts.append("supervised" if self.supervised else "")
         parts.append("" if self.exportable else "not exportable")
         parts.extend(f"{key} {value}" for key, value in self.parameters.items() if "." in key)
+        if any(_names_weights(override.lstrip("+~").partition("=")[0]) for override in self.overrides):
+            parts.append(f"weights {self._weights}" if self._weights else "")
         parts.extend(self._varied_parts())
         return " · ".join(part for part in parts if part)
 
@@ -147,8 +158,8 @@ class Job:
         values = dict(override.lstrip("+~").partition("=")[::2] for override in self.overrides)
         found = []
         for key in sorted(self.varied - named):
-            value = values.get(key, "")
-            if key == "encoder" and not self.encoder.trained:
+            value = redact(values.get(key, ""))
+            if (key == "encoder" and not self.encoder.trained) or _names_weights(key):
                 continue
             found.append(value if key in _CHOICES else f"{key.rpartition('.')[2]} {value}")
         return found
@@ -157,7 +168,14 @@ class Job:
         """The resolved configuration as YAML; of every path only the last part, since folders can carry names."""
         own = OmegaConf.masked_copy(self.config, [str(key) for key in self.config if key != "hydra"])
         config = OmegaConf.to_container(own, resolve=True, enum_to_str=True)
-        return OmegaConf.to_yaml(OmegaConf.create(_without_folders(config)))
+        return OmegaConf.to_yaml(OmegaConf.create(redact(config)))
+
+    @cached_property
+    def _weights(self) -> str:
+        """First 8 digits of the SHA-256 of the trained weights, of several encoders joined by +; empty for random ones."""
+        parts = self.encoder.encoders if isinstance(self.encoder, CombinedEncoder) else (self.encoder,)
+        found = [part.identity.get("weights") for part in parts]
+        return "+".join(str(weights["sha256"])[:8] for weights in found if weights and "sha256" in weights)
 
     @cached_property
     def parameters(self) -> dict[str, Any]:
@@ -166,10 +184,16 @@ class Job:
         chosen: dict[str, Any] = {group: self.choices[group] for group in _CHOICES}
         if isinstance(self.encoder, CombinedEncoder):
             chosen["encoders"] = "+".join(self._combined_choices)
+        if self._weights:
+            chosen["weights_sha256"] = self._weights
         chosen |= {"layer": self.layer, "similarity": config.retrieval.similarity, "region": config.target.region}
+        chosen |= {"units": config.target.units, "weighting": config.target.weighting, "frame": config.target.frame}
         chosen |= {"folds": config.folds, "repeats": config.repeats}
         chosen |= {"holdout": config.holdout, "seed": config.seed}
         chosen |= {"precision": config.precision.value, "map": config.map.value}
+        uses_perplexity = "${perplexity}" in OmegaConf.to_yaml(config.projection, resolve=False)
+        if config.perplexity is not None and (uses_perplexity or config.map.value == "tsne"):
+            chosen["perplexity"] = float(config.perplexity)
         if self.components is not None:
             chosen["components"] = self.components
         if self.supervised:
@@ -184,8 +208,8 @@ class Job:
             chosen["column"] = config.retrieval.column
         for override in self.overrides:
             key, _, value = override.lstrip("+~").partition("=")
-            if key.split(".")[0] in _OPEN_GROUPS and "." in key and "/" not in value:
-                chosen[key] = value
+            if key.split(".")[0] in _OPEN_GROUPS and "." in key and not _names_weights(key):
+                chosen[key] = redact(value)
         return chosen
 
     @property
@@ -234,7 +258,9 @@ class Job:
 
     def identity(self, cohort: IdentifiedCohort) -> str:
         """Hash of all that the run's numbers and pictures depend on: a finished run of it need not be repeated."""
-        config = self.config
+        config = self.config.copy()
+        if self.components is not None:
+            config.components = self.components
         return digest(
             {
                 "role": "candidate",
@@ -246,6 +272,7 @@ class Job:
                 "probe": OmegaConf.to_container(config.probe, resolve=True),
                 "similarity": config.retrieval.similarity,
                 "map": config.map.value,
+                "repeats": config.repeats,
                 "perplexity": config.perplexity if config.map.value == "tsne" else None,
             }
         )
@@ -285,12 +312,16 @@ def _canonical(value: Any) -> str:
     return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 
-def _without_folders(value: Any, key: str = "") -> Any:
-    if isinstance(value, dict):
-        return {name: _without_folders(item, str(name)) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_without_folders(item) for item in value]
-    return PurePath(value).name if key in _PATHS and isinstance(value, str) else value
+def _names_weights(key: str) -> bool:
+    """Whether a key says which file an encoder's weights come from."""
+    return key.startswith("encoder.") and key.rpartition(".")[2] in _WEIGHTS
+
+
+def _most_components(projection: Any) -> int:
+    """The most components that a projection can have, whatever the cohort; of a chain, those of its last sized step."""
+    steps = getattr(projection, "steps", [projection])
+    sized = [step for step in steps if hasattr(step, "get_params") and "n_components" in step.get_params()]
+    return int(getattr(sized[-1], "most_components", sys.maxsize)) if sized else sys.maxsize
 
 
 def _try_pooling(node: DictConfig, pooling: Pooling) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from filelock import Timeout
 
 from neuroprint.embedding.store import digest
+from neuroprint.encoders.trained_on import mark, seen_images
 from neuroprint.identified import IdentifiedCohort, load_cohort
 from neuroprint.job import Job, untrained_row, voxels_extractor
 from neuroprint.scoring import REFERENCES, UNTRAINED, Row, Standard, extract, prepare, project_all, score
@@ -78,15 +79,22 @@ def _run(job: Job, parent: str | None) -> str:
 def score_untrained(job: Job, parent: str | None = None) -> None:
     """Log the reference row ``untrained``: a configuration on seeded random weights of the same architecture.
 
-    Nothing happens where it is logged already, or where the encoder is not trained or has no untrained twin.
+    Nothing happens where it is logged already, or where the encoder is not trained or has no untrained twin. Where it cannot
+    be scored, that is said in a line: the candidates' scores hold without it, and the leaderboard says that it is missing.
 
     Args:
         job: The configuration with trained weights.
         parent: Id of the sweep's parent run.
-
-    Raises:
-        NeuroprintError: The cohort cannot be scored.
     """
+    try:
+        _score_untrained(job, parent)
+    except Exception as error:
+        log.debug("the reference row untrained failed", exc_info=True)
+        said = " ".join(str(error).split())
+        log.error("the reference row untrained of %s cannot be scored: %s: %s", job.name, type(error).__name__, said)
+
+
+def _score_untrained(job: Job, parent: str | None) -> None:
     twin, cohort = job.untrained, load_cohort(job.config)
     identity = untrained_row(job, cohort)
     if twin is None or identity is None:
@@ -96,6 +104,7 @@ def score_untrained(job: Job, parent: str | None = None) -> None:
         store.bury(identity)
         if found := _reusable(store, twin, identity):
             _adopt(store, found, parent, quietly=True)
+            _point_to_untrained(store, job.identity(cohort), identity)
             return
         log.info("scoring the reference row untrained: %s on random weights", job.name)
         run_id = store.create(UNTRAINED, _reference_tags(twin, UNTRAINED, identity), parent)
@@ -104,6 +113,14 @@ def score_untrained(job: Job, parent: str | None = None) -> None:
             evidence = _evidence(twin, UNTRAINED, row.standard, score(twin, row), row)
             _log(store, run_id, twin, cohort, row.standard, evidence, _counts(row))
         _logged_here.add(identity)
+    _point_to_untrained(store, job.identity(cohort), identity)
+
+
+def _point_to_untrained(store: TrackingStore, candidate: str, untrained: str) -> None:
+    """A finished candidate outlives its reference row: other versions of torch or MONAI draw other random weights."""
+    for run in store.search(f"tags.identity = '{candidate}' and attributes.status = 'FINISHED'"):
+        if run.data.tags.get("untrained_row") != untrained:
+            store.log(run.info.run_id, tags={"untrained_row": untrained})
 
 
 def _score_and_log(
@@ -118,7 +135,14 @@ def _score_and_log(
     }
     if untrained := untrained_row(job, cohort):
         tags["untrained_row"] = untrained
-    run_id = store.create(job.name, tags, parent)
+    name = job.name
+    if seen := _seen_in_training(job, cohort):
+        tags["seen_in_training"] = str(seen)
+        name = f"{name} · seen in training"
+        log.warning(
+            "%s: the encoder has learnt from %d of the cases it is scored on, which flatters it", job.name, seen
+        )
+    run_id = store.create(name, tags, parent)
     with store.running(run_id):
         row = row or prepare(job, cohort, extract(job, cohort))
         _log_references(store, job, cohort, row.standard, parent)
@@ -128,6 +152,13 @@ def _score_and_log(
     _logged_here.add(identity)
     log.info("scored %s: %s", job.name, _headline(evaluation))
     return run_id
+
+
+def _seen_in_training(job: Job, cohort: IdentifiedCohort) -> int:
+    """Cases of the sweep of which the encoder's weights say that they were trained on one of the images."""
+    seen = seen_images(job.encoder)
+    cases = cohort.swept(job.config.holdout) if seen else []
+    return sum(any(mark(content) in seen for content in cohort.prints[case.id].each.values()) for case in cases)
 
 
 def _counts(row: Row) -> dict[str, float]:
@@ -227,7 +258,7 @@ def _reference_parameters(job: Job, role: str) -> dict[str, object]:
     """A reference row has no choices of its own beyond what its whole group shares; untrained has its candidate's."""
     if role == UNTRAINED:
         return {**job.parameters, "encoder": role}
-    protocol = ("folds", "repeats", "holdout", "seed", "radius_mm", "min_dice", "column")
+    protocol = ("units", "weighting", "frame", "folds", "repeats", "holdout", "seed", "radius_mm", "min_dice", "column")
     shared = ("dataset", "retrieval", "target", "region", *protocol)
     return {"encoder": role, **{key: value for key, value in job.parameters.items() if key in shared}}
 

@@ -95,6 +95,7 @@ class Row:
 
 
 _standards: dict[str, Standard] = {}
+_KEPT = 4  # standards of the last few protocols; a sweep's jobs mostly come one protocol after the other
 
 
 def extract(job: Job, cohort: IdentifiedCohort) -> Extraction:
@@ -161,6 +162,8 @@ def _standard(
     key = digest([job.group(cohort), config.repeats, sorted(extraction.excluded)])
     if key in _standards:
         return _standards[key]
+    while len(_standards) >= _KEPT:
+        del _standards[next(iter(_standards))]
     if config.dataset.duplicates == "refuse":
         # The files differ, or the cohort would not have come so far; now that they are read, so must the images.
         refuse_shared_images(cohort.cohort.cases, {case: facts.contents for case, facts in extraction.facts.items()})

@@ -173,6 +173,7 @@ def finish(interrupted: bool) -> bool:
         missing = {identity: name for identity, name in sweep.names.items() if identity not in done}
         if runs and not interrupted:
             _score_untrained(sweep, runs)
+            runs = _finished_runs(sweep)  # their tags may have changed
         if runs:
             _report(sweep, runs)
         status = "KILLED" if interrupted else "FAILED" if missing else "FINISHED"
@@ -194,11 +195,11 @@ def _finished_runs(sweep: Sweep) -> list[Run]:
 def _score_untrained(sweep: Sweep, runs: Sequence[Run]) -> None:
     """Score the best trained candidate of each group on random weights, for the reference row ``untrained``."""
     from neuroprint.run import score_untrained
-    from neuroprint.tracking.leaderboard import DEFAULT_METRIC
+    from neuroprint.tracking.leaderboard import DEFAULT_METRIC, ranked
 
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        if "untrained_row" in run.data.tags:
+        if "untrained_row" in run.data.tags and ranked(run):
             groups.setdefault(run.data.tags["group"], []).append(run)
     for members in groups.values():
         best = min(members, key=lambda run: (-run.data.metrics.get(DEFAULT_METRIC, 0.0), run.info.run_name))
@@ -228,8 +229,9 @@ def _draw(board: Leaderboard, folder: Path, suffix: str) -> None:
     from neuroprint.tracking.figures.leaderboard import draw_leaderboard
     from neuroprint.tracking.figures.style import save
 
-    save(draw_leaderboard(board.table, board.metric), folder / f"leaderboard{suffix}.png")
-    candidates = board.table[board.table["role"] == "candidate"]
+    table = board.ranked_rows
+    save(draw_leaderboard(table, board.metric), folder / f"leaderboard{suffix}.png")
+    candidates = table[table["role"] == "candidate"]
     save(draw_heatmap(candidates, board.metric), folder / f"heatmap{suffix}.png")
 
 

@@ -17,15 +17,22 @@ from neuroprint.build import build
 from neuroprint.config import CONF, TrackingConfig, check_device, check_missing, resolve_device
 from neuroprint.embedding.store import digest
 from neuroprint.encoders.checkpoints import save_weights
+from neuroprint.encoders.trained_on import header, seen_images
 from neuroprint.errors import NeuroprintError
+from neuroprint.redaction import redact
 
 if TYPE_CHECKING:
+    from mlflow.entities import Run
+
     from neuroprint.encoders.swin_unetr import SwinUNETREncoder
     from neuroprint.tracking.store import TrackingStore
-    from neuroprint.training.sources import Source
+    from neuroprint.training.examples import Source
     from neuroprint.training.trainer import TrainSettings
 
 log = logging.getLogger(__name__)
+
+# Raised whenever the examples or the loop give other weights than before. Trainings of version 1 do not name it.
+TRAINING_VERSION = 1
 
 _WEIGHTS = "weights.safetensors"
 
@@ -112,6 +119,7 @@ def _description(encoder: SwinUNETREncoder, source: Source, settings: TrainSetti
     left_out = ("workers", "checkpoint_every", "stop")
     recipe = {key: value for key, value in asdict(settings).items() if key not in left_out}
     return {
+        **({"version": TRAINING_VERSION} if TRAINING_VERSION > 1 else {}),
         "network": encoder.identity,
         "input": asdict(encoder.input),
         "examples": source.identity,
@@ -133,16 +141,15 @@ def _train(
     from neuroprint.training.trainer import fit
 
     out = Path(config.out)
-    if finished := store.finished(identity):
-        log.info("already trained (run %s)", finished.info.run_id)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(store.artifact(finished, _WEIGHTS), out)
+    if (finished := store.finished(identity)) and _copy_weights(store, finished, out):
         return out
     checkpoint = Path(config.cache) / f"{identity[:24]}.pt"
     run_id = _open_run(store, identity, encoder, config)
     network = encoder.network("cpu").requires_grad_(True)
+    logged = _last_logged(store, run_id)
     with (
-        store.running(run_id),
+        # Without recipe.stop a training that was stopped by it goes on.
+        store.running(run_id, whole=settings.last == settings.steps),
         logging_redirect_tqdm(),
         tqdm(total=settings.last, desc="training", unit="step", dynamic_ncols=True) as bar,
     ):
@@ -152,19 +159,43 @@ def _train(
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
 
         def keep(metrics: Mapping[str, float], step: int) -> None:
-            store.log(run_id, metrics, step=step)
+            if step > logged:
+                store.log(run_id, metrics, step=step)
             log.info("step %d: %s", step, ", ".join(f"{name} {value:.3g}" for name, value in metrics.items()))
 
         fit(network, source, settings, checkpoint, resolve_device(config.device), keep, show)
-        sha256 = save_weights(out, network.state_dict(), {"identity": identity, "steps": str(settings.last)})
+        marks = header(source.learnt_from | seen_images(encoder))
+        written = {
+            "identity": identity,
+            "training_version": str(TRAINING_VERSION),
+            "steps": str(settings.last),
+            **marks,
+        }
+        sha256 = save_weights(out, network.state_dict(), written)
         with tempfile.TemporaryDirectory() as folder:
             shutil.copyfile(out, Path(folder) / _WEIGHTS)
             store.log_folder(run_id, Path(folder))
         store.log(run_id, tags={"weights_sha256": sha256})
-    if settings.last < settings.steps:
-        store.end(run_id, "KILLED")  # not finished: without recipe.stop it goes on
     log.info("weights in %s, SHA-256 %s", out, sha256)
     return out
+
+
+def _copy_weights(store: TrackingStore, finished: Run, out: Path) -> bool:
+    """Whether the weights of a finished training are still there, and now in ``out`` too."""
+    try:
+        weights = store.artifact(finished, _WEIGHTS)
+    except NeuroprintError:
+        log.warning("run %s has lost its weights: going on from the checkpoint", finished.info.run_id)
+        return False
+    log.info("already trained (run %s)", finished.info.run_id)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(weights, out)
+    return True
+
+
+def _last_logged(store: TrackingStore, run_id: str) -> int:
+    """The last step whose metrics a run has; 0 for a new one."""
+    return max((point.step for point in store.client.get_metric_history(run_id, "train/loss")), default=0)
 
 
 def _open_run(store: TrackingStore, identity: str, encoder: SwinUNETREncoder, config: DictConfig) -> str:
@@ -178,7 +209,28 @@ def _open_run(store: TrackingStore, identity: str, encoder: SwinUNETREncoder, co
     kind = str(config.learn_from._target_).rpartition(".")[2].removesuffix("Source").lower()
     name = f"SwinUNETR {architecture.feature_size} · {kind}s"
     run_id = store.create(name, {"role": "training", "identity": identity})
-    chosen = {"feature_size": architecture.feature_size, "window_size": architecture.window_size}
-    recipe = {key: value for key, value in config.recipe.items() if not str(key).startswith("_")}
-    store.log(run_id, params={**chosen, "spacing_mm": encoder.input.spacing_mm, **recipe})
+    store.log(run_id, params=_parameters(encoder, config))
+    with tempfile.TemporaryDirectory() as folder:
+        resolved = redact(OmegaConf.to_container(config, resolve=True, enum_to_str=True))
+        (Path(folder) / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(resolved)), encoding="utf-8")
+        store.log_folder(run_id, Path(folder))
     return run_id
+
+
+def _parameters(encoder: SwinUNETREncoder, config: DictConfig) -> dict[str, Any]:
+    """What MLflow shows beside the artifact config.yaml, which has everything: the network, the data and the recipe."""
+    architecture, weights = encoder.architecture, getattr(encoder, "weights", None)
+    return {
+        "feature_size": architecture.feature_size,
+        "window_size": architecture.window_size,
+        "spacing_mm": encoder.input.spacing_mm,
+        "weights_sha256": weights.sha256[:8] if weights else "random",
+        **_plain_values(config.learn_from),
+        **_plain_values(config.recipe),
+    }
+
+
+def _plain_values(node: DictConfig) -> dict[str, Any]:
+    found = {key: value for key, value in node.items() if not OmegaConf.is_dict(value)}
+    shown: dict[str, Any] = redact({str(k): v for k, v in found.items() if str(k) != "cache" and str(k)[0] != "_"})
+    return shown

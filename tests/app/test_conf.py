@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from neuroprint import config as settings
+from neuroprint.build import build
 from neuroprint.errors import NeuroprintError
 from neuroprint.job import Job, pooling_name
 
@@ -98,6 +100,61 @@ def test_folders_of_weights_stay_on_this_machine(tmp_path):
     assert "weights: model.pt" in text and str(tmp_path) not in text
 
 
+@pytest.mark.parametrize(
+    "override",
+    [
+        "projection.file=/home/JaneDoe/a.pt",
+        "pooling.file=https://host/JaneDoe/a.pt?signature=secret",
+        "encoder.more=[/home/JaneDoe/a.pt]",
+    ],
+)
+def test_of_any_path_or_address_only_the_last_part_leaves_this_machine(override):
+    built = job("encoder=untrained")
+    swept = replace(built, overrides=(override,), varied=frozenset({override.partition("=")[0]}))
+    config = OmegaConf.create({"anything": {"at all": [override.partition("=")[2]]}})
+    for text in (swept.name, str(swept.parameters), replace(built, config=config).public_config()):
+        assert "a.pt" in text and "JaneDoe" not in text and "secret" not in text
+
+
+def test_of_weights_the_name_says_which_they_are_and_not_where_they_lie(tmp_path):
+    names = []
+    for content in (b"one", b"other"):
+        folder = tmp_path / content.decode()
+        folder.mkdir()
+        (folder / "model.pt").write_bytes(content)
+        built = job("encoder=swin_unetr_brats21", f"encoder.weights={folder}/model.pt")
+        sha256 = hashlib.sha256(content).hexdigest()[:8]
+        assert built.parameters["weights_sha256"] == sha256
+        assert sha256 in built.name and "model.pt" not in built.name and str(tmp_path) not in built.name
+        names.append(built.name)
+    assert names[0] != names[1]
+    assert "weights_sha256" not in job("encoder=untrained").parameters
+
+
+def test_the_twins_configuration_builds_the_twin(tmp_path):
+    (tmp_path / "model.pt").write_bytes(b"one")
+    built = job("encoder=swin_unetr_brats21", f"encoder.weights={tmp_path}/model.pt")
+    twin = build("encoder", built.untrained.config.encoder)
+    assert twin.identity == built.untrained.encoder.identity and not twin.trained
+    assert "untrained_twin" in built.untrained.public_config()
+    assert "untrained_twin" not in built.public_config()
+    assert "weights_sha256" not in built.untrained.parameters
+
+
+def test_a_runs_target_can_be_seen():
+    shown = job("target.units=voxel", "target.weighting=label", "target.frame=brain", "perplexity=7").parameters
+    assert (shown["units"], shown["weighting"], shown["frame"], shown["perplexity"]) == ("voxel", "label", "brain", 7)
+    assert "perplexity" not in job().parameters
+    assert "perplexity" not in job("perplexity=7", "map=pca").parameters
+
+
+def test_components_are_no_more_than_the_projection_can_have():
+    large, most, less = (job("projection=lda", f"components={n}") for n in (32, 7, 3))
+    assert large.identity(_Cohort()) == most.identity(_Cohort()) != less.identity(_Cohort())
+    assert large.name == most.name and "lda7" in large.name and "lda3" in less.name
+    assert job("projection=nca", "components=32").components == 32
+
+
 def test_several_levels_keep_their_order():
     assert job("layer=[3,1]").levels == ("stage3", "stage1")
 
@@ -113,8 +170,8 @@ def test_the_menus_poolings_are_computed_together():
 
 
 def test_untrained_weights_are_named_first():
-    assert job().name.startswith("untrained · stage4 · mean")
-    assert "untrained" not in job("encoder=voxels").name
+    assert job("encoder=untrained").name.startswith("untrained · stage4 · mean")
+    assert "untrained" not in job("encoder=voxels").name and "untrained" not in job().name
 
 
 def test_a_poolings_name_holds_its_parameters_in_order():
@@ -165,8 +222,8 @@ def test_what_makes_no_difference_does_not_change_the_identity(one, other):
     [
         *("layer=3", "pooling=max", "projection=pca", "seed=1", "folds=4", "holdout=0.3", "map=pca", "precision=bf16"),
         *("retrieval.similarity=dot", "retrieval.radius_mm=25", "retrieval=side", "target.region=tumor_core"),
-        *("target.weighting=label", "target.frame=brain", "encoder.seed=1", "inferer=sliding", "encoder=voxels"),
-        *("target.units=voxel", "perplexity=50", "inferer=windows", "projection=tsne"),
+        *("target.weighting=label", "target.frame=brain", "encoder.spacing_mm=2", "inferer=sliding", "encoder=voxels"),
+        *("target.units=voxel", "perplexity=50", "inferer=windows", "projection=tsne", "repeats=1"),
         *("encoder.normalize=false", "encoder.crop=image", "encoder=combined"),
     ],
 )
@@ -183,7 +240,7 @@ def test_help_shows_every_choice_and_every_value():
         assert group in shown and entry in shown
     for key in ("layer", "components", "map", "folds", "holdout", "seed", "device", "precision", "figures", "resume"):
         assert f"  {key}:" in shown
-    assert "encoder     untrained" in shown
+    assert "encoder     swin_unetr_phantom" in shown
 
 
 @pytest.mark.parametrize(("projection", "supervised"), [("none", False), ("pca", False), ("pls", True), ("lda", True)])

@@ -2,15 +2,18 @@
 
 import pytest
 
-from neuroprint.encoders.checkpoints import load_weights
+from neuroprint.encoders.checkpoints import file_sha256, load_weights
+from neuroprint.encoders.combined import CombinedEncoder
 from neuroprint.encoders.swin_unetr import TrainedSwinUNETREncoder
+from neuroprint.encoders.trained_on import seen_images
+from neuroprint.encoders.voxels import VoxelEncoder
 from neuroprint.errors import NeuroprintError
 from neuroprint.tracking.store import TrackingStore
 from neuroprint.train import compose, train
 
 TINY = [
     "encoder.feature_size=12",
-    "encoder.spacing_mm=6",
+    "encoder.spacing_mm=5",
     "learn_from.cases=2",
     "learn_from.validation_cases=1",
     "learn_from.size=[32,32,64]",
@@ -31,7 +34,7 @@ def place(tmp_path, monkeypatch):
 def test_training_writes_weights_that_an_encoder_loads_and_logs_its_curve(place):
     weights = train(TINY)
     encoder = TrainedSwinUNETREncoder(
-        ["flair", "t1ce", "t1", "t2"], str(place / weights), feature_size=12, spacing_mm=6
+        ["flair", "t1ce", "t1", "t2"], str(place / weights), feature_size=12, spacing_mm=5
     )
     encoder.network("cpu")
     store = TrackingStore(place / "mlruns", "training")
@@ -49,22 +52,75 @@ def test_a_finished_training_is_not_repeated(place):
     assert all((first[name] == again[name]).all() for name in first)
 
 
-def test_a_training_that_was_killed_goes_on_in_its_own_run(place, monkeypatch):
+def test_a_training_that_was_killed_goes_on_in_its_own_run_and_logs_no_step_twice(place, monkeypatch):
     import neuroprint.training.trainer as trainer
 
-    validate = trainer.validate
-    monkeypatch.setattr(trainer, "validate", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    validate, begun = trainer.validate, []
+    examples = trainer._examples
+    monkeypatch.setattr(trainer, "_examples", lambda *given: begun.append(given[-1]) or examples(*given))
+    steps = [*TINY, "recipe.steps=3"]
+
+    def killed_in_the_second(*given):
+        validations.append(1)
+        if len(validations) == 2:
+            raise KeyboardInterrupt
+        return validate(*given)
+
+    validations = []
+    monkeypatch.setattr(trainer, "validate", killed_in_the_second)
     with pytest.raises(KeyboardInterrupt):
-        train(TINY)
-    monkeypatch.setattr(trainer, "validate", validate)
-    train(TINY)
-    (run,) = TrackingStore(place / "mlruns", "training").search("tags.role = 'training'")
+        train(steps)
+    store = TrackingStore(place / "mlruns", "training")
+    assert [run.info.status for run in store.search("tags.role = 'training'")] == ["KILLED"]
+    train(steps)
+    assert begun == [0, 2]
+    (run,) = store.search("tags.role = 'training'")
     assert run.info.status == "FINISHED"
+    logged = store.client.get_metric_history(run.info.run_id, "train/loss")
+    assert sorted(point.step for point in logged) == [1, 2, 3]
 
 
-def test_training_on_a_folder_of_scans(place, small_cohort):
+def test_a_training_that_is_stopped_is_never_called_finished(place, monkeypatch):
+    ended = []
+    end = TrackingStore.end
+    monkeypatch.setattr(
+        TrackingStore, "end", lambda self, run, status="FINISHED": ended.append(status) or end(self, run, status)
+    )
+    train([*TINY, "recipe.stop=1"])
+    assert ended == ["KILLED"]
+    train(TINY)
+    assert ended == ["KILLED", "FINISHED"]
+
+
+def test_a_finished_training_whose_weights_are_gone_writes_them_again(place):
+    first = load_weights(train(TINY), None)
+    store = TrackingStore(place / "mlruns", "training")
+    (run,) = store.search("tags.role = 'training'")
+    store.artifact(run, "weights.safetensors").unlink()
+    again = load_weights(train([*TINY, "out=again.safetensors"]), None)
+    assert all((first[name] == again[name]).all() for name in first)
+    (run,) = store.search("tags.role = 'training'")
+    assert run.info.status == "FINISHED" and store.artifact(run, "weights.safetensors").is_file()
+    points = store.client.get_metric_history(run.info.run_id, "train/loss")
+    assert sorted(point.step for point in points) == [1, 2]
+
+
+def test_training_on_a_folder_of_scans_can_be_traced_and_names_no_folder(place, small_cohort):
     overrides = ["learn_from=scans", f"learn_from.root={small_cohort}", "learn_from.validation_share=0.3"]
-    assert train([*[item for item in TINY if "cases" not in item], *overrides]).is_file()
+    weights = train([*[item for item in TINY if "cases" not in item], *overrides])
+    store = TrackingStore(place / "mlruns", "training")
+    (run,) = store.search("tags.role = 'training'")
+    assert run.data.params["root"] == small_cohort.name
+    assert run.data.params["validation_share"] == "0.3"
+    config = store.artifact(run, "config.yaml").read_text(encoding="utf-8")
+    assert "validation_share: 0.3" in config
+    assert str(small_cohort) not in config
+    encoder = TrainedSwinUNETREncoder(["flair"], str(weights.absolute()), feature_size=12)
+    files = {file_sha256(file)[:16] for file in small_cohort.glob("*/*_t1.nii.gz")}
+    seen = seen_images(encoder)
+    assert 0 < len(seen & files) < len(files)
+    tuned = CombinedEncoder({"a": encoder, "b": VoxelEncoder()})
+    assert seen_images(tuned) == seen and not seen_images(encoder.untrained())
 
 
 @pytest.mark.parametrize(
@@ -76,6 +132,8 @@ def test_training_on_a_folder_of_scans(place, small_cohort):
         ("learn_from=scans", "learn_from.root is missing"),
         ("encoder=voxels", "SwinUNETR"),
         ("recipe.steps=0", "recipe.steps=0"),
+        ("recipe.workers=-1", "recipe.workers=-1"),
+        ("learn_from.cases=0", "learn_from.cases=0"),
     ],
 )
 def test_a_command_that_cannot_work_says_so_in_one_line(place, override, message):

@@ -69,7 +69,6 @@ def test_a_run_by_itself_gets_it_at_once_and_once_and_gets_it_back(tmp_path, sma
     from hydra.core.hydra_config import HydraConfig
 
     from neuroprint import config as settings
-    from neuroprint.errors import NeuroprintError
     from neuroprint.job import Job
     from neuroprint.run import run_job
     from neuroprint.tracking.leaderboard import leaderboards
@@ -78,10 +77,14 @@ def test_a_run_by_itself_gets_it_at_once_and_once_and_gets_it_back(tmp_path, sma
     monkeypatch.setenv("NEUROPRINT_CACHE", str(tmp_path / "cache"))
     settings.register()
     overrides = command(weights, small_cohort, f"tracking.root={tmp_path / 'mlruns'}")
-    with initialize_config_dir(str(settings.CONF), version_base="1.3"):
-        config = compose("config", overrides=overrides, return_hydra_config=True)
-        HydraConfig.instance().set_config(config)
-        job = Job.from_config(config, dict(config.hydra.runtime.choices), overrides)
+
+    def new_job():
+        with initialize_config_dir(str(settings.CONF), version_base="1.3"):
+            config = compose("config", overrides=overrides, return_hydra_config=True)
+            HydraConfig.instance().set_config(config)
+            return Job.from_config(config, dict(config.hydra.runtime.choices), overrides)
+
+    job = new_job()
     store = TrackingStore(tmp_path / "mlruns", "neuroprint")
 
     def references():
@@ -97,10 +100,34 @@ def test_a_run_by_itself_gets_it_at_once_and_once_and_gets_it_back(tmp_path, sma
     assert references() == ["chance", "oracle", "untrained", "voxels"]
     (row,) = store.search("tags.reference = 'untrained'")
     store.client.delete_run(row.info.run_id)
-    with pytest.raises(NeuroprintError, match="untrained"):
-        board()
+    shown = leaderboards(store, store.search("tags.role = 'candidate'"))[0]
+    assert "untrained" in shown.note and "untrained" not in set(shown.table["name"])
     run_job(job)
     assert references() == ["chance", "oracle", "untrained", "voxels"]
+
+    # Another version of torch draws other random weights: the finished candidate is not repeated, its reference row is.
+    monkeypatch.setattr("neuroprint.encoders.swin_unetr.version", lambda package: "another")
+    job = new_job()
+    run_job(job)
+    assert len(store.search("tags.role = 'candidate'")) == 1
+    rows_of_it = store.search("tags.reference = 'untrained'")
+    assert len(rows_of_it) == 2
+    shown = leaderboards(store, store.search("tags.role = 'candidate'"))[0]
+    assert not shown.note and rows_of_it[0].info.run_id in set(shown.table["run_id"])
+
+
+def test_a_reference_row_that_cannot_be_scored_is_said_and_fails_nothing(caplog, monkeypatch):
+    from neuroprint import run
+
+    class Anything:
+        name = "the best"
+
+    def fails(*_):
+        raise ValueError("no\nmemory")
+
+    monkeypatch.setattr(run, "_score_untrained", fails)
+    run.score_untrained(Anything())
+    assert "the best cannot be scored: ValueError: no memory" in caplog.text
 
 
 def test_only_what_was_trained_and_knows_its_architecture_has_a_twin(weights):

@@ -88,3 +88,12 @@ def test_a_scan_compressed_anew_is_found_once_it_is_read(cases: tuple[Case, ...]
         for case in (first, second)
     }
     assert [(pair.first, pair.second) for pair in shared_images(cases, read)] == [("A", "B")]
+
+
+def test_a_constant_image_in_the_place_of_a_missing_modality_is_no_duplicate(cases: tuple[Case, ...]) -> None:
+    zeros = nib.Nifti1Image(np.zeros((4, 4, 4), np.int16), np.eye(4))
+    for case in cases:
+        nib.save(zeros, case.images["flair"].path)
+        nib.save(zeros, case.images["t1ce"].path)
+    found = shared_images(cases, hashes(cases))
+    assert [(pair.first, pair.second, pair.first_file) for pair in found] == [("B", "C", "B_t1.nii.gz")]

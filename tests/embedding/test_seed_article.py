@@ -21,7 +21,7 @@ from neuroprint.job import Job
 
 ORDER = ("flair", "t1ce", "t1", "t2")
 WINDOW = 64
-CROP = (slice(80, 160), slice(60, 132), slice(40, 106))  # of a real scan: two windows along each axis, not aligned
+CROP = (slice(80, 160), slice(60, 124), slice(40, 104))  # of a real scan: two windows along x, not aligned
 
 
 def article(*overrides) -> Job:
@@ -57,9 +57,9 @@ def published_embedding(files, state):
 
 
 def synthetic_case(root):
-    """An ellipsoid of noise, each modality at a scale of its own, on a grid that windows do not divide."""
+    """An ellipsoid of noise, each modality at a scale of its own, on a grid that takes two windows along y, not aligned."""
     rng = np.random.default_rng(0)
-    shape = (80, 70, 66)
+    shape = (64, 70, 64)
     grid = np.stack(np.meshgrid(*(np.linspace(-1.2, 1.2, n) for n in shape), indexing="ij"))
     brain = (grid**2).sum(axis=0) < 1
     images = {name: (rng.normal(300 * n, 60, shape) * brain).astype(np.int16) for n, name in enumerate(ORDER, start=1)}

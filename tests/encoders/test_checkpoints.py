@@ -6,7 +6,7 @@ import os
 import pytest
 import torch
 
-from neuroprint.encoders import checkpoints
+from neuroprint.encoders import checkpoints, weights_file
 from neuroprint.encoders.checkpoints import load_strictly, load_weights, save_weights
 from neuroprint.encoders.swin_unetr import SwinUNETREncoder, TrainedSwinUNETREncoder
 from neuroprint.errors import NeuroprintError
@@ -127,10 +127,32 @@ def test_torn_weights_are_refused_in_one_line(saved, tmp_path, damage):
 def test_a_missing_file_is_said_before_anything_is_loaded(tmp_path):
     with pytest.raises(NeuroprintError, match="there is no such file; restore"):
         trained(tmp_path / "gone.safetensors")
-    with pytest.raises(NeuroprintError, match="there is no such file; reinstall neuroprint"):
+    with pytest.raises(NeuroprintError, match=r"encoder\.weights=gone\.safetensors: there is no such file; restore"):
         trained("gone.safetensors")
     with pytest.raises(NeuroprintError, match=r"gone\.safetensors: cannot be read"):
         load_weights(tmp_path / "gone.safetensors", None)
+
+
+def test_the_packages_weights_that_are_missing_are_reinstalled(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights_file, "PRETRAINED", tmp_path)
+    monkeypatch.setattr(checkpoints, "PRETRAINED", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(NeuroprintError, match="there is no such file; reinstall neuroprint"):
+        trained(checkpoints.PACKAGED[0])
+
+
+def test_a_file_in_the_working_folder_comes_before_the_packages_unless_it_is_another(saved, tmp_path, monkeypatch):
+    path, sha256 = saved
+    (tmp_path / "package").mkdir()
+    monkeypatch.setattr(weights_file, "PRETRAINED", tmp_path / "package")
+    monkeypatch.chdir(tmp_path)
+    packaged = tmp_path / "package" / "x.safetensors"
+    packaged.write_bytes(path.read_bytes())
+    assert trained("x.safetensors").weights.path == packaged
+    own = save_weights(tmp_path / "x.safetensors", {"own": torch.zeros(1)}, {})
+    assert trained("x.safetensors").weights.sha256 == own
+    assert trained("x.safetensors", own).weights.path.resolve() == tmp_path / "x.safetensors"
+    assert trained("x.safetensors", sha256).weights.path == packaged
 
 
 def test_weights_of_another_architecture_are_refused_and_listed_in_short(saved):

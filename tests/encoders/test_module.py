@@ -7,6 +7,7 @@ from torch import nn
 from neuroprint.encoders.checkpoints import save_weights
 from neuroprint.encoders.module import ModuleEncoder
 from neuroprint.encoders.taps import measure_levels, tap
+from neuroprint.encoders.twins import untrained_twin
 from neuroprint.errors import NeuroprintError
 
 UNET = {"_target_": "monai.networks.nets.BasicUNet", "in_channels": 2, "features": [4, 4, 8, 8, 16, 4]}
@@ -98,6 +99,34 @@ def test_the_identity_covers_network_levels_and_weights(tmp_path):
     ]
     for change in changes:
         assert unet(**change).identity != base
+
+
+def test_the_identity_follows_the_code_of_the_network(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    source = tmp_path / "my_networks.py"
+    source.write_text("from torch import nn\n\nclass Mine(nn.Sequential):\n    pass\n")
+    conv = {"_target_": "torch.nn.Conv3d", "in_channels": 2, "out_channels": 3, "kernel_size": 1}
+
+    def identity():
+        network = {"_target_": "my_networks.Mine", "_args_": [conv]}
+        return ModuleEncoder(network, ["0"], ["t1", "t2"], 16).identity
+
+    before = identity()
+    assert before["code"].keys() == {"my_networks.Mine", "torch.nn.Conv3d"}
+    assert before["code"]["torch.nn.Conv3d"]["version"] == torch.__version__.split("+")[0]
+    assert identity() == before
+    source.write_text(source.read_text() + "\n    scale = 2\n")
+    assert identity() != before
+
+
+def test_trained_weights_have_an_untrained_twin_of_the_same_network(tmp_path, image):
+    torch.save({}, tmp_path / "x.pt")
+    trained = unet(weights=str(tmp_path / "x.pt"), spacing_mm=2.0)
+    twin = untrained_twin(trained)
+    assert not twin.trained and (twin.input, twin.levels) == (trained.input, trained.levels)
+    for found, expected in zip(twin.load("cpu")(image), unet(seed=0).load("cpu")(image), strict=True):
+        assert torch.equal(found, expected)
+    assert untrained_twin(unet()) is None
 
 
 @pytest.mark.parametrize(

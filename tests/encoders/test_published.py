@@ -6,6 +6,7 @@ import threading
 import zipfile
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import BaseRequestHandler, TCPServer
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import torch
 
 from neuroprint.encoders.segresnet import SegResNetBundleEncoder
 from neuroprint.encoders.swin_unetr_brats21 import BraTS21SwinUNETREncoder
+from neuroprint.encoders.twins import untrained_twin
 from neuroprint.errors import NeuroprintError
 
 MODALITIES = ("flair", "t1ce", "t1", "t2")
@@ -185,6 +187,29 @@ def test_what_came_is_not_kept_unless_it_is_what_was_expected(served, tmp_path):
         brats21("ftp://somewhere/model.pt", cache=str(cache)).network("cpu")
 
 
+@pytest.mark.parametrize("answer", [b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n"])
+def test_a_server_that_talks_nonsense_is_named_in_one_line(tmp_path, answer):
+    class Handler(BaseRequestHandler):
+        def handle(self):
+            self.request.recv(1000)
+            self.request.sendall(answer)
+
+    with TCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(NeuroprintError, match=r"encoder\.weights=http.*cannot be downloaded") as refusal:
+            brats21(f"http://127.0.0.1:{server.server_address[1]}/model.pt", cache=str(tmp_path)).network("cpu")
+        server.shutdown()
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_download_that_can_be_altered_on_the_way_is_warned_of(served, tmp_path, caplog):
+    address, file, _ = served
+    for sha256, warned in ((hashlib.sha256(file.read_bytes()).hexdigest(), False), (None, True)):
+        caplog.clear()
+        brats21(address, cache=str(tmp_path / "cache"), sha256=sha256).network("cpu")
+        assert ("http can be altered" in caplog.text) == warned
+
+
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
     """A bundle as MONAI unpacks it, with random weights, and its network."""
@@ -221,6 +246,19 @@ def test_the_bundles_levels_are_its_encoders_stages(bundle, batch):
     for level, expected, found in zip(encoder.levels, stages, maps, strict=True):
         assert torch.equal(found, expected)
         assert found.shape[1:] == (level.channels, *(32 // level.stride,) * 3)
+
+
+def test_the_bundles_untrained_twin_is_its_network_on_seeded_weights(bundle, batch):
+    trained = SegResNetBundleEncoder(BUNDLE_ORDER, str(bundle[0]), spacing_mm=2.0)
+    twin = untrained_twin(trained)
+    assert not twin.trained and (twin.input, twin.levels) == (trained.input, trained.levels)
+    assert twin.identity != trained.identity
+    small = batch[:, :, :32]
+    with torch.inference_mode():
+        maps, again, other = (encoder.load("cpu")(small) for encoder in (twin, trained.untrained(), trained))
+    for one, same, different in zip(maps, again, other, strict=True):
+        assert torch.equal(one, same)
+        assert one.shape == different.shape and not torch.equal(one, different)
 
 
 def test_the_bundle_sees_its_channels_in_its_own_order(bundle):

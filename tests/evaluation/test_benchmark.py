@@ -191,6 +191,51 @@ def test_a_projection_sees_the_gallery_side_only(make_subjects):
     assert result.metrics["probe/r2"] > 0.5
 
 
+class Leading:
+    """The first columns: a supervised projection that counts its fits."""
+
+    supervised = True
+    drawn_once = False
+    fits = 0
+
+    def fit(self, X, y):
+        type(self).fits += 1
+        return self
+
+    def transform(self, X):
+        return X[:, :4]
+
+
+def test_further_draws_choose_no_penalty_behind_a_supervised_projection(make_subjects):
+    class Counted(Leading):
+        fits = 0
+
+    subjects = make_subjects(40)
+    vectors = embeddings_of(subjects)
+    repeated = Benchmark(subjects, Protocol(bootstrap=100, repeats=3)).score(vectors, make_projection=Counted).metrics
+    # Five folds with five inner folds each, and then a fit a fold.
+    assert Counted.fits == 5 * 6 + 2 * 5
+    plain = Benchmark(subjects, QUICK).score(vectors, make_projection=Leading).metrics
+    assert all(repeated[name] == plain[name] for name in HEADLINE)
+    assert all(0 < repeated[f"{name}_seed_sd"] < 100 for name in HEADLINE)
+
+
+def test_what_is_too_slow_for_further_draws_is_scored_on_the_first_alone(make_subjects):
+    class Slow(Leading):
+        supervised = False
+        drawn_once = True
+        fits = 0
+
+        def fit(self, X, y=None):
+            return super().fit(X, y)
+
+    subjects = make_subjects(40)
+    found = Benchmark(subjects, Protocol(bootstrap=100, repeats=3)).score(embeddings_of(subjects), make_projection=Slow)
+    assert Slow.fits == 5
+    assert {f"{name}_seed_sd" for name in HEADLINE} <= set(found.undefined)
+    assert set(found.metrics) == CONTRACT
+
+
 def test_figures_that_cannot_be_scored_are_refused(make_subjects):
     subjects = make_subjects(10)
     benchmark = Benchmark(subjects, QUICK)

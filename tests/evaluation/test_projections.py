@@ -31,7 +31,7 @@ SIZED = [named(path.stem) for path in sorted(CONF.glob("*.yaml")) if path.stem n
 
 
 def build(name, components=5, seed=0):
-    """As a job builds it, clipped or not."""
+    """As a job builds it, clipped or not; t-SNE has a size of its own there."""
     config = OmegaConf.create(
         {
             "components": components,
@@ -308,6 +308,7 @@ def test_tsne_lays_out_gallery_and_queries_together(make_subjects):
 
     benchmark = Benchmark(subjects, Protocol(bootstrap=100))
     found = benchmark.score(X, make_projection=Recording)
+    assert len(seen) == 5
     for split, rows in zip(benchmark.splits, seen, strict=True):
         assert np.array_equal(rows, np.concatenate([X[split.gallery], X[split.queries]]))
     assert found.metrics == benchmark.score(X[:, :3]).metrics
@@ -366,6 +367,21 @@ def test_a_chain_is_its_steps_one_after_the_other():
     scaled = (X - X.mean(axis=0)) / X.std(axis=0)
     by_hand = PCA(5, svd_solver="full").fit(scaled).transform((new - X.mean(axis=0)) / X.std(axis=0))
     np.testing.assert_allclose(transformed(fitted("standardize_pca", X, y), new), by_hand, atol=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(60, 900), (900, 60), (60, 60)])
+@pytest.mark.parametrize("rank", [1, 7, 40])
+@pytest.mark.parametrize("offset", [0.0, 100.0])
+def test_a_chain_clips_to_the_rank_that_singular_values_tell(shape, rank, offset):
+    # Features in float32 whose directions fall off by a thousand, far from the origin and near it.
+    rng = np.random.default_rng(0)
+    scales = np.geomspace(1, 1e-3, rank)
+    X = ((rng.normal(size=(shape[0], rank)) * scales) @ rng.normal(size=(rank, shape[1])) + offset).astype(np.float32)
+    X = X.astype(np.float64)
+    spectrum = np.linalg.svd(X - X.mean(axis=0), compute_uv=False)
+    expected = int((spectrum > np.abs(X).max() * np.sqrt(X.size) * np.finfo(np.float32).eps).sum())
+    assert Chain([PCA(svd_solver="full")], n_components=60).fit(X).transform(X).shape[1] == expected
+    assert expected == rank or offset  # what is small beside the offset drowns in its rounding
 
 
 def test_a_chain_leaves_the_steps_it_was_given_unfitted():

@@ -76,6 +76,13 @@ def test_the_end_of_a_block_is_the_runs_status(store):
     assert ended["FAILED"].data.tags["error"] == "RuntimeError: see the log of the run"
 
 
+def test_no_folder_of_an_error_message_reaches_a_tag(store):
+    run_id = store.create("failed", {})
+    with pytest.raises(NeuroprintError, match="Jane"), store.running(run_id):
+        raise NeuroprintError("/home/Jane Doe/scan.nii.gz is cut off")
+    assert store.client.get_run(run_id).data.tags["error"] == "NeuroprintError: scan.nii.gz is cut off"
+
+
 def test_the_newest_finished_run_of_an_identity_is_found(store):
     assert store.finished("nobody") is None
     runs = [store.create("same", {"identity": "same"}) for _ in range(2)]

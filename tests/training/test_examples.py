@@ -12,7 +12,8 @@ from neuroprint.encoders.base import InputSpec
 from neuroprint.errors import NeuroprintError
 from neuroprint.training.appearance import AppearanceSettings, field, render, standardise
 from neuroprint.training.deform import DeformSettings, deform
-from neuroprint.training.sources import PhantomSource, ScanSource
+from neuroprint.training.examples import shuffled
+from neuroprint.training.sources import PhantomSource
 
 MODALITIES = ("flair", "t1ce", "t1", "t2")
 SPEC = InputSpec(MODALITIES, spacing_mm=6.0, divisor=32)
@@ -39,10 +40,8 @@ def test_an_example_is_a_function_of_its_number(heads):
 
 
 def test_an_epoch_shows_every_head_once(heads):
-    from neuroprint.training.sources import _shuffled
-
     for epoch in range(3):
-        assert sorted(_shuffled(7, 10, 10 * epoch + place) for place in range(10)) == list(range(10))
+        assert sorted(shuffled(7, 10, 10 * epoch + place) for place in range(10)) == list(range(10))
 
 
 def test_an_example_has_the_networks_shape_and_regions_inside_each_other(heads):
@@ -55,14 +54,15 @@ def test_an_example_has_the_networks_shape_and_regions_inside_each_other(heads):
     assert (enhancing <= core).all()
 
 
-def test_validation_scans_are_of_heads_that_are_not_learnt_from(heads, monkeypatch):
+def test_validation_scans_are_of_heads_that_are_not_learnt_from_and_made_once(heads, monkeypatch):
     import neuroprint.training.sources as module
 
     asked = []
     monkeypatch.setattr(module, "make_phantom", lambda seed, *rest: asked.append(seed) or make_phantom(seed, *rest))
-    scans = heads.validation()
-    assert len(scans) == 1
+    first, second = list(heads.validation()), list(heads.validation())
+    assert len(first) == 1
     assert asked == [FIRST_TRAINING_SEED + 1]
+    torch.testing.assert_close(first[0].image, second[0].image, rtol=0, atol=0)
 
 
 def test_nothing_moves_where_nothing_may():
@@ -145,22 +145,7 @@ def test_a_field_of_view_that_the_network_cannot_take_is_refused(size, tmp_path)
         PhantomSource(SPEC, FIRST_TRAINING_SEED, 2, 1, size, tmp_path)
 
 
-@pytest.fixture
-def scans(small_cohort, tmp_path):
-    spec = InputSpec(MODALITIES, spacing_mm=6.0, divisor=32)
-    return ScanSource(spec, small_cohort, 0, 0.3, (64, 64, 32), tmp_path)
-
-
-def test_scans_are_split_by_patient_and_prepared_as_for_extraction(scans):
-    learn, keep = scans._split
-    assert {case.id for case in learn} & {case.id for case in keep} == set()
-    assert len(learn) + len(keep) == 10
-    image, regions = scans.validation()[0]
-    assert image.shape[0] == 4
-    assert regions.sum() > 0
-    torch.testing.assert_close(scans.example(2).image, dataclasses.replace(scans).example(2).image, rtol=0, atol=0)
-
-
-def test_a_folder_with_nothing_to_validate_on_is_refused(small_cohort, tmp_path):
-    with pytest.raises(NeuroprintError, match="validation_share"):
-        ScanSource(SPEC, small_cohort, 0, 0.0, (64, 64, 32), tmp_path)
+@pytest.mark.parametrize(("cases", "validation_cases"), [(0, 1), (1, 0)])
+def test_no_heads_are_refused(cases, validation_cases, tmp_path):
+    with pytest.raises(NeuroprintError, match=r"learn_from\.(validation_)?cases=0"):
+        PhantomSource(SPEC, FIRST_TRAINING_SEED, cases, validation_cases, (64, 64, 32), tmp_path)

@@ -8,7 +8,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from neuroprint.data.phantom.seeds import FIRST_TRAINING_SEED
 from neuroprint.encoders.base import InputSpec
 from neuroprint.encoders.swin_unetr import SwinUNETREncoder
-from neuroprint.errors import NeuroprintError
+from neuroprint.errors import CaseError, NeuroprintError
 from neuroprint.training.deform import DeformSettings
 from neuroprint.training.sources import PhantomSource
 from neuroprint.training.trainer import TrainSettings, fit, region_loss, validate
@@ -19,7 +19,7 @@ QUICK = TrainSettings(steps=8, learning_rate=2e-3, warmup=1, validate_every=8, c
 
 @pytest.fixture(scope="module")
 def two_phantoms(tmp_path_factory):
-    spec = InputSpec(MODALITIES, spacing_mm=6.0, divisor=32)
+    spec = InputSpec(MODALITIES, spacing_mm=5.0, divisor=32)
     still = DeformSettings(chance=0)
     return PhantomSource(spec, FIRST_TRAINING_SEED, 2, 1, (32, 32, 64), tmp_path_factory.mktemp("heads"), still)
 
@@ -73,7 +73,7 @@ def test_a_perfect_network_has_dice_1(two_phantoms):
         def forward(self, image):
             return scans[0].regions[None] * 2 - 1
 
-    scans = two_phantoms.validation()
+    scans = list(two_phantoms.validation())
     assert set(validate(Truth(), scans, "cpu").values()) == {1.0}
 
 
@@ -99,7 +99,56 @@ def test_a_loss_that_is_not_a_number_stops_the_training(two_phantoms, tmp_path):
         fit(network(), two_phantoms, wild, tmp_path / "a.pt")
 
 
-@pytest.mark.parametrize("name", ["steps", "batch", "validate_every"])
-def test_a_recipe_that_cannot_work_is_refused(name):
-    with pytest.raises(NeuroprintError, match=name):
-        dataclasses.replace(QUICK, **{name: 0})
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("steps", 0), ("batch", 0), ("validate_every", 0), ("workers", -1), ("learning_rate", 0), ("stop", 0)],
+)
+def test_a_recipe_that_cannot_work_is_refused(name, value):
+    with pytest.raises(NeuroprintError, match=f"recipe.{name}={value}"):
+        dataclasses.replace(QUICK, **{name: value})
+
+
+def test_a_checkpoint_of_an_older_version_is_gone_on_from(two_phantoms, tmp_path):
+    settings = dataclasses.replace(QUICK, steps=2, validate_every=1)
+    fit(network(), two_phantoms, dataclasses.replace(settings, stop=1), tmp_path / "a.pt")
+    found = torch.load(tmp_path / "a.pt")
+    torch.save({name: found[name] for name in ("network", "optimiser", "done")}, tmp_path / "a.pt")
+    steps = []
+    fit(network(), two_phantoms, settings, tmp_path / "a.pt", progress=lambda step, loss: steps.append(step))
+    assert steps == [2]
+
+
+def test_seconds_are_counted_across_a_break_and_the_last_validation_is_made_once(two_phantoms, tmp_path, monkeypatch):
+    import neuroprint.training.trainer as module
+
+    clock = iter(range(0, 10_000, 10))
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
+    validated, logged = [], []
+    monkeypatch.setattr(module, "validate", lambda *_: validated.append(1) or {"validation/dice_whole_tumor": 0.5})
+    settings = dataclasses.replace(QUICK, steps=2, validate_every=1, checkpoint_every=5)
+    for stop in (1, None):
+        fit(
+            network(),
+            two_phantoms,
+            dataclasses.replace(settings, stop=stop),
+            tmp_path / "a.pt",
+            log=lambda metrics, step: logged.append((step, metrics["train/seconds"])),
+        )
+    assert logged[0][0] == 1 and logged[-1][0] == 2
+    assert [seconds for _, seconds in logged] == sorted(seconds for _, seconds in logged)
+    assert logged[-1][1] > logged[0][1] > 0
+    assert len(validated) == len(logged)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_case_that_fails_on_the_way_is_named_in_one_line(two_phantoms, tmp_path, workers):
+    class Torn:
+        def __getattr__(self, name):
+            return getattr(two_phantoms, name)
+
+        def example(self, number):
+            raise CaseError("patient-3", "its file is torn")
+
+    with pytest.raises(CaseError) as caught:
+        fit(network(), Torn(), dataclasses.replace(QUICK, workers=workers), tmp_path / "a.pt")
+    assert str(caught.value) == "case patient-3: its file is torn"

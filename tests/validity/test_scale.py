@@ -1,9 +1,12 @@
 """The two ends of the scale: the oracle is perfect, and whatever knows nothing scores chance."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 from neuroprint.evaluation.benchmark import Benchmark, Protocol
+from neuroprint.evaluation.projections import TSNE
 from neuroprint.evaluation.relevance import RelevanceRule
 
 HEADLINE = ("probe/r2", "probe/error_mm", "retrieval/p_at_5", "retrieval/map", "retrieval/ndcg_at_10")
@@ -92,6 +95,25 @@ def test_noise_through_a_supervised_projection_scores_chance(make_subjects, d):
     assert sum(inside) >= 8
     # The inner cross-validation sees through the projection, so the probe falls back on the mean.
     assert min(r2) > -0.25 and max(r2) < 0.15
+
+
+def test_noise_in_a_layout_that_sees_the_queries_scores_chance(make_subjects):
+    # t-SNE lays out gallery and queries together. It sees no centre, so that noise has nothing to gain by it.
+    subjects = make_subjects(64)
+    benchmark = Benchmark(subjects, Protocol(bootstrap=1000))
+    chance = benchmark.chance.metrics
+    rng = np.random.default_rng(1)
+    inside = dict.fromkeys(RETRIEVAL, 0)
+    r2 = []
+    for seed in range(4):
+        metrics = benchmark.score(
+            rng.normal(size=(64, 50)), similarity="euclidean", make_projection=partial(TSNE, random_state=seed)
+        ).metrics
+        for name in RETRIEVAL:
+            inside[name] += metrics[f"{name}_lo"] <= chance[name] <= metrics[f"{name}_hi"]
+        r2.append(metrics["probe/r2"])
+    assert all(count >= 3 for count in inside.values()), inside
+    assert max(r2) < 0.1
 
 
 def test_a_supervised_projection_finds_what_is_there(make_subjects):

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from neuroprint.errors import NeuroprintError
+import numpy as np
+
+from neuroprint.data.nifti import open_nifti
+from neuroprint.errors import CaseError, NeuroprintError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,7 +36,8 @@ def shared_images(cases: Sequence[Case], contents: Mapping[str, Mapping[str, str
     """Pairs of cases of different patients that have an image in common, in the order of their ids; one image a pair.
 
     Labels are not compared: two that are empty are alike. Images of one patient are harmless, since cases of one
-    patient are never on both sides of a fold.
+    patient are never on both sides of a fold. Nor is an image that is constant, such as zeros in the place of a modality
+    that was not acquired: it tells nothing of a patient.
 
     Args:
         cases: The cases.
@@ -45,6 +49,8 @@ def shared_images(cases: Sequence[Case], contents: Mapping[str, Mapping[str, str
             holders.setdefault(content, []).append((case, modality))
     found: dict[tuple[str, str], SharedImage] = {}
     for same in holders.values():
+        if len({case.patient for case, _ in same}) < 2 or _is_constant(*same[0]):
+            continue
         for (first, one), (second, other) in combinations(same, 2):
             if first.patient != second.patient:
                 files = first.images[one].path.name, second.images[other].path.name
@@ -72,3 +78,16 @@ def refuse_shared_images(cases: Sequence[Case], contents: Mapping[str, Mapping[s
         f"{first.second_file}){more}: each would be the other's answer.\nRemove one of the two, or say in a manifest's "
         "column patient that they are one patient; dataset.duplicates=allow scores them all the same"
     )
+
+
+def _is_constant(case: Case, modality: str) -> bool:
+    """Whether all voxels of an image are alike. One that cannot be read is not: what is wrong with it is said elsewhere."""
+    image = case.images[modality]
+    frame = image.channel or 0
+    try:
+        with open_nifti(case.id, image.path) as file:
+            voxels = np.empty(file.shape[::-1], file.voxel_dtype)
+            file.read_frames({frame: voxels})
+    except CaseError:
+        return False
+    return bool(voxels.min() == voxels.max())

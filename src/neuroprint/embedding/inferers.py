@@ -79,7 +79,9 @@ class _Windowed:
     overlap: float = 0.25
 
     def __post_init__(self) -> None:
-        if not 0 <= self.overlap < 1:
+        if not isinstance(self.window, int) or isinstance(self.window, bool):
+            raise NeuroprintError(f"inferer.window={self.window}: must be a whole number of voxels")
+        if not isinstance(self.overlap, int | float) or not 0 <= self.overlap < 1:
             raise NeuroprintError(f"inferer.overlap={self.overlap}: must be at least 0 and less than 1")
 
     @property

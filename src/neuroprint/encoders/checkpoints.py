@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # Where the weights lie that come with the package.
 PRETRAINED = Path(__file__).parent / "pretrained"
+PACKAGED = ("swin_unetr_phantom.safetensors",)
 
 # Buffers that MONAI's Swin transformer computes when it is built: old checkpoints hold them, in other shapes too.
 _RECOMPUTED = ("relative_position_index", "attn_mask")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import uuid
+from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -36,10 +37,15 @@ def download(address: str, folder: Path, sha256: str | None, key: str) -> Path:
     Raises:
         NeuroprintError: The file cannot be fetched, breaks off, or is not the expected one.
     """
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError as error:
+        raise NeuroprintError(f"{key}={address}: no address ({error})") from error
     name = PurePosixPath(unquote(parts.path)).name
     if parts.scheme not in _SCHEMES or not name:
         raise NeuroprintError(f"{key}={address}: give a path, or an address of a file by {', '.join(_SCHEMES)}")
+    if parts.scheme == "http" and not sha256:
+        log.warning("%s: http can be altered on the way; give https, or the file's sha256", key)
     folder.mkdir(parents=True, exist_ok=True)
     # Files of one name at two addresses are two files.
     target = folder / f"{hashlib.sha256(address.encode()).hexdigest()[:8]}-{name}"
@@ -67,9 +73,10 @@ def _fetch(address: str, path: Path, key: str) -> None:
                 _copy(answer, file, bar)
             if size and bar.n != size:
                 raise OSError(f"broke off after {bar.n} of {size} bytes")
-    except OSError as error:
+    except (OSError, HTTPException, ValueError) as error:
+        problem = " ".join(str(error).split())
         raise NeuroprintError(
-            f"{key}={address}: cannot be downloaded ({error}); try again, or fetch it by hand and give {key}=FILE"
+            f"{key}={address}: cannot be downloaded ({problem}); try again, or fetch it by hand and give {key}=FILE"
         ) from error
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache, cached_property
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuroprint.encoders.base import Forward, InputSpec, Level, Normalisation
-from neuroprint.encoders.checkpoints import load_strictly
+from neuroprint.encoders.checkpoints import file_sha256, load_strictly
 from neuroprint.encoders.taps import measure_levels, tap
 from neuroprint.encoders.weights_file import WeightsFile
 from neuroprint.errors import NeuroprintError
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
 
 class ModuleEncoder:
     """A network of the user's choice.
+
+    Its identity covers the source files of the classes that the configuration names and the versions of their packages; not
+    what a file of the user's own imports from other files of theirs.
 
     Channels and strides of the levels are measured on an input of zeros as soon as the encoder is made: what is wrong is said
     before a scan is read. It is the one encoder that needs PyTorch for that, once a process.
@@ -81,7 +87,20 @@ class ModuleEncoder:
     def identity(self) -> dict[str, Any]:
         drawn = {"seed": self.seed, "monai": version("monai"), "torch": version("torch").split("+")[0]}
         weights = {"sha256": self.weights.sha256} if self.weights else drawn
-        return {"network": json.loads(self._network), "levels": list(self._names), "weights": weights}
+        network = json.loads(self._network)
+        return {"network": network, "code": _code(network), "levels": list(self._names), "weights": weights}
+
+    def untrained(self) -> ModuleEncoder:
+        """The same network and input on random weights of seed 0."""
+        read = self.input
+        return ModuleEncoder(
+            network=json.loads(self._network),
+            levels=self._names,
+            modalities=read.modalities,
+            divisor=read.divisor,
+            spacing_mm=read.spacing_mm,
+            normalisation=read.normalisation,
+        )
 
     def load(self, device: str) -> Forward:
         network = _build(self._network, self.seed)
@@ -130,6 +149,30 @@ def _build(network: str, seed: int) -> Module:
     if not isinstance(built, torch.nn.Module):
         raise NeuroprintError(f"encoder.network: {config['_target_']} is no torch.nn.Module but {type(built).__name__}")
     return built.eval().requires_grad_(False)
+
+
+def _code(node: Any) -> dict[str, Any]:
+    """Version of the package and SHA-256 of the source file behind every ``_target_`` in a configuration, by target."""
+    if isinstance(node, list):
+        return {target: code for item in node for target, code in _code(item).items()}
+    if not isinstance(node, dict):
+        return {}
+    found = _code(list(node.values()))
+    if "_target_" in node:
+        found[str(node["_target_"])] = _code_of(str(node["_target_"]))
+    return found
+
+
+def _code_of(target: str) -> dict[str, str | None]:
+    from hydra.utils import get_object
+
+    package, source = None, None
+    with suppress(PackageNotFoundError):
+        package = version(target.partition(".")[0]).split("+")[0]
+    with suppress(TypeError):  # built in: there is no source
+        file = inspect.getsourcefile(get_object(target))
+        source = file_sha256(Path(file)) if file else None
+    return {"version": package, "source": source}
 
 
 def _line(error: BaseException) -> str:

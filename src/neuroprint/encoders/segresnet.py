@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,25 +52,65 @@ class SegResNetBundleEncoder:
     def identity(self) -> dict[str, Any]:
         return {"network": f"monai.SegResNet of {NAME}", "weights": {"sha256": self.weights.sha256}}
 
+    def untrained(self) -> UntrainedSegResNetEncoder:
+        """The same network and input on random weights of seed 0."""
+        return UntrainedSegResNetEncoder(self.input.modalities, self.input.spacing_mm)
+
     def network(self, device: str) -> SegResNet:
         """The whole network, decoder included, as it segments.
 
         Raises:
             NeuroprintError: The weights are not the expected ones, or not of this network.
         """
-        from monai.networks.nets import SegResNet
-
-        network = SegResNet(
-            in_channels=len(self.input.modalities),
-            out_channels=3,
-            init_filters=FILTERS,
-            blocks_down=BLOCKS_DOWN,
-            blocks_up=(1, 1, 1),
-            dropout_prob=0.2,
-        )
+        network = _build(len(self.input.modalities))
         load_strictly(network, self.weights.load(), self.weights.source)
         return network.eval().requires_grad_(False).to(device)
 
     def load(self, device: str) -> Forward:
         network = self.network(device)
         return lambda batch: network.encode(batch)[1]
+
+
+class UntrainedSegResNetEncoder:
+    """The bundle's network with seeded random weights: what its architecture alone is worth.
+
+    Args:
+        modalities: Channel order.
+        spacing_mm: Input voxel size.
+        seed: Of the random weights.
+    """
+
+    trained = False
+    default_level = SegResNetBundleEncoder.default_level
+    levels = SegResNetBundleEncoder.levels
+
+    def __init__(self, modalities: Sequence[str], spacing_mm: float | None = 1.0, seed: int = 0) -> None:
+        self.seed = seed
+        self.input = InputSpec(tuple(modalities), spacing_mm, divisor=8)
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        drawn = {"seed": self.seed, "monai": version("monai"), "torch": version("torch").split("+")[0]}
+        return {"network": f"monai.SegResNet of {NAME}", "weights": drawn}
+
+    def load(self, device: str) -> Forward:
+        import torch
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            network = _build(len(self.input.modalities))
+        network.eval().requires_grad_(False).to(device)
+        return lambda batch: network.encode(batch)[1]
+
+
+def _build(channels: int) -> SegResNet:
+    from monai.networks.nets import SegResNet
+
+    return SegResNet(
+        in_channels=channels,
+        out_channels=3,
+        init_filters=FILTERS,
+        blocks_down=BLOCKS_DOWN,
+        blocks_up=(1, 1, 1),
+        dropout_prob=0.2,
+    )

@@ -27,7 +27,7 @@ def untrained_twin(encoder: Encoder | CombinedEncoder) -> Encoder | CombinedEnco
         twins = [_twin(part) for part in encoder.encoders]
         if all(twin is None for twin in twins):
             return None
-        return CombinedEncoder({str(n): twin or encoder.encoders[n] for n, twin in enumerate(twins)})
+        return CombinedEncoder({f"{n:06d}": twin or encoder.encoders[n] for n, twin in enumerate(twins)})
     return _twin(encoder)
 
 

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neuroprint.encoders.checkpoints import PRETRAINED, check_sha256, file_sha256, load_weights, remedy
+from neuroprint.encoders.checkpoints import PACKAGED, PRETRAINED, check_sha256, file_sha256, load_weights, remedy
 from neuroprint.errors import NeuroprintError
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ class WeightsFile:
     """Weights that are looked for at once, downloaded and read only when they are needed.
 
     Attributes:
-        source: Name of a file of the package's, a path, or an address (``https://``, ``http://``, ``file://``). Safetensors,
-            or a checkpoint of PyTorch's, zipped or not.
+        source: A path, the name of a file of the package's, or an address (``https://``, ``http://``, ``file://``).
+            Safetensors, or a checkpoint of PyTorch's, zipped or not.
         expected_sha256: What the file's SHA-256 has to be; None takes the file as it is.
         cache: Folder for what is downloaded.
         key: The configuration's key, for messages.
@@ -39,15 +39,25 @@ class WeightsFile:
             raise NeuroprintError(f"{self.key}={self.source}: there is no such file; {what}")
 
     @property
+    def is_safetensors(self) -> bool:
+        """Told by the name, before anything is downloaded."""
+        return self.source.partition("?")[0].endswith(".safetensors")
+
+    @property
     def _is_address(self) -> bool:
         return "://" in self.source
 
-    @property
+    @cached_property
     def _place(self) -> Path:
         given = Path(self.source).expanduser()
         packaged = PRETRAINED / given
-        # A bare name is the package's; one that is nowhere is reported as missing there.
-        return packaged if len(given.parts) == 1 and (packaged.is_file() or not given.is_file()) else given
+        if len(given.parts) > 1 or not (packaged.is_file() or given.name in PACKAGED):
+            return given
+        if not given.is_file():
+            return packaged
+        # A file in the working folder comes first, unless it is known to be another than the one that is meant.
+        meant = not self.expected_sha256 or file_sha256(given) == self.expected_sha256.lower()
+        return given if meant else packaged
 
     @cached_property
     def path(self) -> Path:

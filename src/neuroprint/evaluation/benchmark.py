@@ -13,7 +13,14 @@ import numpy.typing as npt
 from neuroprint.errors import NeuroprintError
 from neuroprint.evaluation.evaluation import Evaluation
 from neuroprint.evaluation.probe import RidgeProbe
-from neuroprint.evaluation.projection import MakeProbe, MakeProjection, fit, is_transductive, lay_out_together
+from neuroprint.evaluation.projection import (
+    MakeProbe,
+    MakeProjection,
+    fit,
+    is_drawn_once,
+    is_transductive,
+    lay_out_together,
+)
 from neuroprint.evaluation.relevance import Relevance, RelevanceRule, distances_mm, relevance
 from neuroprint.evaluation.similarity import similarity_named
 from neuroprint.evaluation.splits import Split, holdout_splits, sweep_splits
@@ -45,7 +52,8 @@ class Protocol:
         relevance: Which gallery cases count as truly similar.
         bootstrap: Number of resamples behind an interval.
         repeats: Draws of the folds. The first is scored; the spread of the headline metrics over all of them is given
-            beside them. 1 gives no spread.
+            beside them. 1 gives no spread. The further draws take the penalty that the first chose behind a supervised
+            projection, the middle of its folds'; a projection that is drawn once has no further draws.
     """
 
     folds: int = 5
@@ -178,29 +186,38 @@ class Benchmark:
     ) -> Scored:
         closeness = similarity_named(similarity)
         vectors = self._checked(embeddings)
+        made = make_projection() if make_projection is not None else None
+        transductive = made is not None and is_transductive(made)
+        chosen: list[float] = []  # by the first draw's folds, which are asked first
 
         def ask(split: Split, seed: int) -> Asked:
             gallery, queries = vectors[split.gallery], vectors[split.queries]
             patients = [self.subjects.patients[case] for case in split.gallery]
             centres = self.subjects.centres_mm[split.gallery]
             make = make_projection
-            if make is not None and is_transductive(make):
+            if make is not None and transductive:
                 (gallery, queries), make = lay_out_together(make, gallery, queries), None
-            fitted = fit(gallery, centres, patients, make, make_probe, seed)
+            first = seed == self.protocol.seed
+            alpha = None if first or not chosen else sorted(chosen)[len(chosen) // 2]
+            fitted = fit(gallery, centres, patients, make, make_probe, seed, alpha)
+            if first and fitted.alpha is not None:
+                chosen.append(fitted.alpha)
             gallery, queries = fitted.project(gallery), fitted.project(queries)
             if not (np.isfinite(gallery).all() and np.isfinite(queries).all()):
                 raise NeuroprintError("the projection gives values that are not finite: choose fewer components")
             close = closeness(queries, gallery) if ideal is None else ideal[np.ix_(split.queries, split.gallery)]
             return answer(self.truth, split, close), fitted.predict(queries)
 
-        return self._summarised(ask)
+        return self._summarised(ask, drawn_once=made is not None and is_drawn_once(made))
 
-    def _summarised(self, ask: Ask) -> Scored:
+    def _summarised(self, ask: Ask, drawn_once: bool = False) -> Scored:
         """The first draw of the folds in full, and the spread of the headline metrics over all draws."""
         seed = self.protocol.seed
         table = tabulate(self.truth, [(split, *ask(split, seed)) for split in self.splits])
         metrics = summarise(table, self.protocol.bootstrap, seed)
-        if self._further:
+        if self._further and drawn_once:
+            metrics |= {f"{name}_seed_sd": np.nan for name in HEADLINE}
+        elif self._further:
             draws = [metrics]
             for other, splits in self._further:
                 draws.append(measure(tabulate(self.truth, [(split, *ask(split, other)) for split in splits])))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -68,7 +68,7 @@ def optimism(
     """
     held = np.asarray(held_out, dtype=bool)
     outside = Benchmark(subjects, protocol, held_out=held)  # first, as it refuses what cannot be told apart
-    inside = Benchmark(subjects.among(~held), protocol)
+    inside = Benchmark(subjects.among(~held), replace(protocol, repeats=1))  # further draws would not be looked at
     sweep, holdout = (
         benchmark.score(rows, similarity=similarity, make_projection=make_projection, make_probe=make_probe)
         for benchmark, rows in ((inside, np.asarray(embeddings)[~held]), (outside, embeddings))

@@ -22,7 +22,8 @@ class Projection(Protocol):
     """A map of embeddings in scikit-learn's terms.
 
     One with ``supervised = True`` is fitted to the centres as well. One with ``transductive = True`` has a
-    ``fit_transform`` in the place of both methods: it lays out the cases it is given and cannot place a new one.
+    ``fit_transform`` in the place of both methods: it lays out the cases it is given and cannot place a new one. One with
+    ``drawn_once = True`` is too slow to be fitted again for every further draw of the folds.
     """
 
     def fit(self, X: Array, y: Array | None = None, /) -> object:
@@ -43,10 +44,12 @@ class Fitted:
     Attributes:
         projection: None where embeddings are used as they are.
         probe: None where there was nothing to fit it on.
+        alpha: The penalty that was chosen, or given, together with a supervised projection; None elsewhere.
     """
 
     projection: Projection | None
     probe: Probe | None
+    alpha: float | None = None
 
     def project(self, embeddings: Array) -> Array:
         """(m, d) -> (m, components)."""
@@ -66,6 +69,7 @@ def fit(
     make_projection: MakeProjection | None,
     make_probe: MakeProbe,
     seed: int,
+    alpha: float | None = None,
 ) -> Fitted:
     """Fit projection and probe on the gallery side.
 
@@ -80,6 +84,7 @@ def fit(
         make_projection: A new, unfitted projection at each call.
         make_probe: A new, unfitted probe at each call.
         seed: Of the inner folds.
+        alpha: The penalty behind a supervised projection, instead of choosing one.
     """
     located = known(centres_mm)
     placed, centres = embeddings[located], centres_mm[located]
@@ -93,17 +98,23 @@ def fit(
         return Fitted(projection, None)
     probe = make_probe()
     if supervised and isinstance(probe, PenalisedProbe) and len(set(names)) > 1:
-        alpha = _inner_alpha(placed, centres, names, make_projection, probe, seed)
+        if alpha is None:
+            alpha = _inner_alpha(placed, centres, names, make_projection, probe, seed)
         probe.fit_at(transformed(projection, placed), centres, alpha)
-    else:
-        number = {patient: place for place, patient in enumerate(sorted(set(names)))}
-        probe.fit(transformed(projection, placed), centres, np.array([number[name] for name in names]))
+        return Fitted(projection, probe, alpha)
+    number = {patient: place for place, patient in enumerate(sorted(set(names)))}
+    probe.fit(transformed(projection, placed), centres, np.array([number[name] for name in names]))
     return Fitted(projection, probe)
 
 
 def is_supervised(projection: Projection) -> bool:
     """Whether a projection is to be fitted to the centres as well."""
     return bool(getattr(projection, "supervised", False))
+
+
+def is_drawn_once(projection: Projection) -> bool:
+    """Whether a projection is too slow to be fitted for more than one draw of the folds."""
+    return bool(getattr(projection, "drawn_once", False))
 
 
 def lay_out_together(make_projection: MakeProjection, gallery: Array, queries: Array) -> tuple[Array, Array]:
@@ -122,9 +133,9 @@ def lay_out_together(make_projection: MakeProjection, gallery: Array, queries: A
     return placed[: len(gallery)], placed[len(gallery) :]
 
 
-def is_transductive(make_projection: MakeProjection) -> bool:
+def is_transductive(projection: Projection) -> bool:
     """Whether a projection only lays out what it is given."""
-    return bool(getattr(make_projection(), "transductive", False))
+    return bool(getattr(projection, "transductive", False))
 
 
 def fit_projection(

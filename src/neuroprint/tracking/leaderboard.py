@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DEFAULT_METRIC = "retrieval/p_at_5"
+REQUIRED = ("chance", "voxels", "oracle")
+"""Reference rows without which nothing is ranked."""
+
 _PIPE_WIDTH = 120
 _SHOWN = ("retrieval/p_at_5", "probe/r2", "probe/error_mm")
 
@@ -33,18 +36,30 @@ class Leaderboard:
         group: Hash of what they agree in.
         metric: What they are ranked by.
         table: A row a run, the best first: ``run_id``, ``name``, ``role``, the choices, the metrics with bounds,
-            ``tied_with_best``.
+            ``tied_with_best``. What is not :func:`ranked` stands behind all others.
+        note: What is missing of it, or not ranked; empty where nothing is.
     """
 
     group: str
     metric: str
     table: pd.DataFrame
+    note: str = ""
+
+    @property
+    def ranked_rows(self) -> pd.DataFrame:
+        """The table without what stands behind the others, unless there is no other candidate."""
+        if "exportable" not in self.table:
+            return self.table
+        rows = self.table[self.table["exportable"] != "False"]
+        return rows if (rows["role"] == "candidate").any() else self.table
 
 
 def leaderboards(store: TrackingStore, runs: Sequence[Run], metric: str = DEFAULT_METRIC) -> list[Leaderboard]:
     """Rank finished runs among those they are comparable with, the group with the newest run first.
 
-    Of several runs with one identity the newest counts. Every leaderboard holds the reference rows of its group.
+    Of several runs with one identity the newest counts. Every leaderboard holds the reference rows of its group: a group
+    without chance, voxels or oracle is named in a warning and left out; ``untrained``, which a sweep scores when it ends,
+    may still be missing, and the leaderboard then says so.
 
     Args:
         store: Where the runs are.
@@ -52,7 +67,7 @@ def leaderboards(store: TrackingStore, runs: Sequence[Run], metric: str = DEFAUL
         metric: A metric with a value per query.
 
     Raises:
-        NeuroprintError: A group's reference rows are missing; or the metric is not one to rank by.
+        NeuroprintError: Every group lacks reference rows; or the metric is not one to rank by.
     """
     newest: dict[str, Run] = {}
     for run in sorted(runs, key=lambda run: -run.info.start_time):
@@ -66,28 +81,48 @@ def leaderboards(store: TrackingStore, runs: Sequence[Run], metric: str = DEFAUL
         if not undefined:
             raise NeuroprintError(f"no run has the metric {metric}: choose one of {', '.join(known)}")
         log.warning("%s is not defined for any run: no query has a relevant case", metric)
-    return [_leaderboard(store, group, members, metric) for group, members in groups.items()]
+    rows = {group: _references(store, group, members, metric) for group, members in groups.items()}
+    lacking = {group: [role for role in REQUIRED if found[role] is None] for group, found in rows.items()}
+    complete = [group for group, absent in lacking.items() if not absent]
+    problems = [
+        f"the reference rows {', '.join(absent)} of {groups[group][0].info.run_name} are missing"
+        for group, absent in lacking.items()
+        if absent
+    ]
+    if problems:
+        problem = "; ".join(problems)
+        if not complete:
+            raise NeuroprintError(
+                f"{problem}: a leaderboard without them says nothing. Give the run's or the sweep's command again, to its end"
+            )
+        log.warning("not shown: %s; give the run's or the sweep's command again, to its end", problem)
+    return [_leaderboard(store, group, groups[group], rows[group], metric) for group in complete]
 
 
-def _leaderboard(store: TrackingStore, group: str, candidates: list[Run], metric: str) -> Leaderboard:
+def ranked(run: Run) -> bool:
+    """Whether a candidate can be the best: not if its projection, which cannot place a new case, has seen the queries."""
+    return bool(run.data.tags.get("exportable") != "false")
+
+
+def _leaderboard(
+    store: TrackingStore, group: str, candidates: list[Run], references: dict[str, Run | None], metric: str
+) -> Leaderboard:
     import pandas as pd
 
-    references = _references(store, group, candidates, metric)
-    absent = [role for role, run in references.items() if run is None]
-    if absent:
-        raise NeuroprintError(
-            f"the reference rows {', '.join(absent)} of {candidates[0].info.run_name} are missing: a leaderboard without "
-            "them says nothing. Give the run's or the sweep's command again, to its end"
-        )
     rows = [_row(run) for run in (*candidates, *references.values()) if run is not None]
     table = pd.DataFrame(rows)
     if metric not in table:
         table[metric] = np.nan
-    tied = _tied(store, [run for run in candidates if metric in run.data.metrics], metric)
+    tied = _tied(store, [run for run in candidates if ranked(run) and metric in run.data.metrics], metric)
     table["tied_with_best"] = table["run_id"].map(tied).astype("boolean")
     ascending = metric.removesuffix("_share") in LOWER_IS_BETTER
-    table = table.sort_values([metric, "name"], ascending=[ascending, True], ignore_index=True)
-    return Leaderboard(group, metric, table[_columns(table)])
+    table = table.sort_values([metric, "name"], ascending=[ascending, True])
+    behind = table["run_id"].isin([run.info.run_id for run in candidates if not ranked(run)])
+    table = pd.concat([table[~behind], table[behind]], ignore_index=True)
+    notes = ["untrained: not yet scored"] if "untrained" in references and references["untrained"] is None else []
+    if behind.any():
+        notes.append("not exportable: laid out together with the queries, hence last and not compared with the best")
+    return Leaderboard(group, metric, table[_columns(table)], "\n".join(notes))
 
 
 def _references(store: TrackingStore, group: str, candidates: Sequence[Run], metric: str) -> dict[str, Run | None]:
@@ -97,14 +132,15 @@ def _references(store: TrackingStore, group: str, candidates: Sequence[Run], met
     candidate that was scored so, which is the sweep's best.
     """
     found = store.references(group)
-    rows = {role: found.get(role) for role in ("chance", "voxels", "oracle")}
+    rows = {role: found.get(role) for role in REQUIRED}
     sign = 1.0 if metric.removesuffix("_share") in LOWER_IS_BETTER else -1.0
-    ranked = sorted(
-        candidates, key=lambda run: (sign * run.data.metrics.get(metric, -sign * np.inf), run.info.run_name)
+    by_rank = sorted(
+        filter(ranked, candidates),
+        key=lambda run: (sign * run.data.metrics.get(metric, -sign * np.inf), run.info.run_name),
     )
-    due = [run.data.tags["untrained_row"] for run in ranked if "untrained_row" in run.data.tags]
+    due = [run.data.tags["untrained_row"] for run in by_rank if "untrained_row" in run.data.tags]
     if due:
-        scored = {run.data.tags["identity"]: run for run in store.untrained(group)}
+        scored = {run.data.tags["identity"]: run for run in reversed(store.untrained(group))}  # the newest counts
         rows["untrained"] = next((scored[identity] for identity in due if identity in scored), None)
     return rows
 
@@ -163,7 +199,8 @@ def render(board: Leaderboard, most: int = 25) -> Table:
         padding=(0, 1, 0, 0),
         title=f"by {board.metric}",
         caption="in brackets: 95 % bootstrap interval over patients, conditional on gallery and fits\n"
-        "*: cannot be told from the best at 5 %, over the whole leaderboard",
+        "*: cannot be told from the best at 5 %, over the whole leaderboard"
+        + (f"\n{board.note}" if board.note else ""),
         title_justify="left",
         caption_justify="left",
     )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from neuroprint.errors import NeuroprintError
+from neuroprint.redaction import redact_text
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
@@ -210,20 +211,25 @@ class TrackingStore:
             self.end(run.info.run_id, "KILLED")
 
     @contextmanager
-    def running(self, run_id: str) -> Iterator[None]:
-        """End the run as FINISHED, FAILED or KILLED, whichever way the block is left."""
+    def running(self, run_id: str, whole: bool = True) -> Iterator[None]:
+        """End the run as FINISHED, FAILED or KILLED, whichever way the block is left.
+
+        Args:
+            run_id: The run.
+            whole: Whether the block's end is the run's; if not, the run is left KILLED, to be gone on with.
+        """
         try:
             yield
         except Exception as error:
-            # Only our own messages are known to hold no path and no name from a header.
-            text = str(error) if isinstance(error, NeuroprintError) else "see the log of the run"
+            # Only our own messages are known to hold no name from a header.
+            text = redact_text(str(error)) if isinstance(error, NeuroprintError) else "see the log of the run"
             self.log(run_id, tags={"error": f"{type(error).__name__}: {text}"[:4000]})
             self.end(run_id, "FAILED")
             raise
         except BaseException:
             self.end(run_id, "KILLED")
             raise
-        self.end(run_id)
+        self.end(run_id, "FINISHED" if whole else "KILLED")
 
 
 def _rounded(value: float) -> float:

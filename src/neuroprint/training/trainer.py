@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from neuroprint.data.targets import REGIONS
 from neuroprint.errors import NeuroprintError
+from neuroprint.training.examples import Example, Source
 from neuroprint.training.regions import dice
-from neuroprint.training.sources import Example, Source
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,11 +61,23 @@ class TrainSettings:
         for name in ("steps", "batch", "validate_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise NeuroprintError(f"recipe.{name}={getattr(self, name)}: must be at least 1")
+        for name in ("workers", "warmup", "weight_decay", "cross_entropy"):
+            if getattr(self, name) < 0:
+                raise NeuroprintError(f"recipe.{name}={getattr(self, name)}: must be at least 0")
+        for name in ("learning_rate", "clip"):
+            if not getattr(self, name) > 0:
+                raise NeuroprintError(f"recipe.{name}={getattr(self, name)}: must be greater than 0")
+        if self.stop is not None and self.stop < 1:
+            raise NeuroprintError(f"recipe.stop={self.stop}: must be at least 1, or null to train to the end")
 
     @property
     def last(self) -> int:
         """The step after which training ends."""
         return min(self.steps, self.stop or self.steps)
+
+    def validates(self, done: int) -> bool:
+        """Whether the network is validated after so many steps."""
+        return done % self.validate_every == 0 or done == self.last
 
     def rate(self, step: int) -> float:
         """Learning rate of a step, from 0."""
@@ -109,7 +122,8 @@ def fit(
         settings: The recipe.
         checkpoint: File that is written every so many steps, and read at the start.
         device: Where to compute.
-        log: Called with metrics and the number of steps done.
+        log: Called with metrics and the number of steps done; a second time with the same number where training was broken
+            off between a checkpoint and its validation's end.
         progress: Called after every step with the number of steps done and the loss.
 
     Returns:
@@ -117,12 +131,24 @@ def fit(
     """
     network.to(device).train()
     optimiser = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    first = _resume(network, optimiser, checkpoint, device)
-    scans = source.validation()
-    recent: list[float] = []
-    for step, (image, truth) in enumerate(_examples(source, settings, first), start=first):
+    source.ready()
+    state = _resume(network, optimiser, checkpoint, device)
+    started = time.monotonic() - state.seconds
+    found: dict[str, float] = {}
+
+    def report() -> dict[str, float]:
+        means = validate(network, source.validation(), device)
+        loss = sum(state.recent) / len(state.recent)
+        took = {"train/seconds": time.monotonic() - started}
+        log({"train/loss": loss, "train/learning_rate": settings.rate(state.done - 1), **took, **means}, state.done)
+        state.recent.clear()
+        return means
+
+    if state.recent and settings.validates(state.done):
+        found = report()  # broken off before it could be logged
+    for image, truth in _examples(source, settings, state.done):
         for group in optimiser.param_groups:
-            group["lr"] = settings.rate(step)
+            group["lr"] = settings.rate(state.done)
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=settings.bf16):
             logits = network(image.to(device, non_blocking=True))
         loss = region_loss(logits.float(), truth.to(device, non_blocking=True), settings.cross_entropy)
@@ -130,23 +156,25 @@ def fit(
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
         optimiser.step()
-        done = step + 1
-        recent.append(float(loss.detach()))
-        progress(done, recent[-1])
-        if not math.isfinite(recent[-1]):
+        state.done += 1
+        state.recent.append(float(loss.detach()))
+        progress(state.done, state.recent[-1])
+        if not math.isfinite(state.recent[-1]):
             raise NeuroprintError(
-                f"training diverged at step {done}: the loss is {recent[-1]}; lower recipe.learning_rate and start anew"
+                f"training diverged at step {state.done}: the loss is {state.recent[-1]}; lower recipe.learning_rate and "
+                "start anew"
             )
-        if done % settings.validate_every == 0 or done == settings.last:
-            found = validate(network, scans, device)
-            log({"train/loss": sum(recent) / len(recent), "train/learning_rate": settings.rate(step), **found}, done)
-            recent.clear()
-        if done % settings.checkpoint_every == 0 or done == settings.last:
-            _save(checkpoint, network, optimiser, done)
-    return validate(network, scans, device)
+        validates = settings.validates(state.done)
+        # Before the validation: what was logged is never trained again.
+        if validates or state.done % settings.checkpoint_every == 0:
+            state.seconds = time.monotonic() - started
+            _save(checkpoint, network, optimiser, state)
+        if validates:
+            found = report()
+    return found or validate(network, source.validation(), device)
 
 
-def validate(network: Module, scans: list[Example], device: str) -> dict[str, float]:
+def validate(network: Module, scans: Iterable[Example], device: str) -> dict[str, float]:
     """Mean Dice of each region, at a threshold of 0.5."""
     import numpy as np
 
@@ -162,45 +190,73 @@ def validate(network: Module, scans: list[Example], device: str) -> dict[str, fl
     return {f"validation/dice_{region}": float(value) for region, value in zip(REGIONS, means, strict=True)}
 
 
-class _Numbered(Dataset[Example]):
-    """A source as PyTorch's DataLoader wants it."""
+class _Numbered(Dataset[Example | NeuroprintError]):
+    """A source as PyTorch's DataLoader wants it.
+
+    Errors for the user are handed over as they are: raised in a worker, they would come out wrapped in its traceback.
+    """
 
     def __init__(self, source: Source) -> None:
         self.source = source
 
-    def __getitem__(self, number: int) -> Example:
-        return self.source.example(number)
+    def __getitem__(self, number: int) -> Example | NeuroprintError:
+        try:
+            return self.source.example(number)
+        except NeuroprintError as error:
+            return error
+
+
+def _collate(items: list[Example | NeuroprintError]) -> Any:
+    return next((item for item in items if isinstance(item, NeuroprintError)), None) or default_collate(items)
 
 
 def _examples(source: Source, settings: TrainSettings, first: int) -> Iterator[Any]:
     """Batches from step ``first`` on: the same whether training was interrupted or not."""
     numbers = range(first * settings.batch, settings.last * settings.batch)
-    return iter(
-        DataLoader(
-            _Numbered(source),
-            batch_size=settings.batch,
-            sampler=numbers,
-            num_workers=settings.workers,
-            prefetch_factor=4 if settings.workers else None,
-        )
+    batches = DataLoader(
+        _Numbered(source),
+        batch_size=settings.batch,
+        sampler=numbers,
+        num_workers=settings.workers,
+        prefetch_factor=4 if settings.workers else None,
+        collate_fn=_collate,
     )
+    for batch in batches:
+        if isinstance(batch, NeuroprintError):
+            raise batch
+        yield batch
 
 
-def _save(checkpoint: Path, network: Module, optimiser: torch.optim.Optimizer, done: int) -> None:
+@dataclass
+class _State:
+    """How far a training is.
+
+    Attributes:
+        done: Steps.
+        seconds: Spent on them, pauses left out.
+        recent: Losses of the steps since the last validation.
+    """
+
+    done: int = 0
+    seconds: float = 0.0
+    recent: list[float] = field(default_factory=list)
+
+
+def _save(checkpoint: Path, network: Module, optimiser: torch.optim.Optimizer, state: _State) -> None:
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     unfinished = checkpoint.with_suffix(".unfinished")
-    torch.save({"network": network.state_dict(), "optimiser": optimiser.state_dict(), "done": done}, unfinished)
-    unfinished.rename(checkpoint)
+    torch.save({"network": network.state_dict(), "optimiser": optimiser.state_dict(), **vars(state)}, unfinished)
+    unfinished.replace(checkpoint)
 
 
-def _resume(network: Module, optimiser: torch.optim.Optimizer, checkpoint: Path, device: str) -> int:
-    """Steps that are done already."""
+def _resume(network: Module, optimiser: torch.optim.Optimizer, checkpoint: Path, device: str) -> _State:
+    """Where training was broken off; checkpoints of older versions know the steps alone."""
     if not checkpoint.is_file():
-        return 0
+        return _State()
     try:
         found = torch.load(checkpoint, map_location=device, weights_only=True)
     except Exception as error:
         raise NeuroprintError(f"{checkpoint}: the checkpoint cannot be read; delete it to start anew") from error
     network.load_state_dict(found["network"])
     optimiser.load_state_dict(found["optimiser"])
-    return int(found["done"])
+    return _State(int(found["done"]), float(found.get("seconds", 0.0)), list(found.get("recent", [])))

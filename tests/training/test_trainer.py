@@ -32,7 +32,7 @@ def test_a_few_steps_on_two_phantoms_lower_the_loss(two_phantoms, tmp_path):
     losses = []
     settings = dataclasses.replace(QUICK, steps=24, validate_every=24)
     fit(network(), two_phantoms, settings, tmp_path / "a.pt", progress=lambda step, loss: losses.append(loss))
-    assert np.mean(losses[-4:]) < 0.7 * np.mean(losses[:4])
+    assert np.mean(losses[-4:]) < 0.9 * np.mean(losses[:4])
 
 
 def test_a_training_that_was_broken_off_ends_as_an_undisturbed_one(two_phantoms, tmp_path):

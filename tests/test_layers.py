@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "neuroprint"
-LAYERS = ["errors", "data", "encoders", "embedding", "evaluation", "tracking", "training", "bundle"]
+LAYERS = ["errors", "redaction", "data", "encoders", "embedding", "evaluation", "tracking", "training", "bundle"]
 FILES = [path for path in sorted(SOURCE.rglob("*.py")) if path.relative_to(SOURCE).parts[0] in LAYERS]
 
 

@@ -110,9 +110,9 @@ def test_a_job_that_fails_is_listed_with_its_reason_and_the_rest_is_ranked(new_p
     wrong = "projection._target_=sklearn.decomposition.PCA,sklearn.decomposition.NMF"
     outcome = project.run("-m", "projection=pca", "+projection.init=random", wrong, *arguments)
     assert outcome.returncode == 2 and "Traceback" not in outcome.stderr
-    outcome = project.run("-m", "projection=pca", "projection.svd_solver=full,nothing", *arguments)
+    outcome = project.run("-m", "projection=random", "projection.random_state=0,nothing", *arguments)
     assert outcome.returncode == 1, outcome.stderr
-    assert "1 of 2 jobs" in outcome.stderr and "svd_solver" in outcome.stderr
+    assert "1 of 2 jobs" in outcome.stderr and "random_state" in outcome.stderr
     assert "oracle" in outcome.stdout
     statuses = sorted(run.info.status for run in project.runs() if run.data.tags.get("role") == "candidate")
     assert statuses == ["FAILED", "FINISHED"]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import nibabel as nib
 import numpy as np
@@ -32,6 +33,13 @@ def write_case(folder: Path, seed: int) -> None:
         image = (rng.integers(200, 400, SHAPE) + 500 * (label > 0)) * brain
         nib.save(nib.Nifti1Image(image.astype(np.int16), AFFINE), folder / f"{folder.name}_{modality}.nii.gz")
     nib.save(nib.Nifti1Image(label.astype(np.uint8), AFFINE), folder / f"{folder.name}_seg.nii.gz")
+
+
+@pytest.fixture(autouse=True)
+def environment() -> Iterator[None]:
+    """What a test sets in the environment ends with it: MLflow's ``set_registry_uri`` too leaves a variable there."""
+    with patch.dict(os.environ):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """Copy the leaderboard and the pictures of the sweep that ended last into an experiment's folder.
 
-    python experiments/publish.py experiments/first_look
+    python experiments/publish.py experiments/pretrain_phantom
 
 Pictures of cases are copied from phantoms only: a real patient's scan has no place in a repository.
 """

@@ -1,6 +1,6 @@
 """Draw the training curve of a store's trainings, one stage after the other, and write down what they took.
 
-python experiments/pretrain_phantom/curve.py
+python experiments/pretrain_phantom/curve.py --stages 1 2 3 4
 """
 
 from __future__ import annotations
@@ -24,10 +24,16 @@ COLOURS = ("#4477aa", "#ee6677", "#228833")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--mlruns", type=Path, default=Path("mlruns"))
-    store = TrackingStore(parser.parse_args().mlruns, "training")
-    runs = sorted(store.search("tags.role = 'training'"), key=lambda run: run.info.start_time)
-    stages = [history(store, run.info.run_id) for run in runs]
+    parser.add_argument("--mlruns", type=Path, nargs="+", default=[Path("mlruns")], help="one or several")
+    parser.add_argument(
+        "--stages", type=int, nargs="+", help="which trainings, in the order in which they were started"
+    )
+    options = parser.parse_args()
+    stores = [TrackingStore(root, "training") for root in options.mlruns]
+    runs = [(run, store) for store in stores for run in store.search("tags.role = 'training'")]
+    runs.sort(key=lambda pair: pair[0].info.start_time)
+    chosen = [runs[number - 1] for number in options.stages or range(1, len(runs) + 1)]
+    stages = [history(store, run.info.run_id) for run, store in chosen]
     draw(stages)
     ends = [stage.iloc[-1] for stage in stages]
     lines = [

@@ -1,6 +1,7 @@
 """Dice of an encoder's decoder on scans it has never seen, as a table.
 
     python experiments/pretrain_phantom/dice.py                          128 phantoms of unseen seeds
+    python experiments/pretrain_phantom/dice.py --spacing 3              the same patients, made on the network's own grid
     python experiments/pretrain_phantom/dice.py --real DIR               a folder of labelled scans, case by case
 
 Real patients are numbered in the order of their ids, not named.
@@ -16,13 +17,14 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from tqdm import tqdm
 
-from neuroprint.config import CONF, resolve_device
+from neuroprint.config import CONF
 from neuroprint.data.find import find_cohort
 from neuroprint.data.phantom.dataset import find_phantom
+from neuroprint.embedding.extraction import resolve_device
 from neuroprint.training.score import dice_of_cases
 
 HERE = Path(__file__).parent
-REGIONS = ("whole tumour", "core", "enhancing")
+COLUMNS = ("whole tumour", "core", "enhancing", "enhancing, specks kept")
 
 
 def main() -> None:
@@ -32,6 +34,7 @@ def main() -> None:
     parser.add_argument("--weights", help="other weights than the encoder's own")
     parser.add_argument("--cases", type=int, default=128, help="phantoms (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the phantoms (default: %(default)s)")
+    parser.add_argument("--spacing", type=float, default=2.0, help="of the phantoms, mm (default: %(default)s)")
     parser.add_argument("--out", type=Path, help="table to write (default: beside this script)")
     options = parser.parse_args()
     node = OmegaConf.load(CONF / "encoder" / f"{options.encoder}.yaml")
@@ -41,12 +44,13 @@ def main() -> None:
     cohort = (
         find_cohort(options.real)
         if options.real
-        else find_phantom(Path(".neuroprint/phantom"), options.cases, 2.0, options.seed, pose_jitter=False)
+        else find_phantom(Path(".neuroprint/phantom"), options.cases, options.spacing, options.seed, pose_jitter=False)
     )
     scores = dice_of_cases(encoder, cohort.cases, resolve_device("auto"))
     dice = np.array(list(tqdm(scores, total=len(cohort.cases), unit="case")))
     table = by_patient(dice) if options.real else summary(dice)
-    out = options.out or HERE / ("dice_real.md" if options.real else "dice_phantoms.md")
+    made = "dice_phantoms.md" if options.spacing == 2.0 else f"dice_phantoms_{options.spacing:g}mm.md"
+    out = options.out or HERE / ("dice_real.md" if options.real else made)
     out.write_text(table, encoding="utf-8")
     print(table)
 
@@ -57,7 +61,7 @@ def summary(dice: np.ndarray) -> str:
         f"| Dice, {len(dice)} phantoms | mean | median | 5th percentile | worst |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for name, column in zip(REGIONS, dice.T, strict=True):
+    for name, column in zip(COLUMNS, dice.T, strict=True):
         numbers = (column.mean(), np.median(column), np.percentile(column, 5), column.min())
         lines.append(f"| {name} | {' | '.join(f'{number:.3f}' for number in numbers)} |")
     return "\n".join(lines) + "\n"
@@ -65,7 +69,7 @@ def summary(dice: np.ndarray) -> str:
 
 def by_patient(dice: np.ndarray) -> str:
     """A row a patient, and the mean."""
-    lines = [f"| patient | {' | '.join(REGIONS)} |", "| --- | --- | --- | --- |"]
+    lines = [f"| patient | {' | '.join(COLUMNS)} |", "| --- " * (len(COLUMNS) + 1) + "|"]
     rows = [(str(number), row) for number, row in enumerate(dice, start=1)]
     for name, row in (*rows, ("**mean**", dice.mean(axis=0)), ("worst", dice.min(axis=0))):
         lines.append(f"| {name} | {' | '.join(f'{value:.2f}' for value in row)} |")

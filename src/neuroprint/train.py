@@ -14,7 +14,8 @@ from filelock import Timeout
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from neuroprint.build import build
-from neuroprint.config import CONF, TrackingConfig, check_device, check_missing, resolve_device
+from neuroprint.config import CONF, TrackingConfig, check_device, check_missing
+from neuroprint.embedding.extraction import resolve_device
 from neuroprint.embedding.store import digest
 from neuroprint.encoders.checkpoints import save_weights
 from neuroprint.encoders.trained_on import header, seen_images
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # Raised whenever the examples or the loop give other weights than before. Trainings of version 1 do not name it.
-TRAINING_VERSION = 1
+TRAINING_VERSION = 3
 
 _WEIGHTS = "weights.safetensors"
 
@@ -85,13 +86,13 @@ def train(overrides: Sequence[str]) -> Path:
     Raises:
         NeuroprintError: The configuration cannot work, or training diverged.
     """
-    from neuroprint.tracking.store import TrackingStore
+    from neuroprint.tracking.store import open_store
 
     config = compose(overrides)
     check_missing(config)
     check_device(config.device)
     encoder, source, settings = _parts(config)
-    store = TrackingStore(Path(config.tracking.root), config.tracking.experiment)
+    store = open_store(config.tracking)
     description = _description(encoder, source, settings)
     identity = digest(description)
     try:
@@ -141,7 +142,7 @@ def _train(
     from neuroprint.training.trainer import fit
 
     out = Path(config.out)
-    if (finished := store.finished(identity)) and _copy_weights(store, finished, out):
+    if (finished := store.settled(identity)) and _copy_weights(store, finished, out):
         return out
     checkpoint = Path(config.cache) / f"{identity[:24]}.pt"
     run_id = _open_run(store, identity, encoder, config)
@@ -200,7 +201,6 @@ def _last_logged(store: TrackingStore, run_id: str) -> int:
 
 def _open_run(store: TrackingStore, identity: str, encoder: SwinUNETREncoder, config: DictConfig) -> str:
     """The MLflow run of this training: a broken-off one is taken up again."""
-    store.bury(identity)
     if earlier := store.search(f"tags.identity = '{identity}'", most=1):
         run_id = str(earlier[0].info.run_id)
         store.reopen(run_id)

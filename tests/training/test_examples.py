@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from neuroprint.data.brain_box import brain_box
 from neuroprint.data.phantom import TISSUES, PhantomSettings, make_phantom, write_cohort
 from neuroprint.data.phantom.seeds import FIRST_TRAINING_SEED
 from neuroprint.encoders.base import InputSpec
@@ -13,17 +14,32 @@ from neuroprint.errors import NeuroprintError
 from neuroprint.training.appearance import AppearanceSettings, field, render, standardise
 from neuroprint.training.deform import DeformSettings, deform
 from neuroprint.training.examples import shuffled
+from neuroprint.training.regions import prepare_regions
 from neuroprint.training.sources import PhantomSource
 
 MODALITIES = ("flair", "t1ce", "t1", "t2")
 SPEC = InputSpec(MODALITIES, spacing_mm=6.0, divisor=32)
 STILL = DeformSettings(chance=0)
-PLAIN = AppearanceSettings(spread=0, subtle=1, gamma=0, texture=1, bias=0, blur=0, slices_mm=0, noise=0.02, lost=0)
+PLAIN = AppearanceSettings(
+    usual=0,
+    spread=0,
+    subtle=1,
+    faint=0,
+    gamma=0,
+    texture=1,
+    bias=0,
+    blur=0,
+    slices_mm=0,
+    noise=0.02,
+    lost=0,
+    foreign=0,
+    swapped=0,
+)
 
 
 @pytest.fixture(scope="module")
 def heads(tmp_path_factory):
-    return PhantomSource(SPEC, FIRST_TRAINING_SEED, 2, 1, (64, 64, 32), tmp_path_factory.mktemp("heads"))
+    return PhantomSource(SPEC, FIRST_TRAINING_SEED, 2, 1, (64, 64, 32), tmp_path_factory.mktemp("heads"), 4.0)
 
 
 @pytest.fixture(scope="module")
@@ -113,12 +129,50 @@ def test_scanners_differ_more_where_they_may(tissues):
         drawn = [render(tissues, ("flair",), 6.0, settings, np.random.default_rng(seed))[0] for seed in range(8)]
         return float(torch.stack(drawn).std(dim=0).mean())
 
-    assert spread_of(AppearanceSettings(lost=0)) > 1.5 * spread_of(PLAIN)
+    assert spread_of(AppearanceSettings(usual=0, lost=0)) > 1.5 * spread_of(PLAIN)
 
 
 def test_a_lost_modality_is_zero_everywhere(tissues):
     image = render(tissues, MODALITIES, 6.0, AppearanceSettings(lost=1.0), np.random.default_rng(0))
     assert sum(bool((channel == 0).all()) for channel in image) == 1
+
+
+def test_the_usual_scanner_loses_nothing(tissues):
+    for usual, lost in ((1.0, 0), (0.0, 1)):
+        settings = AppearanceSettings(usual=usual, lost=1.0)
+        image = render(tissues, MODALITIES, 6.0, settings, np.random.default_rng(0))
+        assert sum(not channel.any() for channel in image) == lost
+
+
+def test_a_faint_tumour_is_hardly_seen_in_some_modality(tissues):
+    white, oedema = (tissues[TISSUES.index(name)] > 0.9 for name in ("white_matter", "oedema"))
+
+    def contrasts(faint, seed):
+        settings = dataclasses.replace(PLAIN, faint=faint)
+        image = render(tissues, MODALITIES, 6.0, settings, np.random.default_rng(seed))
+        return np.array([abs(float(channel[oedema].mean() - channel[white].mean())) for channel in image])
+
+    for seed in range(8):
+        left = contrasts(1.0, seed) / contrasts(0.0, seed)
+        assert left.min() < 0.4
+        assert np.median(left) > 0.75
+
+
+def test_a_tumour_that_is_all_alike_is_whole_tumour_and_nothing_else(heads):
+    still = dataclasses.replace(heads, place=STILL, alike=0.0)
+    for number in range(2):
+        usual, alike = still.example(number), dataclasses.replace(still, alike=1.0).example(number)
+        assert torch.equal(alike.regions[0], usual.regions[0])
+        assert usual.regions[1].any() and not alike.regions[1:].any()
+
+
+def test_heads_made_on_a_finer_grid_are_brought_to_the_networks_as_scans_are(heads):
+    still = dataclasses.replace(heads, place=STILL, alike=0.0)
+    for number in range(2):
+        head = make_phantom(heads.seed, shuffled(heads.seed, 2, number), PhantomSettings(heads.head_mm))
+        box = brain_box(np.stack(list(head.images.values())))
+        truth = prepare_regions(head.label, "brats", head.affine, box, SPEC)
+        assert float(still.example(number).regions[0].sum()) == pytest.approx(truth[0].sum(), rel=0.1)
 
 
 def test_smooth_noise_has_unit_variance_whatever_its_scale():
@@ -149,3 +203,9 @@ def test_a_field_of_view_that_the_network_cannot_take_is_refused(size, tmp_path)
 def test_no_heads_are_refused(cases, validation_cases, tmp_path):
     with pytest.raises(NeuroprintError, match=r"learn_from\.(validation_)?cases=0"):
         PhantomSource(SPEC, FIRST_TRAINING_SEED, cases, validation_cases, (64, 64, 32), tmp_path)
+
+
+@pytest.mark.parametrize(("key", "value"), [("head_mm", 0.0), ("head_mm", -2.0), ("alike", -0.1), ("alike", 1.5)])
+def test_what_cannot_be_made_is_refused(heads, key, value):
+    with pytest.raises(NeuroprintError, match=f"learn_from.{key}={value}: must be"):
+        dataclasses.replace(heads, **{key: value})

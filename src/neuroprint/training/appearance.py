@@ -26,11 +26,13 @@ _ILL = [TISSUES.index(name) for name in ("oedema", "necrosis", "non_enhancing", 
 class AppearanceSettings:
     """How strongly a scanner may differ from the usual one.
 
-    An example's own strength is drawn between none and these limits, so that the usual scanner is among them.
+    A share of the examples comes from the usual scanner; the strength of the others is drawn between none and these limits.
 
     Attributes:
+        usual: Share of the examples that come from the usual scanner: nothing is exaggerated, lost or exchanged.
         spread: Sigma of the log-normal factor on each tissue's signal, up to this much.
         subtle: A tumour's contrast to white matter is multiplied by a factor from this up to 1.25.
+        faint: Chance that it is hardly to be seen in one modality, whatever ``subtle`` says.
         gamma: The signal is raised to a power between ``1 - gamma`` and ``1 + gamma``.
         texture: The phantom's texture is multiplied by up to this much.
         bias: Log-amplitude of the receive field, up to this much.
@@ -42,8 +44,10 @@ class AppearanceSettings:
         swapped: Chance that two modalities of like contrast are exchanged.
     """
 
+    usual: float = 0.35
     spread: float = 0.40
     subtle: float = 0.15
+    faint: float = 0.25
     gamma: float = 0.35
     texture: float = 2.5
     bias: float = 0.35
@@ -55,9 +59,13 @@ class AppearanceSettings:
     swapped: float = 0.04
 
     def at(self, strength: float) -> AppearanceSettings:
-        """These limits at a share of their strength; how often modalities are lost or exchanged stays."""
+        """These limits at a share of their strength; how often a modality is faint, lost or exchanged stays, but at none."""
+        chances = {
+            name: getattr(self, name) if strength > 0 else 0.0 for name in ("faint", "lost", "foreign", "swapped")
+        }
         return replace(
             self,
+            **chances,
             spread=self.spread * strength,
             subtle=1 - (1 - self.subtle) * strength,
             gamma=self.gamma * strength,
@@ -88,7 +96,7 @@ def render(
     Returns:
         ``(C, X, Y, Z)``: each channel of zero mean and unit variance within the brain, fading to 0 at its edge.
     """
-    settings = settings.at(rng.random())
+    settings = settings.at(0.0 if rng.random() < settings.usual else rng.random())
     brain = tissues.sum(dim=0).clamp(0, 1)
     shape = tuple(brain.shape)
     table = _table(settings, rng)
@@ -134,7 +142,10 @@ def _table(settings: AppearanceSettings, rng: np.random.Generator) -> np.ndarray
     table = signals(rng).astype(np.float64)
     table *= np.exp(rng.normal(0, settings.spread * rng.random(), table.shape))
     white = table[:, [_WHITE]]
-    table[:, _ILL] = white + (table[:, _ILL] - white) * rng.uniform(settings.subtle, 1.25, (len(table), 1))
+    contrast = rng.uniform(settings.subtle, 1.25, (len(table), 1))
+    if rng.random() < settings.faint:
+        contrast[rng.integers(len(table))] = rng.uniform(0, 0.3)
+    table[:, _ILL] = white + (table[:, _ILL] - white) * contrast
     if rng.random() < settings.foreign:
         table[rng.integers(len(table))] = rng.uniform(0.2, 2.5, table.shape[1])
     if rng.random() < settings.swapped:

@@ -29,7 +29,7 @@ from neuroprint.encoders.trained_on import mark
 from neuroprint.errors import CaseError, NeuroprintError
 from neuroprint.training.deform import DeformSettings, deform
 from neuroprint.training.examples import Example, check_size, kept, shuffled, widened
-from neuroprint.training.regions import prepare_regions
+from neuroprint.training.regions import of_like_volume, prepare_regions
 
 if TYPE_CHECKING:
     from neuroprint.encoders.base import InputSpec
@@ -115,7 +115,7 @@ class ScanSource:
         cases = self._usable[0]
         image, regions = self._prepared(cases[shuffled(self.seed, len(cases), number)])
         placed = deform(torch.cat([image, regions]), self.size, self.place, rng)
-        image, truth = placed[:-_REGIONS], placed[-_REGIONS:] >= 0.5
+        image, truth = placed[:-_REGIONS], of_like_volume(placed[-_REGIONS:])
         inside = image != 0
         factor = torch.from_numpy(rng.uniform(1 - self.gain, 1 + self.gain, (len(image), 1, 1, 1)).astype(np.float32))
         offset = torch.from_numpy(rng.uniform(-self.gain, self.gain, (len(image), 1, 1, 1)).astype(np.float32))

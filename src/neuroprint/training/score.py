@@ -11,7 +11,7 @@ import numpy.typing as npt
 from neuroprint.data.brain_box import brain_box
 from neuroprint.data.volume import read_volume
 from neuroprint.embedding.preprocessing import prepare
-from neuroprint.training.regions import dice, prepare_regions
+from neuroprint.training.regions import dice, prepare_regions, without_specks
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -33,7 +33,10 @@ class Segmenter(Protocol):
 def dice_of_cases(
     segmenter: Segmenter, cases: Sequence[Case], device: str = "cpu"
 ) -> Iterator[npt.NDArray[np.float64]]:
-    """Dice of whole tumour, core and enhancing tumour ``(3,)``, case by case, at a probability of one half.
+    """Dice of whole tumour, core and enhancing tumour, case by case, at a probability of one half: ``(4,)``.
+
+    Specks of enhancing tumour are dropped (:func:`~neuroprint.training.regions.without_specks`); the last number is that of
+    enhancing tumour where they are not.
 
     Raises:
         CaseError: A case cannot be read.
@@ -50,4 +53,8 @@ def dice_of_cases(
         image = torch.from_numpy(prepare(list(volume.images), volume.affine, box, spec).image)
         with torch.inference_mode():
             shown = (network(image[None].to(device))[0] > 0).cpu().numpy()
-        yield dice(shown, prepare_regions(volume.label, case.label_convention, volume.affine, box, spec))
+        truth = prepare_regions(volume.label, case.label_convention, volume.affine, box, spec)
+        as_shown = dice(shown, truth)
+        if spec.spacing_mm is not None:
+            shown = without_specks(shown, spec.spacing_mm**3)
+        yield np.append(dice(shown, truth), as_shown[2])

@@ -16,18 +16,21 @@ import torch
 from neuroprint.data.brain_box import brain_box
 from neuroprint.data.phantom import GENERATOR_VERSION, PhantomSettings, make_phantom
 from neuroprint.data.phantom.seeds import refuse_evaluation_seed
-from neuroprint.embedding.preprocessing import prepare
+from neuroprint.data.phantom.types import TISSUES
+from neuroprint.embedding.preprocessing import prepare, resample
 from neuroprint.embedding.store import digest
 from neuroprint.errors import NeuroprintError
 from neuroprint.training.appearance import AppearanceSettings, render
 from neuroprint.training.deform import DeformSettings, deform
 from neuroprint.training.examples import Example, check_size, kept, shuffled, widened
-from neuroprint.training.regions import prepare_regions, regions_of
+from neuroprint.training.regions import of_like_volume, prepare_regions, regions_of
 
 if TYPE_CHECKING:
     from neuroprint.encoders.base import InputSpec
 
 _REGIONS = 3
+_OEDEMA = TISSUES.index("oedema")
+_CORE = [TISSUES.index(name) for name in ("necrosis", "non_enhancing", "enhancing")]
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,9 @@ class PhantomSource:
         validation_cases: Heads to validate on.
         size: Field of view of an example, voxels.
         cache: Folder in which the heads are kept.
+        head_mm: Voxel size at which heads are made, before they are brought to the network's grid as scans are; None
+            makes them on that grid.
+        alike: Chance that the whole tumour looks like oedema, and is nothing else.
         place: Random placement.
         appearance: Random scanners.
     """
@@ -51,6 +57,8 @@ class PhantomSource:
     validation_cases: int
     size: Sequence[int]
     cache: str | Path
+    head_mm: float | None = None
+    alike: float = 0.0
     place: DeformSettings = field(default_factory=DeformSettings)
     appearance: AppearanceSettings = field(default_factory=AppearanceSettings)
 
@@ -58,6 +66,10 @@ class PhantomSource:
         for name in ("cases", "validation_cases"):
             if getattr(self, name) < 1:
                 raise NeuroprintError(f"learn_from.{name}={getattr(self, name)}: must be at least 1")
+        if self.head_mm is not None and not self.head_mm > 0:
+            raise NeuroprintError(f"learn_from.head_mm={self.head_mm}: must be greater than 0")
+        if not 0 <= self.alike <= 1:
+            raise NeuroprintError(f"learn_from.alike={self.alike}: must be from 0 to 1")
         refuse_evaluation_seed(self.seed)
         check_size(self.size, self.spec.divisor)
         if self.spec.spacing_mm is None:
@@ -67,7 +79,7 @@ class PhantomSource:
 
     @property
     def identity(self) -> dict[str, Any]:
-        kept = ("seed", "cases", "validation_cases")
+        kept = ("seed", "cases", "validation_cases", "head_mm", "alike")
         return {
             "phantoms": GENERATOR_VERSION,
             **{name: getattr(self, name) for name in kept},
@@ -80,7 +92,11 @@ class PhantomSource:
         rng = np.random.default_rng([self.seed, number])
         maps = torch.from_numpy(self._head(shuffled(self.seed, self.cases, number)))
         placed = deform(maps, self.size, self.place, rng) / 255
-        tissues, regions = placed[:-_REGIONS], placed[-_REGIONS:] >= 0.5
+        tissues, regions = placed[:-_REGIONS], of_like_volume(placed[-_REGIONS:])
+        if self.alike and rng.random() < self.alike:
+            tissues[_OEDEMA] += tissues[_CORE].sum(dim=0)
+            tissues[_CORE] = 0
+            regions[1:] = False
         image = render(tissues, self.spec.modalities, self._spacing_mm, self.appearance, rng)
         return Example(image, regions.float())
 
@@ -93,14 +109,14 @@ class PhantomSource:
         """Heads are made as they come."""
 
     def validation(self) -> Iterator[Example]:
-        spec = digest([asdict(self.spec), self.seed + 1])[:16]
+        spec = digest([asdict(self.spec), self.seed + 1, self._made_mm])[:16]
         folder = Path(self.cache) / f"validation-v{GENERATOR_VERSION}-{spec}"
         for index in range(self.validation_cases):
             yield widened(kept(folder / f"{index:05d}.npz", partial(self._undisturbed, index)), self.spec.divisor)
 
     def _undisturbed(self, index: int) -> Example:
         """A validation head as its scanner saw it, prepared as for extraction."""
-        phantom = make_phantom(self.seed + 1, index, PhantomSettings(self._spacing_mm))
+        phantom = make_phantom(self.seed + 1, index, PhantomSettings(self._made_mm))
         images = [phantom.images[name] for name in self.spec.modalities]
         box = brain_box(np.stack(images))
         image = prepare(images, phantom.affine, box, self.spec).image
@@ -111,17 +127,23 @@ class PhantomSource:
     def _spacing_mm(self) -> float:
         return float(self.spec.spacing_mm or 0)
 
+    @property
+    def _made_mm(self) -> float:
+        return self._spacing_mm if self.head_mm is None else self.head_mm
+
     def _head(self, index: int) -> npt.NDArray[np.uint8]:
         """Tissue memberships and regions of a head, ``(T + 3, X, Y, Z)``, from 0 to 255, cropped to the brain."""
-        folder = Path(self.cache) / f"heads-v{GENERATOR_VERSION}-{self._spacing_mm:g}mm-seed{self.seed}"
+        grid = f"{self._spacing_mm:g}mm" + ("" if self._made_mm == self._spacing_mm else f"-of-{self._made_mm:g}mm")
+        folder = Path(self.cache) / f"heads-v{GENERATOR_VERSION}-{grid}-seed{self.seed}"
         file = folder / f"{index:05d}.npy"
         if file.is_file():
             stored: npt.NDArray[np.uint8] = np.asarray(np.load(file), np.uint8)
             return stored
-        phantom = make_phantom(self.seed, index, PhantomSettings(self._spacing_mm))
+        phantom = make_phantom(self.seed, index, PhantomSettings(self._made_mm))
         box = tuple(slice(start, stop) for start, stop in brain_box(np.stack(list(phantom.images.values()))))
         regions = regions_of(phantom.label, "brats")[:, *box]
         maps = np.concatenate([phantom.tissues[:, *box], regions.astype(np.float32)])
+        maps = resample(maps, (self._made_mm,) * 3, self._spacing_mm)
         bytes_: npt.NDArray[np.uint8] = np.rint(maps * 255).astype(np.uint8)
         _save(file, bytes_)
         return bytes_

@@ -173,6 +173,45 @@ def test_a_case_folder_reads_as_the_case_found_below_its_root(tmp_path: Path, to
     assert read_case_folder(folder) == find_brats(tmp_path).cases[0]
 
 
+@pytest.mark.parametrize(
+    ("names", "needed", "found"),
+    [
+        (["x_flair.nii.gz", "x_t1.nii", "x_t1.nii.gz"], ("flair",), {"flair": "x_flair.nii.gz"}),
+        (["x-t2f.nii.gz", "x-seg.nii.gz"], ("flair",), {"flair": "x-t2f.nii.gz"}),
+        (
+            ["x_ADC.nii", "x_adc_map.nii", "x_dwi.nii"],
+            ("adc", "adc_map"),
+            {"adc": "x_ADC.nii", "adc_map": "x_adc_map.nii"},
+        ),
+        (["x-adc.nii.gz", "x-t1c.nii.gz"], ("t1ce", "adc"), {"adc": "x-adc.nii.gz", "t1ce": "x-t1c.nii.gz"}),
+        (["x_t1.nii", "x_flair.nii", "x_t2.nii"], ("t1",), {"t1": "x_t1.nii", "flair": "x_flair.nii"}),
+        (["x_t1.nii", "x_flair.nii", "x-t2f.nii"], ("t1",), {"t1": "x_t1.nii"}),
+        (["x_t1.nii", "y_flair.nii"], ("t1",), {"t1": "x_t1.nii"}),
+    ],
+)
+def test_a_case_needs_the_modalities_that_are_asked_for_and_the_others_are_ignored(
+    touch: Callable[..., Path], names: list[str], needed: tuple[str, ...], found: dict[str, str]
+) -> None:
+    case = read_case_folder(touch("x", *names), needed)
+    assert {name: image.path.name for name, image in case.images.items()} == found
+    assert (case.label is not None) == any("seg" in name for name in names)
+
+
+def test_a_modality_that_is_asked_for_and_missing_is_named(touch: Callable[..., Path], tmp_path: Path) -> None:
+    folder = touch("x", *_old("x"))
+    with pytest.raises(CaseError, match=r"x_adc\.nii\.gz missing: expected flair, adc, found x_flair"):
+        read_case_folder(folder, ("flair", "adc"))
+    with pytest.raises(CaseError, match=r"two files for adc: x_adc\.nii and x_adc\.nii\.gz"):
+        read_case_folder(touch("x", "x_adc.nii", "x_adc.nii.gz"), ("adc",))
+    touch("study/y", "y_adc.nii")
+    with pytest.raises(NeuroprintError, match=r"holds 1 case folder.*\npass one of them"):
+        read_case_folder(tmp_path / "study", ("adc",))
+    with pytest.raises(
+        NeuroprintError, match=r"holds no case: expected files <case>_\{t1,adc\}.* or <case>-\{t1n,adc\}"
+    ):
+        read_case_folder(touch("empty"), ("t1", "adc"))
+
+
 def test_a_folder_that_is_no_case_is_said(tmp_path: Path, touch: Callable[..., Path]) -> None:
     folder = touch("a", *_old("a"))
     with pytest.raises(NeuroprintError, match=r"holds 1 case folder.*\npass one of them") as caught:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
+import subprocess
+import sys
 from functools import cached_property
 from pathlib import Path
 from threading import Thread
@@ -190,6 +193,40 @@ def test_a_network_that_breaks_names_the_case(work):
 
     with pytest.raises(NeuroprintError, match=r"Small_00000.*out of memory"):
         work.extract(Broken())
+
+
+def test_readers_leave_the_cores_to_each_other_and_numpy_as_it_was(work, monkeypatch):
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    from neuroprint.embedding import reading
+
+    def numpys_threads():
+        """Of NumPy's own BLAS: FAISS brings one whose count OpenMP keeps per thread, and readers do not call it."""
+        return {
+            pool["num_threads"]
+            for pool in threadpool_info()
+            if pool["user_api"] == "blas" and "numpy" in pool["filepath"]
+        }
+
+    def read(*arguments, **named):
+        seen.append(numpys_threads())
+        return whole(*arguments, **named)
+
+    whole, seen = reading.read_volume, []
+    monkeypatch.setattr(reading, "read_volume", read)
+    with threadpool_limits(2, user_api="blas"):
+        before = numpys_threads()
+        work.extract(CountingEncoder())
+        assert numpys_threads() == before
+    assert seen == [{1}] * 10
+
+
+def test_threads_that_wait_do_not_take_the_cores_from_those_that_work():
+    """OpenMP reads it when PyTorch is loaded, so it has to stand before."""
+    asked = "import os, sys, neuroprint; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    done = subprocess.run([sys.executable, "-c", asked], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["PASSIVE", "False"]
 
 
 def test_embeddings_are_what_the_network_gives_on_the_prepared_scan(work):

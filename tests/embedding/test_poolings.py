@@ -81,7 +81,7 @@ def test_poolings_are_what_numpy_says(name, shape):
 
 
 def test_every_pooling_has_a_menu_entry_and_a_reference():
-    assert set(MENU) == {*REFERENCES, "pyramid", "spatial_softmax"}
+    assert set(MENU) == {*REFERENCES, *FULL}
 
 
 @pytest.mark.parametrize("name", MENU)
@@ -126,7 +126,7 @@ def test_cpu_and_gpu_agree(name):
     EXACT(found.cpu(), from_menu(name)(features, brain))
 
 
-@pytest.mark.parametrize("name", ["foreground_mean", "covariance", "pyramid", "spatial_softmax"])
+@pytest.mark.parametrize("name", ["foreground_mean", "covariance", "pyramid", "spatial_softmax", "center_of_mass"])
 @pytest.mark.parametrize("statistic", ["mean", "max"])
 def test_poolings_of_the_brain_do_not_see_the_padding(name, statistic):
     features, brain = maps((3, 6, 7, 5))
@@ -314,9 +314,17 @@ def softmax_of_a_full_map(features):
     )
 
 
+def mass_of_a_full_map(features):
+    mass = 1 / (1 + np.exp(-features))
+    places = [(2 * np.arange(n) + 1 - n) / n for n in features.shape[1:]]
+    moments = [np.einsum(f"cxyz,{axis}->c", mass, place) for axis, place in zip("xyz", places, strict=True)]
+    return np.concatenate(moments) / np.tile(mass.sum(axis=(1, 2, 3)), 3)
+
+
 FULL = {
     "pyramid": lambda features: pyramid_by_definition(features, (0, 0, 0), features.shape[1:], [1, 2, 4], "mean"),
     "spatial_softmax": softmax_of_a_full_map,
+    "center_of_mass": mass_of_a_full_map,
 }
 
 
@@ -335,6 +343,19 @@ def test_odd_maps_are_pooled_as_the_definitions_say(name, shape, content):
     cells = exact.reshape(shape[0], -1)
     expected = FULL[name](exact) if name in FULL else REFERENCES[name](cells, brain.ravel().astype(np.float64))
     EXACT(pool(from_menu(name), features, brain), expected)
+
+
+def test_the_center_of_mass_of_a_segmentation_is_the_regions():
+    """Whatever the network's certainty, as long as it has some, and however small the region."""
+    low, high = np.array([1, 2.5, 0]), np.array([9, 9, 8])
+    brain = box_brain((10, 10, 9), low, high)
+    region = np.zeros((2, 10, 10, 9), bool)
+    region[0, 3:7, 4:6, 1:8] = region[1, 5, 6, 2] = True
+    for certainty in (12, 40):
+        found = pool(from_menu("center_of_mass"), np.where(region, certainty, -certainty).astype(np.float32), brain)
+        at = np.stack([np.argwhere(channel).mean(axis=0) + 0.5 for channel in region])
+        expected = (2 * at - low - high) / (high - low)
+        np.testing.assert_allclose(found, expected.T.ravel(), atol=2e-3)
 
 
 def test_a_sharp_softmax_puts_the_boxs_faces_at_one():

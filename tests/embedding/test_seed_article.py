@@ -24,12 +24,16 @@ WINDOW = 64
 CROP = (slice(80, 160), slice(60, 124), slice(40, 104))  # of a real scan: two windows along x, not aligned
 
 
-def article(*overrides) -> Job:
+def composed(*overrides):
     settings.register()
     with initialize_config_dir(str(settings.CONF), version_base="1.3"):
-        given = ["experiment=seed_article", f"inferer.window={WINDOW}", *overrides]
-        config = compose("config", overrides=given, return_hydra_config=True)
-        return Job.from_config(config, dict(config.hydra.runtime.choices), given)
+        return compose("config", overrides=list(overrides), return_hydra_config=True)
+
+
+def article(*overrides) -> Job:
+    given = ["experiment=seed_article", f"inferer.window={WINDOW}", *overrides]
+    config = composed(*given)
+    return Job.from_config(config, dict(config.hydra.runtime.choices), given)
 
 
 def published_embedding(files, state):
@@ -127,4 +131,4 @@ def test_the_preset_is_the_recipe():
     config = job.config
     assert (config.retrieval.similarity, config.map.value, config.perplexity) == ("dot", "tsne", 50)
     assert (config.target.weighting, config.target.units, config.target.frame) == ("label", "voxel", "world")
-    assert config.hydra.sweeper.params.target == "article,center_of_mass"
+    assert composed("experiment=seed_article").hydra.sweeper.params.target == "article,center_of_mass"

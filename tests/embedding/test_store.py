@@ -116,3 +116,44 @@ def test_what_a_killed_writer_left_is_removed_once_it_is_old(store):
     os.utime(old, (time.time() - 7200,) * 2)
     store.tidy()
     assert not old.exists() and new.exists() and path.exists()
+
+
+def test_an_entry_that_was_read_before_is_not_decoded_again_until_its_file_changes(store, monkeypatch):
+    import os
+    import time
+
+    from neuroprint.embedding import store as module
+
+    decoded = []
+    decode = module._decode
+    monkeypatch.setattr(module, "_decode", lambda *given: decoded.append(1) or decode(*given))
+    store.write(KIND, CONTENT, entry())
+    path = store.path(KIND, CONTENT)
+    store.read(KIND, CONTENT)
+    store.read(KIND, CONTENT)
+    assert len(decoded) == 2  # a file that has only just been written may change unseen
+    os.utime(path, (time.time() - 60,) * 2)
+    first = store.read(KIND, CONTENT)
+    assert store.read(KIND, CONTENT) is first and len(decoded) == 3
+    with pytest.raises(ValueError, match="read-only"):
+        first.arrays["box"][0] = 7
+    store.write(KIND, CONTENT, entry(2.0))
+    assert store.read(KIND, CONTENT).arrays["stage4|mean"][0] == 2.0
+    path.unlink()
+    assert store.read(KIND, CONTENT) is None
+
+
+def test_what_is_remembered_is_bounded(tmp_path):
+    import os
+
+    from neuroprint.embedding.entry_cache import EntryCache
+
+    cache, old = EntryCache(most_bytes=250), []
+    for name in "abc":
+        path = tmp_path / name
+        path.write_bytes(bytes(100))
+        os.utime(path, (1, 1))
+        old.append(path)
+        cache.put(path, path.stat(), Entry({}, {"name": name}))
+        cache.get(old[0], old[0].stat())  # the one that is used stays
+    assert [cache.get(path, path.stat()) is not None for path in old] == [True, False, True]

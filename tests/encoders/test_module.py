@@ -2,8 +2,11 @@
 
 import pytest
 import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from torch import nn
 
+from neuroprint.config import CONF
 from neuroprint.encoders.checkpoints import save_weights
 from neuroprint.encoders.module import ModuleEncoder
 from neuroprint.encoders.taps import measure_levels, tap
@@ -182,3 +185,17 @@ class Odd(nn.Module):
 def test_an_output_that_is_no_feature_map_is_named(image, name, said):
     with pytest.raises(NeuroprintError, match=said):
         measure_levels(tap(Odd(), [name]), [name], image)
+
+
+def test_the_decoders_last_level_is_what_the_default_encoders_network_segments():
+    entries = [OmegaConf.load(CONF / "encoder" / f"{name}.yaml") for name in ("module", "swin_unetr_phantom_decoder")]
+    decoder = OmegaConf.to_container(OmegaConf.merge(*entries), resolve=True)
+    del decoder["defaults"]
+    whole = OmegaConf.to_container(OmegaConf.load(CONF / "encoder" / "swin_unetr_phantom.yaml"), resolve=True)
+    for key in ("modalities", "weights", "sha256", "spacing_mm", "normalisation"):
+        assert decoder[key] == whole[key]
+    batch = torch.randn(1, 4, 32, 32, 64, generator=torch.Generator().manual_seed(0))
+    *_, out = instantiate(decoder).load("cpu")(batch)
+    with torch.no_grad():
+        segmented = instantiate(whole).network("cpu")(batch)
+    torch.testing.assert_close(out, segmented, rtol=1e-4, atol=1e-4)

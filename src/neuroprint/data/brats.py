@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from neuroprint.data.case import Case, Cohort, ImageFile, LabelConvention
@@ -12,10 +13,14 @@ from neuroprint.data.ids import unsafe_id
 from neuroprint.errors import CaseError, NeuroprintError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+MODALITIES = ("flair", "t1ce", "t1", "t2")
+"""Those of every BraTS case."""
+
 _LABEL = "label"
+_SHOWN = "flair"  # is drawn of a case, where there is one, whatever modalities are needed
 _UNDERSCORE = {"flair": "flair", "t1ce": "t1ce", "t1": "t1", "t2": "t2", "seg": _LABEL}
 _DASH = {"t2f": "flair", "t1c": "t1ce", "t1n": "t1", "t2w": "t2", "seg": _LABEL}
 _NAMINGS = {"_": _UNDERSCORE, "-": _DASH}
@@ -76,26 +81,33 @@ def find_brats(root: Path) -> Cohort:
     return Cohort("brats", tuple(sorted(cases, key=lambda case: case.id)), "world", dict(sorted(excluded.items())))
 
 
-def read_case_folder(folder: Path) -> Case:
+def read_case_folder(folder: Path, modalities: Sequence[str] = MODALITIES) -> Case:
     """Return the case that one folder holds, named by the folder.
+
+    Args:
+        folder: Its files are named as BraTS names them, ``<case>_flair.nii.gz`` or ``<case>-t2f.nii.gz``; that of a modality
+            which BraTS does not have ends with the modality's name, ``<case>_adc.nii.gz`` or ``<case>-adc.nii.gz``.
+        modalities: Those that are needed. Other images are ignored, but for a FLAIR image: the case has it where it is clear
+            which file it is.
 
     Raises:
         CaseError: A file is missing, or there are two for one modality.
         NeuroprintError: The folder does not exist, or holds no file of a case.
     """
     found = _root_folder(folder)
-    if not found.is_case:
-        inner = [sub for sub in _below(found) if sub.is_case]
+    wanted = dict.fromkeys((*modalities, *MODALITIES))
+    if not _named(found, tuple(wanted)):
+        inner = [sub for sub in _below(found) if _named(sub, tuple(wanted))]
         if inner:
             raise NeuroprintError(
                 f"{folder} holds {len(inner)} case folder(s), expected a single case;\n"
                 f"pass one of them: {inner[0].path}"
             )
-        raise NeuroprintError(
-            f"{folder} holds no case: expected files <case>_{{flair,t1ce,t1,t2}}.nii.gz or "
-            f"<case>-{{t2f,t1c,t1n,t2w}}.nii.gz,\nfound {_contents(found)}"
+        named = (
+            f"<case>{joint}{{{','.join(_suffix(joint, name) for name in modalities)}}}.nii.gz" for joint in _NAMINGS
         )
-    return _case(found)
+        raise NeuroprintError(f"{folder} holds no case: expected files {' or '.join(named)},\nfound {_contents(found)}")
+    return _case(found, modalities)
 
 
 def _list(path: Path) -> _Folder:
@@ -128,37 +140,80 @@ def _below(top: _Folder) -> Iterator[_Folder]:
         yield from (sub for sub in (folder, *inner) if sub.is_case or sub.looks_broken)
 
 
-def _case(folder: _Folder) -> Case:
+@dataclass(frozen=True)
+class _Named:
+    """A file whose name says what it is."""
+
+    file: str
+    stem: str
+    naming: str
+    role: str
+
+
+def _named(folder: _Folder, modalities: Sequence[str]) -> list[_Named]:
+    """The files of a folder that are said to be one of some modalities, or the label."""
+    found = []
+    for naming, pattern, roles in _patterns(tuple(modalities)):
+        for match in filter(None, map(pattern.fullmatch, folder.files)):
+            found.append(_Named(match[0], match["stem"], naming, roles[match["suffix"].lower()]))
+    return sorted(found, key=lambda named: folder.files.index(named.file))
+
+
+@cache
+def _patterns(modalities: tuple[str, ...]) -> tuple[tuple[str, re.Pattern[str], dict[str, str]], ...]:
+    """Of each naming: its joint, what a file's name looks like, and what its suffixes mean."""
+    found = []
+    for naming in _NAMINGS:
+        roles = {_suffix(naming, role).lower(): role for role in (*modalities, _LABEL)}
+        suffixes = "|".join(map(re.escape, roles))
+        pattern = re.compile(rf"(?P<stem>.+?){naming}(?P<suffix>{suffixes})\.nii(?:\.gz)?", re.IGNORECASE)
+        found.append((naming, pattern, roles))
+    return tuple(found)
+
+
+def _suffix(naming: str, role: str) -> str:
+    """How a naming's files end: as BraTS says for its own modalities, with any other's own name."""
+    return next((suffix for suffix, known in _NAMINGS[naming].items() if known == role), role)
+
+
+def _own(matches: list[_Named], case_id: str) -> list[_Named]:
+    """A file named like its folder is the case's own; others beside it are leftovers."""
+    return [match for match in matches if match.stem == case_id] or matches
+
+
+def _case(folder: _Folder, modalities: Sequence[str] = MODALITIES) -> Case:
     case_id = folder.path.name
     if problem := unsafe_id(case_id):
         raise CaseError(case_id, f"{problem}; rename the folder")
-    matches = [match for match in map(_FILE.fullmatch, folder.files) if match]
-    # A file named like its folder is the case's own; others beside it are leftovers.
-    matches = [match for match in matches if match["stem"] == case_id] or matches
-    namings = {match["underscore"] or match["dash"] for match in matches} or {"_"}
-    if len(namings) > 1:
-        raise CaseError(
-            case_id, "files in both namings (<case>_flair and <case>-t2f), expected one; move one set out of the folder"
-        )
-    (naming,) = namings
-    roles = _NAMINGS[naming]
-    files: dict[str, str] = {}
-    for match in matches:
-        role = roles[(match["old"] or match["new"]).lower()]
-        if role in files:
-            raise CaseError(
-                case_id, f"two files for {role}: {files[role]} and {match[0]}; expected one, remove the other"
-            )
-        files[role] = match[0]
-    missing = [suffix for suffix, role in roles.items() if role != _LABEL and role not in files]
-    if missing:
-        expected = ", ".join(f"{case_id}{naming}{suffix}.nii.gz" for suffix in missing)
+    matches = _own(_named(folder, modalities), case_id)
+    first = {match.naming: match.file for match in reversed(matches)}
+    if len(first) > 1:
         raise CaseError(
             case_id,
-            f"{expected} missing: expected all four modalities, found {_contents(folder)}; "
-            "add what is missing or remove the folder",
+            f"files in both namings ({' and '.join(first.values())}), expected one; move one set out of the folder",
         )
-    paths = {role: ImageFile(folder.path / files[role]) for role in roles.values() if role in files}
+    naming = next(iter(first), "_")
+    files: dict[str, str] = {}
+    for match in matches:
+        if match.role in files:
+            raise CaseError(
+                case_id,
+                f"two files for {match.role}: {files[match.role]} and {match.file}; expected one, remove the other",
+            )
+        files[match.role] = match.file
+    if missing := [name for name in modalities if name not in files]:
+        expected = ", ".join(f"{case_id}{naming}{_suffix(naming, name)}.nii.gz" for name in missing)
+        wanted = "all four modalities" if set(modalities) == set(MODALITIES) else ", ".join(modalities)
+        raise CaseError(
+            case_id,
+            f"{expected} missing: expected {wanted}, found {_contents(folder)}; add what is missing or remove the folder",
+        )
+    if _SHOWN not in modalities:
+        stems = {match.stem for match in matches}
+        shown = [match.file for match in _named(folder, (_SHOWN,)) if match.role == _SHOWN and match.stem in stems]
+        files |= {_SHOWN: shown[0]} if len(shown) == 1 else {}
+    ordered = [role for role in dict.fromkeys((*modalities, *files)) if role in files]
+    paths = {role: ImageFile(folder.path / files[role]) for role in ordered}
     label = paths.pop(_LABEL, None)
     return Case(case_id, _patient(case_id, naming), paths, label, _CONVENTIONS[naming])
 

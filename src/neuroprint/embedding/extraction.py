@@ -6,23 +6,27 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from filelock import FileLock, Timeout
+from threadpoolctl import threadpool_limits
 
 from neuroprint.data.case import Case
-from neuroprint.data.facts import CaseFacts, measure
+from neuroprint.data.facts import CaseFacts
 from neuroprint.data.prints import Fingerprints
-from neuroprint.data.volume import read_volume
-from neuroprint.embedding.extractor import Extractor, vector_name
+from neuroprint.embedding.extractor import Extractor, Passed, Vectors
 from neuroprint.embedding.preprocessing import NetworkInput
+from neuroprint.embedding.reading import Prepared, Reader, Request
 from neuroprint.embedding.store import Entry, FeatureStore
 from neuroprint.errors import CaseError, NeuroprintError
+
+__all__ = ["Extract", "Extraction", "Request"]
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -30,28 +34,6 @@ if TYPE_CHECKING:
     from neuroprint.encoders.base import Forward
 
 log = logging.getLogger(__name__)
-
-READ_AHEAD = 2  # scans read and prepared while the network runs: bounds the memory
-FACTS_VERSION = 2  # raised whenever what is measured on a case changes
-
-
-@dataclass(frozen=True)
-class Request:
-    """What one row of the leaderboard needs of an extractor.
-
-    Attributes:
-        extractor: Computes the vectors that are not stored.
-        levels: Names of the levels, concatenated in this order.
-        pooling: Canonical name of the pooling, one of the extractor's.
-    """
-
-    extractor: Extractor
-    levels: tuple[str, ...]
-    pooling: str
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(vector_name(level, self.pooling) for level in self.levels)
 
 
 @dataclass
@@ -82,22 +64,40 @@ class _Work:
     case: Case
     lock: FileLock
     lacking: list[int]
-    prepared: Future[tuple[CaseFacts, dict[int, NetworkInput]]]
+    prepared: Future[Prepared]
+
+    @property
+    def shapes(self) -> dict[int, tuple[int, ...]] | None:
+        """Of what is to go through the networks; None while it is not known, or where the case cannot be read."""
+        ready = self.prepared.done() and self.prepared.exception() is None
+        return self.prepared.result().shapes if ready else None
 
 
 class Extract:
     """Computes what the store lacks, case by case, side by side with any other process that does the same.
 
     Args:
-        store: Where facts and vectors are kept.
-        device: Torch device of the networks.
+        store: Where facts, vectors and maps are kept.
+        device: Torch device of the networks; ``auto`` is a GPU where PyTorch finds one, looked for once there is something
+            to compute: loading PyTorch takes longer than reading a stored cohort.
         strict: Stop at the first case that cannot be used, instead of leaving it out.
+        readers: Scans that are read and prepared while the network runs, which with ``batch`` bounds the memory; by
+            default 2, and beside a GPU as many as there are cores, up to 16. No number depends on it.
+        batch: Most cases of one shape that go through the network together; by default 1, and 4 on a GPU.
     """
 
-    def __init__(self, store: FeatureStore, device: str, strict: bool = False) -> None:
+    def __init__(
+        self,
+        store: FeatureStore,
+        device: str,
+        strict: bool = False,
+        readers: int | None = None,
+        batch: int | None = None,
+    ) -> None:
         self.store = store
         self.device = device
         self.strict = strict
+        self._asked = readers, batch
         self._forwards: dict[str, Forward] = {}
 
     def __call__(
@@ -108,7 +108,7 @@ class Extract:
         Raises:
             CaseError: In strict mode, the first case that cannot be used.
         """
-        self._prints = fingerprints
+        self._reader = Reader(self.store, fingerprints, requests)
         self._requests = requests
         self._result = Extraction(
             embeddings=[{} for _ in requests], forwards=[0] * len(requests), cached=[0] * len(requests)
@@ -123,35 +123,44 @@ class Extract:
     def _compute(self, pending: deque[Case], total: int) -> None:
         from tqdm import tqdm
 
+        self.device = resolve_device(self.device)
+        gpu = self.device.startswith("cuda")
+        readers, batch = self._asked
+        self._readers = readers or min(16 if gpu else 2, _cores())
+        self._batch = batch or (4 if gpu else 1)
         self.store.tidy()
         for request in self._requests:
             self.store.describe(request.extractor.kind, request.extractor.description)
         log.info("extracting %d of %d cases (%d stored)", len(pending), total, total - len(pending))
         in_flight: deque[_Work] = deque()
-        readers = ThreadPoolExecutor(max_workers=min(READ_AHEAD, os.cpu_count() or 1), thread_name_prefix="reader")
+        pool = ThreadPoolExecutor(self._readers, thread_name_prefix="reader")
         bar = tqdm(total=total, initial=total - len(pending), desc="extracting", unit="case", dynamic_ncols=True)
+        # Readers are threads already: where NumPy spread each over all cores, they would only wait for each other.
+        one_thread_each = threadpool_limits(1, user_api="blas")
         try:
             while pending or in_flight:
-                while pending and len(in_flight) <= READ_AHEAD:
-                    work = self._claim(pending, readers, bar, wait=not in_flight)
+                while pending and len(in_flight) < self._readers + self._batch:
+                    work = self._claim(pending, pool, bar, idle=not in_flight)
                     if work is None:
                         break
                     in_flight.append(work)
                 if in_flight:
-                    self._finish(in_flight.popleft())
-                    bar.update()
+                    group = self._next_group(in_flight)
+                    self._finish(group)
+                    bar.update(len(group))
         finally:
             for work in in_flight:
                 work.prepared.cancel()
                 work.lock.release()
-            readers.shutdown(wait=True, cancel_futures=True)
+            pool.shutdown(wait=True, cancel_futures=True)
+            one_thread_each.restore_original_limits()
             bar.close()
 
-    def _claim(self, pending: deque[Case], readers: ThreadPoolExecutor, bar: tqdm[None], wait: bool) -> _Work | None:
+    def _claim(self, pending: deque[Case], readers: ThreadPoolExecutor, bar: tqdm[None], idle: bool) -> _Work | None:
         """The next case that nobody else works on, being read; None where others hold all that is left."""
         for _ in range(len(pending)):
             case = pending.popleft()
-            lock = self.store.lock(self._prints[case.id].images)
+            lock = self.store.lock(self._reader.prints[case.id].images)
             try:
                 lock.acquire(blocking=False)
             except Timeout:
@@ -162,67 +171,109 @@ class Extract:
                 lock.release()
                 bar.update()
                 continue
-            by_kind = {self._requests[index].extractor.kind: index for index in reversed(range(len(self._requests)))}
-            lacking = [index for index in sorted(by_kind.values()) if not self._stored(case, index)]
-            return _Work(case, lock, lacking, readers.submit(self._read, case, lacking))
-        if pending and wait:
+            lacking = self._reader.lacking(case)
+            return _Work(case, lock, lacking, readers.submit(self._reader.prepare, case, lacking))
+        if pending and idle:
             time.sleep(0.1)
         return None
 
-    def _read(self, case: Case, lacking: Sequence[int]) -> tuple[CaseFacts, dict[int, NetworkInput]]:
-        facts = self._stored_facts(case)
-        needed = {name for index in lacking for name in self._requests[index].extractor.modalities}
-        modalities = tuple(case.images) if facts is None else tuple(name for name in case.images if name in needed)
-        absent = sorted(needed - set(case.images))
-        if absent:
-            raise CaseError(
-                case.id, f"has no {', '.join(absent)} image, which the encoder needs; add it, or drop the case"
-            )
-        volume = read_volume(case, modalities, label=facts is None)
-        if facts is None:
-            facts = measure(volume, case.label_convention)
-            arrays, note = facts.to_arrays()
-            self.store.write(_FACTS, self._prints[case.id].case, Entry(arrays, note))
-        return facts, {index: self._requests[index].extractor.prepare(volume, facts) for index in lacking}
+    def _next_group(self, in_flight: deque[_Work]) -> list[_Work]:
+        """The case that was claimed first, and those of its shape that are read already."""
+        group = [in_flight.popleft()]
+        if self._batch > 1:
+            wait([group[0].prepared])
+            alike = [work for work in in_flight if work.shapes is not None and work.shapes == group[0].shapes]
+            for work in alike[: self._batch - 1]:
+                in_flight.remove(work)
+                group.append(work)
+        return group
 
-    def _finish(self, work: _Work) -> None:
-        """Run the networks on a case that was read, store its vectors, and give the case back."""
-        case = work.case
+    def _finish(self, group: Sequence[_Work]) -> None:
+        """Run the networks on cases that were read, store what they give, and give the cases back."""
+        read: dict[str, Prepared] = {}
         try:
-            facts, prepared = work.prepared.result()
-            for index, network_input in prepared.items():
-                self._run(case, index, network_input)
-            self._result.facts[case.id] = facts
-            self._take_stored(case, skip=work.lacking)
-        except CaseError as error:
-            self._exclude(error)
-        except NeuroprintError:
-            raise
-        except Exception as error:
-            raise NeuroprintError(f"case {case.id}: extraction failed: {type(error).__name__}: {error}") from error
+            for work in group:
+                with self._blaming(work.case):
+                    read[work.case.id] = work.prepared.result()
+            for index in sorted({index for prepared in read.values() for index in prepared.inputs}):
+                cases = [work.case for work in group if work.case.id in read and index in read[work.case.id].inputs]
+                with self._blaming(*cases):
+                    self._run(cases, index, [read[case.id].inputs[index] for case in cases])
+            for work in group:
+                if work.case.id in read:
+                    with self._blaming(work.case):
+                        self._settle(work, read[work.case.id])
         finally:
-            work.lock.release()
+            for work in group:
+                work.lock.release()
 
-    def _run(self, case: Case, index: int, network_input: NetworkInput) -> None:
-        request = self._requests[index]
-        extractor = request.extractor
+    def _run(self, cases: Sequence[Case], index: int, inputs: Sequence[NetworkInput]) -> None:
+        extractor = self._requests[index].extractor
         if extractor.kind not in self._forwards:
             self._forwards[extractor.kind] = extractor.encoder.load(self.device)
-        vectors = extractor.vectors(network_input, self._forwards[extractor.kind], self.device)
-        self._result.forwards[index] += 1
+        for case, passed in zip(cases, self._pass(extractor, inputs), strict=True):
+            self._result.forwards[index] += 1
+            with self._blaming(case):
+                self._add(case, index, passed.vectors)
+                if passed.maps is not None:
+                    self.store.write(extractor.maps_kind, self._reader.prints[case.id].images, passed.maps)
+
+    def _pass(self, extractor: Extractor, inputs: Sequence[NetworkInput]) -> list[Passed]:
+        """Cases through a network together, or one by one where the GPU's memory does not hold them all."""
+        import torch
+
+        forward, keep_mb = self._forwards[extractor.kind], self.store.keep_maps_mb
+        try:
+            return extractor.run(inputs, forward, self.device, keep_mb)
+        except torch.OutOfMemoryError:
+            if len(inputs) == 1:
+                raise
+        log.info("%d cases at once do not fit into the GPU's memory: going on one by one", len(inputs))
+        self._batch = 1
+        return [passed for one in inputs for passed in extractor.run([one], forward, self.device, keep_mb)]
+
+    def _add(self, case: Case, index: int, vectors: Vectors) -> None:
+        """Merge a case's new vectors into the store, and take what the request needs.
+
+        Raises:
+            CaseError: Of these, one is not finite.
+        """
+        request, content = self._requests[index], self._reader.prints[case.id].images
         # A pooling that fails on this map is no reason to lose the others.
-        vectors = {name: vector for name, vector in vectors.items() if np.isfinite(vector).all()}
-        unsound = [name for name in request.names if name not in vectors]
+        sound = {name: vector for name, vector in vectors.items() if np.isfinite(vector).all()}
+        stored = self.store.read(request.extractor.kind, content)
+        merged = {**(stored.arrays if stored else {}), **sound}
+        unsound = [name for name in request.names if name not in merged]
         if unsound:
             raise CaseError(
                 case.id,
                 f"NaN or infinite features ({', '.join(unsound[:3])}); check the scan, the encoder and the pooling",
             )
-        content = self._prints[case.id].images
-        stored = self.store.read(extractor.kind, content)
-        merged = {**(stored.arrays if stored else {}), **vectors}
-        self.store.write(extractor.kind, content, Entry(merged, {}))
-        self._result.embeddings[index][case.id] = _concatenate(vectors, request.names)
+        self.store.write(request.extractor.kind, content, Entry(merged, {}))
+        self._result.embeddings[index][case.id] = request.vector(merged)
+
+    def _settle(self, work: _Work, prepared: Prepared) -> None:
+        """Put down what the case gave, by network, from kept maps or from the store."""
+        case = work.case
+        for index, vectors in prepared.pooled.items():
+            self._add(case, index, vectors)
+            self._result.cached[index] += 1
+        if case.id not in self._result.excluded:
+            self._result.facts[case.id] = prepared.facts
+            self._take_stored(case, skip=work.lacking)
+
+    @contextmanager
+    def _blaming(self, *cases: Case) -> Iterator[None]:
+        """Leave out a case that cannot be used; whatever else goes wrong is said with the case's name."""
+        try:
+            yield
+        except CaseError as error:
+            self._exclude(error)
+        except NeuroprintError:
+            raise
+        except Exception as error:
+            names = f"case{'s' if len(cases) > 1 else ''} {', '.join(case.id for case in cases)}"
+            raise NeuroprintError(f"{names}: extraction failed: {type(error).__name__}: {error}") from error
 
     def _exclude(self, error: CaseError) -> None:
         if self.strict:
@@ -239,44 +290,41 @@ class Extract:
         return problem is not None
 
     def _attempt(self, case: str) -> tuple[str, ...]:
-        return self._prints[case].case, *sorted(request.extractor.kind for request in self._requests)
+        kinds = sorted(request.extractor.kind for request in self._requests)
+        return self._reader.prints[case].case, *kinds
 
     def _take_stored(self, case: Case, skip: Sequence[int] = ()) -> bool:
         """Take from the store what is there; True if that is everything."""
-        facts = self._result.facts.get(case.id) or self._stored_facts(case)
+        facts = self._result.facts.get(case.id) or self._reader.facts(case)
         if facts is None:
             return False
         found = {
             index: stored
             for index in range(len(self._requests))
-            if index not in skip and (stored := self._stored(case, index)) is not None
+            if index not in skip and (stored := self._reader.vectors(case, index)) is not None
         }
         if len(found) + len(skip) < len(self._requests):
             return False
         self._result.facts[case.id] = facts
         for index, stored in found.items():
-            self._result.embeddings[index][case.id] = _concatenate(stored, self._requests[index].names)
+            self._result.embeddings[index][case.id] = self._requests[index].vector(stored)
             self._result.cached[index] += 1
         return True
 
-    def _stored(self, case: Case, index: int) -> dict[str, npt.NDArray[np.float32]] | None:
-        """The stored vectors that a request needs of a case, or None where one is missing."""
-        request = self._requests[index]
-        entry = self.store.read(request.extractor.kind, self._prints[case.id].images)
-        if entry is None or any(name not in entry.arrays for name in request.names):
-            return None
-        return entry.arrays
-
-    def _stored_facts(self, case: Case) -> CaseFacts | None:
-        entry = self.store.read(_FACTS, self._prints[case.id].case)
-        return CaseFacts.from_arrays(entry.arrays, entry.note) if entry else None
-
-
-_FACTS = f"facts/{FACTS_VERSION}"
 
 # Why a case could not be used, by its content and the extractors: the jobs of a sweep need not read and report it again.
 _unusable: dict[tuple[str, ...], str] = {}
 
 
-def _concatenate(vectors: Mapping[str, npt.NDArray[np.float32]], names: Sequence[str]) -> npt.NDArray[np.float32]:
-    return np.concatenate([np.asarray(vectors[name], np.float32).ravel() for name in names])
+def resolve_device(device: str) -> str:
+    """``auto`` becomes ``cuda`` where PyTorch finds a GPU, and ``cpu`` elsewhere."""
+    if device != "auto":
+        return device
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _cores() -> int:
+    """Cores that this process may use, which on a cluster are fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

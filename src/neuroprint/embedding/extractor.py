@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroprint.embedding.inferers import Inferer, Part
+from neuroprint.embedding.inferers import Inferer
+from neuroprint.embedding.kept_maps import Keeper, kept_parts
 from neuroprint.embedding.poolings import Pooling
 from neuroprint.embedding.preprocessing import NetworkInput, prepare
-from neuroprint.embedding.store import digest
+from neuroprint.embedding.store import Entry, digest
 from neuroprint.encoders.base import Encoder, Forward, describe
 
 if TYPE_CHECKING:
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from neuroprint.data.volume import Volume
 
 # Raised whenever preprocessing, an inferer or a pooling gives other numbers than before: stored features are then not used.
-FEATURES_VERSION = 1
+FEATURES_VERSION = 2
+
+Vectors = dict[str, npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -60,44 +63,117 @@ class Extractor:
         """The extractor's folder in the feature store."""
         return f"features/{digest(self.description)[:24]}"
 
+    @cached_property
+    def maps_kind(self) -> str:
+        """The folder of the maps that were kept."""
+        return self.kind.replace("features/", "maps/", 1)
+
     def prepare(self, volume: Volume, facts: CaseFacts) -> NetworkInput:
         """One case as the network wants it."""
         images = [volume.images[volume.modalities.index(name)] for name in self.modalities]
         wanted = self.encoder.input if self.inferer.padded else replace(self.encoder.input, divisor=1)
         return prepare(images, volume.affine, facts.brain_box, wanted)
 
-    def vectors(self, prepared: NetworkInput, forward: Forward, device: str) -> dict[str, npt.NDArray[np.float32]]:
-        """Every level by every pooling: float32 vectors by :func:`vector_name`.
+    def vectors(self, prepared: NetworkInput, forward: Forward, device: str) -> Vectors:
+        """One case's every level by every pooling: float32 vectors by :func:`vector_name`."""
+        return self.run([prepared], forward, device)[0].vectors
+
+    def run(
+        self, batch: Sequence[NetworkInput], forward: Forward, device: str, keep_maps_mb: float = 0.0
+    ) -> list[Passed]:
+        """Cases through the network, side by side, and every level by every pooling.
 
         Of a volume in several parts, the mean over the parts; each counts by the brain in it, and what has none is left out.
+
+        Args:
+            batch: Cases of one shape.
+            forward: The network, on the device.
+            device: Torch device.
+            keep_maps_mb: Of each case, the maps that fit this budget are given back as well.
         """
         import torch
 
-        def at_precision(batch: Tensor) -> Sequence[Tensor]:
+        def at_precision(image: Tensor) -> Sequence[Tensor]:
             with _precision(self.precision, device):
-                return forward(batch)
+                return forward(image)
 
-        sums: dict[str, npt.NDArray[np.float64]] = {}
-        total = 0.0
+        tallies = [_Tally(self.poolings) for _ in batch]
+        keepers = [Keeper(keep_maps_mb) for _ in batch]
         with torch.inference_mode():
-            image = torch.from_numpy(prepared.image)[None].to(device)
-            brain = torch.from_numpy(prepared.brain).to(device)
+            images = [torch.from_numpy(prepared.image)[None] for prepared in batch]
+            image = (images[0] if len(images) == 1 else torch.cat(images)).to(device)
+            brains = [torch.from_numpy(prepared.brain).to(device) for prepared in batch]
             for part in self.inferer(image, at_precision, self.encoder.levels):
-                inside = brain[part.place]
-                weight = float(inside.sum()) if bool(brain.any()) else 1.0
-                if not weight:
-                    continue
-                total += weight
-                for name, vector in self._pooled(part, inside):
-                    sums[name] = sums.get(name, 0.0) + weight * vector.double().cpu().numpy()
-        return {name: (vector / total).astype(np.float32) for name, vector in sums.items()}
+                for place, prepared in enumerate(batch):
+                    inside = float(prepared.brain[part.place].sum(dtype=np.float64))
+                    weight = inside if prepared.brain.any() else 1.0
+                    if not weight:
+                        continue
+                    tallies[place].total += weight
+                    keepers[place].begin(weight)
+                    for level, maps in zip(self.encoder.levels, part.maps, strict=True):
+                        features = maps[place].float().contiguous()
+                        share = brain_share(brains[place][part.place], features.shape[1:])
+                        tallies[place].add(weight, level.name, features, share)
+                        keepers[place].add(level.name, features, share)
+            return [Passed(tally.vectors(), keeper.entry()) for tally, keeper in zip(tallies, keepers, strict=True)]
 
-    def _pooled(self, part: Part, brain: Tensor) -> Iterator[tuple[str, Tensor]]:
-        for level, batch in zip(self.encoder.levels, part.maps, strict=True):
-            features = batch[0].float()
-            share = brain_share(brain, features.shape[1:])
-            for name, pooling in self.poolings.items():
-                yield vector_name(level.name, name), pooling(features, share)
+    def pool_kept(self, kept: Entry, besides: Container[str] = ()) -> Vectors:
+        """What :meth:`run` gives for the levels whose maps were kept, without the network.
+
+        Args:
+            kept: One case's maps.
+            besides: Names of vectors that are not wanted.
+        """
+        import torch
+
+        tally = _Tally(self.poolings, besides)
+        with torch.inference_mode():
+            for part in kept_parts(kept):
+                tally.total += part.weight
+                for level, (features, share) in part.maps.items():
+                    tally.add(part.weight, level, torch.tensor(features), torch.tensor(share))
+            return tally.vectors()
+
+
+@dataclass(frozen=True)
+class Passed:
+    """What one case's way through the network gave.
+
+    Attributes:
+        vectors: float32, by :func:`vector_name`.
+        maps: The maps to keep, if any.
+    """
+
+    vectors: Vectors
+    maps: Entry | None
+
+
+class _Tally:
+    """The poolings of one case, added up over its parts."""
+
+    def __init__(self, poolings: Mapping[str, Pooling], besides: Container[str] = ()) -> None:
+        self.total = 0.0
+        self._poolings = poolings
+        self._besides = besides
+        self._sums: dict[str, Tensor] = {}
+
+    def add(self, weight: float, level: str, features: Tensor, share: Tensor) -> None:
+        for pooling_name, pooling in self._poolings.items():
+            name = vector_name(level, pooling_name)
+            if name not in self._besides:
+                vector = weight * pooling(features, share).double().flatten()
+                self._sums[name] = self._sums[name] + vector if name in self._sums else vector
+
+    def vectors(self) -> Vectors:
+        import torch
+
+        if not self._sums:
+            return {}
+        # All in one go: from a GPU every transfer waits for all that was asked of it before.
+        numbers = (torch.cat(list(self._sums.values())) / self.total).float().cpu().numpy()
+        ends = np.cumsum([len(vector) for vector in self._sums.values()])
+        return dict(zip(self._sums, np.split(numbers, ends[:-1]), strict=True))
 
 
 def vector_name(level: str, pooling: str) -> str:

@@ -10,13 +10,14 @@ blocks of ``C``: all channels' first number, then all channels' second. Paramete
 come from the pooling's YAML file.
 
 Sums run in double precision: squares of large features do not overflow, and a GPU's other order of adding up stays
-below the precision of what is stored.
+below the precision of what is stored. They run over a few channels at a time, which then stay in the processor's cache:
+a level of full resolution has 30 million numbers, and all poolings of it together must not cost more than the network.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from neuroprint.errors import NeuroprintError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _FLOAT32_MAX = 3.4028234663852886e38
+_BLOCK = 2**20  # numbers that are in double precision at once
 
 
 class Pooling(Protocol):
@@ -35,7 +37,7 @@ class Pooling(Protocol):
 
 def mean(features: Tensor, brain: Tensor) -> Tensor:
     """Average of each channel over all cells: ``(C,)``."""
-    return _vector(_rows(features).mean(dim=1))
+    return _by_block(features, lambda cells: cells.mean(dim=1))
 
 
 def max(features: Tensor, brain: Tensor) -> Tensor:
@@ -45,14 +47,19 @@ def max(features: Tensor, brain: Tensor) -> Tensor:
 
 def std(features: Tensor, brain: Tensor) -> Tensor:
     """Standard deviation of each channel over all cells, with the number of cells as the divisor: ``(C,)``."""
-    return _vector(_rows(features).std(dim=1, correction=0))
+    return mean_std(features, brain)[features.shape[0] :]
 
 
 def mean_std(features: Tensor, brain: Tensor) -> Tensor:
     """:func:`mean`, then :func:`std`: ``(2C,)``."""
     import torch
 
-    return torch.cat([mean(features, brain), std(features, brain)])
+    def moments(cells: Tensor) -> Tensor:
+        average = cells.mean(dim=1)
+        cells -= average[:, None]
+        return torch.stack([average, cells.square_().mean(dim=1).sqrt()])
+
+    return _by_block(features, moments)
 
 
 def gem(features: Tensor, brain: Tensor, p: float = 3.0, eps: float = 1e-6) -> Tensor:
@@ -60,12 +67,16 @@ def gem(features: Tensor, brain: Tensor, p: float = 3.0, eps: float = 1e-6) -> T
 
     Between the mean (p = 1) and the maximum (p to infinity); Radenović, Tolias and Chum 2018, arXiv:1711.02512, eq. 3.
     Features below ``eps`` count as ``eps``, as in the authors' code: made for features after a ReLU, it does not see how
-    negative the others are. Computed from logarithms, so that no power overflows.
+    negative the others are. Powers are of shares of the largest feature, so that none overflows.
     """
     _require(p > 0, "p", p, "must be greater than 0")
     _require(eps > 0, "eps", eps, "must be greater than 0")
-    cells = _rows(features).clamp_min(eps)
-    return _vector((((cells.log() * p).logsumexp(dim=1) - math.log(cells.shape[1])) / p).exp())
+
+    def generalised(cells: Tensor) -> Tensor:
+        largest = cells.clamp_(min=eps).amax(dim=1)
+        return (cells / largest[:, None]).pow(p).mean(dim=1).pow(1 / p) * largest
+
+    return _by_block(features, generalised)
 
 
 def quantile(features: Tensor, brain: Tensor, q: Sequence[float] = (0.1, 0.5, 0.9)) -> Tensor:
@@ -73,12 +84,11 @@ def quantile(features: Tensor, brain: Tensor, q: Sequence[float] = (0.1, 0.5, 0.
     import torch
 
     _require(len(q) > 0 and all(0 <= share <= 1 for share in q), "q", q, "must be numbers from 0 to 1")
-    # torch.quantile refuses maps of more than 16 million numbers.
-    ranked = features.flatten(1).sort(dim=1).values.double()
+    ranked = _ranked(features.flatten(1))
     blocks = []
     for share in q:
         below, fraction = divmod(share * (ranked.shape[1] - 1), 1)
-        low, high = ranked[:, int(below)], ranked[:, math.ceil(below + fraction)]
+        low, high = ranked[:, int(below)].double(), ranked[:, math.ceil(below + fraction)].double()
         blocks.append(low + fraction * (high - low))
     return _vector(torch.cat(blocks))
 
@@ -88,7 +98,7 @@ def top_mean(features: Tensor, brain: Tensor, share: float = 0.05) -> Tensor:
     _require(0 < share <= 1, "share", share, "must be greater than 0 and at most 1")
     cells = features.flatten(1)
     count = round(share * cells.shape[1]) or 1
-    return _vector(cells.topk(count, dim=1).values.double().mean(dim=1))
+    return _vector(_largest(cells, count).double().mean(dim=1))
 
 
 def foreground_mean(features: Tensor, brain: Tensor) -> Tensor:
@@ -97,7 +107,7 @@ def foreground_mean(features: Tensor, brain: Tensor) -> Tensor:
     Where no cell has any brain, the average over all cells.
     """
     weights = _brain_weights(brain)
-    return _vector(_rows(features) @ weights)
+    return _by_block(features, lambda cells: cells @ weights)
 
 
 def pyramid(
@@ -117,20 +127,38 @@ def pyramid(
     _require(len(cells) > 0 and all(n >= 1 for n in cells), "cells", cells, "must be whole numbers from 1 on")
     _require(statistic in ("mean", "max"), "statistic", statistic, "must be mean or max")
     faces = _box_faces(brain)
+    if statistic == "mean":
+        return _pyramid_of_means(features, faces, [int(n) for n in cells])
     blocks = []
     for n in cells:
         parts = features.double()
         for low, high in faces:
             # The axis at hand is always the first after the channels; its parts go last.
             weights = _overlaps(low, high, int(n), parts.shape[1])
-            if statistic == "mean":
-                parts = torch.tensordot(parts, weights, dims=([1], [1]))
-            else:
-                # Less than a thousandth of the most is a border that rounding has moved.
-                inside = weights > 1e-3 * weights.amax(dim=1, keepdim=True)
-                parts = torch.stack([parts[:, row].amax(dim=1) for row in inside], dim=-1)
+            # Less than a thousandth of the most is a border that rounding has moved.
+            inside = weights > 1e-3 * weights.amax(dim=1, keepdim=True)
+            parts = torch.stack([parts[:, row].amax(dim=1) for row in inside], dim=-1)
         blocks.append(parts.flatten(1).T.flatten())
     return _vector(torch.cat(blocks))
+
+
+def _pyramid_of_means(features: Tensor, faces: Sequence[tuple[Tensor, Tensor]], cells: Sequence[int]) -> Tensor:
+    """The means of all levels of a pyramid together: each axis is gone through once."""
+    import torch
+
+    x, y, z = (
+        torch.cat([_overlaps(low, high, n, size) for n in cells])
+        for (low, high), size in zip(faces, features.shape[1:], strict=True)
+    )
+    starts = [sum(cells[:place]) for place in range(len(cells))]
+
+    def parts(block: Tensor) -> Tensor:
+        grid = y @ (block.reshape(-1, *features.shape[1:]) @ z.T)  # (c, X, y parts, z parts)
+        grid = (x @ grid.flatten(2)).reshape(-1, len(x), len(y), len(z))
+        levels = [grid[:, a : a + n, a : a + n, a : a + n].flatten(1) for a, n in zip(starts, cells, strict=True)]
+        return torch.cat(levels, dim=1).T
+
+    return _by_block(features, parts)
 
 
 def spatial_softmax(features: Tensor, brain: Tensor, temperature: float = 1.0) -> Tensor:
@@ -150,20 +178,42 @@ def spatial_softmax(features: Tensor, brain: Tensor, temperature: float = 1.0) -
     import torch
 
     _require(temperature > 0, "temperature", temperature, "must be greater than 0")
-    weights = _brain_weights(brain)
-    cells = _rows(features)
-    centred = cells - (cells @ weights)[:, None]
-    deviation = (centred.square() @ weights).sqrt()[:, None]
-    # The features' own rounding is no contrast to be blown up to unit size.
-    flat = deviation <= 1e-6 * cells.abs().amax(dim=1, keepdim=True)
-    scores = torch.where(flat, 0.0, centred / torch.where(flat, 1.0, deviation)) / temperature
-    share = (scores + weights.log()).softmax(dim=1).reshape(features.shape)
-    positions = []
-    for axis, (low, high) in enumerate(_box_faces(brain)):
-        middles = torch.arange(brain.shape[axis], dtype=torch.float64, device=brain.device) + 0.5
-        others = tuple(1 + other for other in range(3) if other != axis)
-        positions.append(share.sum(dim=others) @ ((2 * middles - low - high) / (high - low)))
-    return _vector(torch.cat(positions))
+    inside, weights = _brain_cells(brain)
+    places = _places(brain)[inside]
+
+    def positions(cells: Tensor) -> Tensor:
+        largest = cells.abs().amax(dim=1, keepdim=True)
+        cells = cells[:, inside]
+        cells -= (cells @ weights)[:, None]
+        deviation = (cells.square() @ weights).sqrt()[:, None]
+        # The features' own rounding is no contrast to be blown up to unit size.
+        flat = deviation <= 1e-6 * largest
+        cells *= torch.where(flat, 0.0, 1 / (torch.where(flat, 1.0, deviation) * temperature))
+        cells += weights.log()
+        return (cells.softmax(dim=1) @ places).T
+
+    return _by_block(features, positions)
+
+
+def center_of_mass(features: Tensor, brain: Tensor) -> Tensor:
+    """Where the mass of each channel lies in the brain's box, mass being sigmoid(feature): ``(3C,)``, x then y then z.
+
+    Of the logits of a segmentation this is the expected centre of the region: each cell counts by the probability that it
+    belongs to it. Unlike :func:`spatial_softmax` it takes features in their own unit, and once the network is sure of a
+    part, how sure no longer matters. Cells and coordinates are as there.
+    """
+    import torch
+
+    inside, weights = _brain_cells(brain)
+    places = _places(brain)[inside]
+
+    def centres(cells: Tensor) -> Tensor:
+        cells = cells[:, inside]
+        # By their logarithms: where there is next to no mass, what there is still has a centre.
+        mass = torch.nn.functional.logsigmoid(cells).where(cells.isfinite(), torch.nan)
+        return ((mass + weights.log()).softmax(dim=1) @ places).T
+
+    return _by_block(features, centres)
 
 
 def covariance(features: Tensor, brain: Tensor, rank: int = 32, seed: int = 0) -> Tensor:
@@ -177,8 +227,8 @@ def covariance(features: Tensor, brain: Tensor, rank: int = 32, seed: int = 0) -
     import torch
 
     _require(rank >= 1, "rank", rank, "must be at least 1")
-    weights = _brain_weights(brain)
-    cells = _rows(features)
+    inside, weights = _brain_cells(brain)
+    cells = features.flatten(1)[:, inside].double()
     channels = len(cells)
     if channels > rank:
         generator = torch.Generator().manual_seed(seed)
@@ -192,9 +242,51 @@ def covariance(features: Tensor, brain: Tensor, rank: int = 32, seed: int = 0) -
     return _vector(upper.sign() * upper.abs().sqrt().clamp_max(_FLOAT32_MAX))
 
 
-def _rows(features: Tensor) -> Tensor:
-    """``(C, X, Y, Z)`` -> ``(C, cells)`` in double precision."""
-    return features.flatten(1).double()
+def _by_block(features: Tensor, pool: Callable[[Tensor], Tensor]) -> Tensor:
+    """Pool a few channels at a time and put the results together.
+
+    Args:
+        features: ``(C, X, Y, Z)``.
+        pool: From ``(c, cells)`` in double precision, its own copy, to ``(c,)``, or ``(n, c)``: n numbers a channel.
+
+    Returns:
+        ``(C,)``, or ``(n C,)``: a block of C for each of the numbers.
+    """
+    import torch
+
+    return _vector(torch.cat([pool(block) for block in _blocks(features.flatten(1))], dim=-1).flatten())
+
+
+def _blocks(rows: Tensor) -> Iterator[Tensor]:
+    """Two rows at least, so that what is added up in which order does not depend on the number of threads."""
+    import torch
+
+    channels = _BLOCK // rows.shape[1]
+    for block in torch.split(rows, channels if channels > 2 else 2):
+        yield block.to(dtype=torch.float64, copy=True)
+
+
+def _ranked(rows: Tensor) -> Tensor:
+    """Each row sorted. NumPy does it ten times as fast as PyTorch on a processor."""
+    import numpy as np
+    import torch
+
+    return rows.sort(dim=1).values if _on_gpu(rows) else torch.from_numpy(np.sort(rows.float().numpy(), axis=1))
+
+
+def _largest(rows: Tensor, count: int) -> Tensor:
+    """The ``count`` largest numbers of each row, in no particular order."""
+    import numpy as np
+    import torch
+
+    if _on_gpu(rows):
+        return rows.topk(count, dim=1, sorted=False).values
+    first = rows.shape[1] - count
+    return torch.from_numpy(np.partition(rows.float().numpy(), first, axis=1)[:, first:])
+
+
+def _on_gpu(rows: Tensor) -> bool:
+    return rows.device.type != "cpu"
 
 
 def _vector(numbers: Tensor) -> Tensor:
@@ -208,6 +300,24 @@ def _brain_weights(brain: Tensor) -> Tensor:
     if not bool(weights.any()):
         weights = weights + 1
     return weights / weights.sum()
+
+
+def _brain_cells(brain: Tensor) -> tuple[Tensor, Tensor]:
+    """Where there is brain, ``(n,)`` numbers of cells, and each one's share of it, ``(n,)``, summing to 1."""
+    weights = _brain_weights(brain)
+    inside = weights.nonzero()[:, 0]
+    return inside, weights[inside]
+
+
+def _places(brain: Tensor) -> Tensor:
+    """Positions of a map's cells in the brain's box, ``(cells, 3)``: 0 in its middle, -1 and 1 at its faces."""
+    import torch
+
+    middles = [
+        (2 * (torch.arange(size, dtype=torch.float64, device=brain.device) + 0.5) - low - high) / (high - low)
+        for size, (low, high) in zip(brain.shape, _box_faces(brain), strict=True)
+    ]
+    return torch.stack([grid.flatten() for grid in torch.meshgrid(*middles, indexing="ij")], dim=1)
 
 
 def _box_faces(brain: Tensor) -> list[tuple[Tensor, Tensor]]:

@@ -1,8 +1,9 @@
 """The feature store: one file per case and extractor, addressed by content.
 
 An extractor is everything that a case's features depend on but the poolings: encoder, weights, preprocessing, inferer and
-precision. Its hash names a folder; the hash of the case's own image bytes names the file inside. Files are written beside
-and renamed into place, and carry a checksum, so that a killed writer leaves nothing that could be read as data.
+precision. Its hash names a folder, in ``features`` for vectors and in ``maps`` for maps that are kept; the hash of the
+case's own image bytes names the file inside. Files are written beside and renamed into place, and carry a checksum, so
+that a killed writer leaves nothing that could be read as data.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
+
+from neuroprint.embedding.entry_cache import EntryCache
 
 log = logging.getLogger(__name__)
 
@@ -48,10 +51,12 @@ class FeatureStore:
 
     Args:
         root: Folder of the store; made when first written to. It may lie on a file system that machines share.
+        keep_maps_mb: Most that the feature maps kept of one case by one extractor take up, in 10^6 bytes.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, keep_maps_mb: float = 0.0) -> None:
         self.root = root
+        self.keep_maps_mb = keep_maps_mb
 
     def path(self, kind: str, content: str) -> Path:
         return self.root / kind / f"{content[:40]}.safetensors"
@@ -60,12 +65,18 @@ class FeatureStore:
         """The entry, or None where it is absent, torn, altered or somebody else's."""
         path = self.path(kind, content)
         try:
-            return _decode(path.read_bytes(), kind, content)
+            with path.open("rb") as stream:
+                stat = os.fstat(stream.fileno())
+                if (known := _cache.get(path, stat)) is not None:
+                    return known
+                entry = _decode(stream.read(), kind, content)
         except FileNotFoundError:
             return None
         except _NotAnEntryError as error:
             log.warning("%s is not a sound entry of the feature store (%s); it will be computed again", path, error)
             return None
+        _cache.put(path, stat, entry)
+        return entry
 
     def write(self, kind: str, content: str, entry: Entry) -> None:
         """Put an entry in place in one step: readers see all of it, or what was there before."""
@@ -102,6 +113,9 @@ class FeatureStore:
             temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
             temporary.write_text(json.dumps(description, indent=2, sort_keys=True) + "\n")
             temporary.replace(path)
+
+
+_cache = EntryCache()
 
 
 class _NotAnEntryError(Exception):

@@ -30,7 +30,7 @@ class SegResNetBundleEncoder:
 
     Args:
         modalities: Channel order.
-        bundle: The bundle's folder, with ``models/model.pt`` in it.
+        bundle: The bundle's folder, with ``models/model.pt`` in it, or such a file by itself.
         sha256: Of that file, which is then refused if it is another; None takes it as it is.
         spacing_mm: Input voxel size; the bundle's was 1 mm.
     """
@@ -44,7 +44,7 @@ class SegResNetBundleEncoder:
     ) -> None:
         if not bundle:
             raise NeuroprintError(f"encoder.bundle is missing; {WHERE_TO_GET}")
-        file = Path(bundle) / "models" / "model.pt"
+        file = Path(bundle) if Path(bundle).is_file() else Path(bundle) / "models" / "model.pt"
         self.weights = WeightsFile(str(file), sha256, key="encoder.bundle", where_to_get=WHERE_TO_GET)
         self.input = InputSpec(tuple(modalities), spacing_mm, divisor=8)
 

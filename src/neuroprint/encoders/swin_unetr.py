@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from neuroprint.encoders.base import Crop, Forward, InputSpec, Level, Normalisation
 from neuroprint.encoders.checkpoints import load_strictly
+from neuroprint.encoders.swin_pass import swin_maps
 from neuroprint.encoders.weights_file import WeightsFile
 from neuroprint.errors import NeuroprintError
 
@@ -212,7 +213,11 @@ def swin_levels(network: SwinUNETR) -> Forward:
     import torch
 
     def levels(batch: Tensor) -> list[Tensor]:
-        maps = list(network.swinViT(batch, network.normalize))
+        # On a GPU what MONAI copies costs little, and under autocast every step has a precision of its own.
+        plain = batch.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+        maps = (
+            swin_maps(network.swinViT, batch, network.normalize) if plain else network.swinViT(batch, network.normalize)
+        )
         bottleneck = maps[-1]
         defined = bottleneck[0, 0].numel() > 1
         return [*maps, network.encoder10(bottleneck) if defined else torch.full_like(bottleneck, torch.nan)]

@@ -1,0 +1,52 @@
+"""What one process holds after many cases: memory must not grow with their number.
+
+    python benchmarks/memory.py [--cases 500] [--first 50]
+
+A network of feature size 12 with random weights at 6 mm; few scans under many names, so that only the number of cases counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from neuroprint.data.phantom.dataset import find_phantom
+from neuroprint.data.prints import Fingerprints
+from neuroprint.embedding import poolings
+from neuroprint.embedding.extraction import Extract, Request
+from neuroprint.embedding.extractor import Extractor
+from neuroprint.embedding.inferers import Whole
+from neuroprint.embedding.store import FeatureStore, digest
+from neuroprint.encoders.swin_unetr import SwinUNETREncoder
+
+
+def held_mb() -> float:
+    """What the process holds now, in MB (Linux)."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * 4096 / 1e6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cases", type=int, default=500)
+    parser.add_argument("--first", type=int, default=50)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        scans = find_phantom(Path(folder) / "phantom", cases=10, spacing_mm=4.0, seed=0, pose_jitter=False).cases
+        encoder = SwinUNETREncoder(("flair", "t1ce", "t1", "t2"), feature_size=12, spacing_mm=6.0)
+        extractor = Extractor(encoder, encoder.input.modalities, Whole(), "fp32", {"mean": poolings.mean})
+        work = Extract(FeatureStore(Path(folder) / "store", keep_maps_mb=8), "cpu")
+        named = [replace(scans[number % len(scans)], id=f"{number:05d}") for number in range(options.cases)]
+        prints = {case.id: Fingerprints(digest(case.id), digest(case.id)) for case in named}
+        print("| cases | held, MB |\n| --- | --- |")
+        results = []  # held until the end, as a run holds what it extracted
+        for first in range(0, options.cases, options.first):
+            some = named[first : first + options.first]
+            results.append(work(some, prints, [Request(extractor, ("stage4",), "mean")]))
+            print(f"| {first + len(some)} | {held_mb():.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

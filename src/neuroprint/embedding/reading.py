@@ -1,0 +1,135 @@
+"""What an extraction does beside the network: looking into the store, reading and preparing scans, pooling kept maps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroprint.data.case import Case
+from neuroprint.data.facts import CaseFacts, measure
+from neuroprint.data.prints import Fingerprints
+from neuroprint.data.volume import read_volume
+from neuroprint.embedding.extractor import Extractor, Vectors, vector_name
+from neuroprint.embedding.kept_maps import kept_levels
+from neuroprint.embedding.preprocessing import NetworkInput
+from neuroprint.embedding.store import Entry, FeatureStore
+from neuroprint.errors import CaseError
+
+FACTS_VERSION = 2  # raised whenever what is measured on a case changes
+_FACTS = f"facts/{FACTS_VERSION}"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one row of the leaderboard needs of an extractor.
+
+    Attributes:
+        extractor: Computes the vectors that are not stored.
+        levels: Names of the levels, concatenated in this order.
+        pooling: Canonical name of the pooling, one of the extractor's.
+    """
+
+    extractor: Extractor
+    levels: tuple[str, ...]
+    pooling: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(vector_name(level, self.pooling) for level in self.levels)
+
+    def vector(self, vectors: Mapping[str, npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+        """The levels' vectors one after the other."""
+        return np.concatenate([np.asarray(vectors[name], np.float32).ravel() for name in self.names])
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A case that was read.
+
+    Attributes:
+        facts: Measured now, or found in the store.
+        inputs: By request: what is to go through the network.
+        pooled: By request: what was pooled from kept maps instead.
+    """
+
+    facts: CaseFacts
+    inputs: dict[int, NetworkInput] = field(default_factory=dict)
+    pooled: dict[int, Vectors] = field(default_factory=dict)
+
+    @property
+    def shapes(self) -> dict[int, tuple[int, ...]]:
+        """By request; cases of equal shapes can go through the network together."""
+        return {index: prepared.image.shape for index, prepared in self.inputs.items()}
+
+
+class Reader:
+    """Reads the store, and the scans of what it lacks.
+
+    Args:
+        store: Where facts, vectors and maps are kept.
+        fingerprints: By case id.
+        requests: What is wanted of every case.
+    """
+
+    def __init__(
+        self, store: FeatureStore, fingerprints: Mapping[str, Fingerprints], requests: Sequence[Request]
+    ) -> None:
+        self.store = store
+        self.prints = fingerprints
+        self.requests = requests
+
+    def facts(self, case: Case) -> CaseFacts | None:
+        """The case's facts, if they are stored."""
+        entry = self.store.read(_FACTS, self.prints[case.id].case)
+        return CaseFacts.from_arrays(entry.arrays, entry.note) if entry else None
+
+    def vectors(self, case: Case, index: int) -> Vectors | None:
+        """The stored vectors of a case, or None where one that the request needs is missing."""
+        request = self.requests[index]
+        entry = self.store.read(request.extractor.kind, self.prints[case.id].images)
+        if entry is None or any(name not in entry.arrays for name in request.names):
+            return None
+        return entry.arrays
+
+    def lacking(self, case: Case) -> list[int]:
+        """Requests whose vectors are not stored: one of those that share an extractor."""
+        by_kind = {self.requests[index].extractor.kind: index for index in reversed(range(len(self.requests)))}
+        return [index for index in sorted(by_kind.values()) if self.vectors(case, index) is None]
+
+    def prepare(self, case: Case, lacking: Sequence[int]) -> Prepared:
+        """Pool what maps were kept of, and read the scan for the rest; many cases can be prepared side by side.
+
+        Raises:
+            CaseError: The scan cannot be read, or lacks a modality.
+        """
+        facts = self.facts(case)
+        pooled = {index: vectors for index in lacking if (vectors := self._pool_kept(case, index)) is not None}
+        unread = [index for index in lacking if index not in pooled]
+        if facts is not None and not unread:
+            return Prepared(facts, pooled=pooled)
+        needed = {name for index in unread for name in self.requests[index].extractor.modalities}
+        absent = sorted(needed - set(case.images))
+        if absent:
+            raise CaseError(
+                case.id, f"has no {', '.join(absent)} image, which the encoder needs; add it, or drop the case"
+            )
+        modalities = tuple(case.images) if facts is None else tuple(name for name in case.images if name in needed)
+        volume = read_volume(case, modalities, label=facts is None)
+        if facts is None:
+            facts = measure(volume, case.label_convention)
+            arrays, note = facts.to_arrays()
+            self.store.write(_FACTS, self.prints[case.id].case, Entry(arrays, note))
+        inputs = {index: self.requests[index].extractor.prepare(volume, facts) for index in unread}
+        return Prepared(facts, inputs, pooled)
+
+    def _pool_kept(self, case: Case, index: int) -> Vectors | None:
+        """A request's vectors from the maps that were kept; None where one of its levels was not."""
+        request, content = self.requests[index], self.prints[case.id].images
+        maps = self.store.read(request.extractor.maps_kind, content)
+        if maps is None or not set(request.levels) <= kept_levels(maps):
+            return None
+        stored = self.store.read(request.extractor.kind, content)
+        return request.extractor.pool_kept(maps, stored.arrays if stored else ())

@@ -11,6 +11,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -58,7 +59,7 @@ def main() -> None:
             return prepared.chance, prepared.oracle
 
         print(f"| {cases} cases: what all rows share | {seconds(share, options.repeats)} |", flush=True)
-        cost = seconds(lambda prepared=benchmark, rows=embeddings: prepared.score(rows), options.repeats)
+        cost = seconds(partial(benchmark.score, embeddings), options.repeats)
         print(f"| {cases} cases: one row of {options.dimensions} numbers | {cost} |", flush=True)
     names = [f"p{number:04d}" for number in range(1251)]
     five = {str(k): MeanOfRatios(rng.random((1251, 1)), np.ones((1251, 1))) for k in range(4)}

@@ -76,6 +76,17 @@ def test_runs_of_different_queries_are_not_compared(evaluations, column):
         compare([tables[0], tables[1][:-1]], "retrieval/map")
 
 
+def test_a_query_that_lacks_a_value_in_one_run_is_compared_in_none(evaluations):
+    tables = [evaluation.queries for evaluation in evaluations]
+    lacking = tables[1].copy()
+    lacking.loc[lacking.index[:3], "dist_mm_at_5"] = np.nan
+    whole = [table.drop(table.index[:3]).reset_index(drop=True) for table in tables]
+    found = compare([tables[0], lacking, *tables[2:]], "retrieval/dist_mm_at_5")
+    assert np.array_equal(found, compare(whole, "retrieval/dist_mm_at_5"))
+    lacking["dist_mm_at_5"] = np.nan
+    assert compare([tables[0], lacking], "retrieval/dist_mm_at_5").all()
+
+
 @pytest.mark.parametrize("metric", ["probe/side_auc", "probe/error_mm_median", "cohort/cases", "p_at_5"])
 def test_a_metric_without_a_value_per_query_names_those_that_have_one(evaluations, metric):
     with pytest.raises(NeuroprintError, match=r"choose one of .*retrieval/p_at_5"):

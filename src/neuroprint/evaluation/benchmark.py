@@ -206,7 +206,7 @@ class Benchmark:
             if not (np.isfinite(gallery).all() and np.isfinite(queries).all()):
                 raise NeuroprintError("the projection gives values that are not finite: choose fewer components")
             close = closeness(queries, gallery) if ideal is None else ideal[np.ix_(split.queries, split.gallery)]
-            return answer(self.truth, split, close), fitted.predict(queries)
+            return answer(self.truth, split, close, brief=not first), fitted.predict(queries)
 
         return self._summarised(ask, drawn_once=made is not None and is_drawn_once(made))
 

@@ -44,7 +44,7 @@ class KernelRidgeProbe:
         self._prepare(X, y)
         alpha = self.alphas[-1]
         if len(np.unique(groups)) > 1 and len(self.alphas) > 1:
-            errors = np.stack([left_out_errors(self._u, self._eigenvalues, self._y, a, groups) for a in self.alphas])
+            errors = left_out_errors(self._u, self._eigenvalues, self._y, self.alphas, groups)
             alpha = best_alpha(self.alphas, np.square(errors).sum(axis=1), self._y)
         return self._set(alpha)
 

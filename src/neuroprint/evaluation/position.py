@@ -33,11 +33,8 @@ def side_auc(right: npt.NDArray[np.bool_], predicted_x_mm: Array) -> float:
 
     NaN if all cases lie on one side.
     """
-    from scipy.stats import rankdata
-
-    positives = int(right.sum())
-    negatives = len(right) - positives
-    if not positives or not negatives:
+    of_left, of_right = np.sort(predicted_x_mm[~right]), predicted_x_mm[right]
+    if not len(of_left) or not len(of_right):
         return float("nan")
-    ranks = rankdata(predicted_x_mm)
-    return float((ranks[right].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+    beaten = np.searchsorted(of_left, of_right, "left") + np.searchsorted(of_left, of_right, "right")
+    return float(beaten.mean() / (2 * len(of_left)))

@@ -73,9 +73,7 @@ class RidgeProbe:
         model = _Decomposition.of(X, y)
         self.alpha = self.alphas[-1]
         if len(np.unique(groups)) > 1 and len(self.alphas) > 1:
-            errors = np.stack(
-                [left_out_errors(model.u, model.eigenvalues, model.y, alpha, groups) for alpha in self.alphas]
-            )
+            errors = left_out_errors(model.u, model.eigenvalues, model.y, self.alphas, groups)
             self.alpha = best_alpha(self.alphas, np.square(errors).sum(axis=1), model.y)
         return self._set(model, self.alpha)
 
@@ -159,29 +157,37 @@ def _from_covariance(z: Array) -> tuple[Array, Array]:
     return z @ (vectors / np.sqrt(eigenvalues)), eigenvalues
 
 
-def left_out_errors(u: Array, eigenvalues: Array, y: Array, alpha: float, groups: npt.NDArray[np.integer]) -> Array:
-    """(n, axes) errors of each case by the model that was fitted without its group.
+def left_out_errors(
+    u: Array, eigenvalues: Array, y: Array, alphas: Sequence[float], groups: npt.NDArray[np.integer]
+) -> Array:
+    """(penalties, n, axes) errors of each case by the model that was fitted without its group, for every penalty.
 
     Args:
         u: (n, r) eigenvectors of the centred Gram matrix, orthonormal and orthogonal to 1.
         eigenvalues: (r,) theirs.
         y: (n, axes) centred targets.
-        alpha: The penalty.
+        alphas: The penalties.
         groups: (n,) which group each case belongs to.
     """
     n, rank = u.shape
-    shrink = eigenvalues / (eigenvalues + alpha)
-    residual = y - u @ (shrink[:, None] * (u.T @ y))
+    shrink = eigenvalues / (eigenvalues + np.asarray(alphas, dtype=np.float64)[:, None])  # (penalties, r)
+    residual = y - u @ (shrink[:, :, None] * (u.T @ y))
     errors = np.empty_like(residual)
     _, inverse, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     by_group = np.argsort(inverse, kind="stable")
     starts = np.cumsum(sizes) - sizes
     # (I - S)_BB, in whichever form loses no digits: the Gram matrix gives a full basis, and I - 1/n 11' = U U'.
     full = rank == n - 1
-    spectrum, identity, ones = (1.0 - shrink, 0.0, 0.0) if full else (-shrink, 1.0, 1.0 / n)
+    spectra, identity, ones = (1.0 - shrink, 0.0, 0.0) if full else (-shrink, 1.0, 1.0 / n)
     for size in np.unique(sizes):
         members = by_group[starts[sizes == size][:, None] + np.arange(size)]  # (groups of this size, size)
         rows = u[members]
-        block = (rows * spectrum) @ rows.transpose(0, 2, 1) - ones + identity * np.eye(size)
-        errors[members] = np.linalg.solve(block, residual[members])
+        if size == 1:  # most patients: all blocks of all penalties at once
+            alone = members[:, 0]
+            block = spectra @ np.square(rows[:, 0]).T - ones + identity
+            errors[:, alone] = residual[:, alone] / block[:, :, None]
+            continue
+        for place, spectrum in enumerate(spectra):
+            block = (rows * spectrum) @ rows.transpose(0, 2, 1) - ones + identity * np.eye(size)
+            errors[place, members] = np.linalg.solve(block, residual[place, members])
     return errors

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,18 @@ class Projection(Protocol):
 
     def transform(self, X: Array, /) -> Array:
         """(m, d) -> (m, components)."""
+
+
+class Identity:
+    """``projection=none``. scikit-learn has one too, but takes longer to load than a run without it to be scored."""
+
+    def fit(self, X: Array, y: Array | None = None) -> Self:
+        """Nothing to fit."""
+        return self
+
+    def transform(self, X: Array) -> Array:
+        """The embeddings as they are."""
+        return X
 
 
 MakeProjection = Callable[[], Projection]
@@ -91,7 +103,7 @@ def fit(
     names = [patient for patient, has_centre in zip(patients, located, strict=True) if has_centre]
     supervised = make_projection is not None and is_supervised(make_projection())
     if supervised:
-        projection = fit_projection(make_projection, placed, centres)
+        projection = fit_projection(make_projection, placed, centres, names)
     else:
         projection = fit_projection(make_projection, embeddings, None)
     if not len(placed):
@@ -139,17 +151,22 @@ def is_transductive(projection: Projection) -> bool:
 
 
 def fit_projection(
-    make_projection: MakeProjection | None, embeddings: Array, centres: Array | None
+    make_projection: MakeProjection | None,
+    embeddings: Array,
+    centres: Array | None,
+    patients: Sequence[str] | None = None,
 ) -> Projection | None:
-    """A projection fitted on (n, d) embeddings, with (n, 3) centres if they are given."""
+    """A projection fitted on (n, d) embeddings, with (n, 3) centres if they are given, and (n,) patients if it asks."""
     if make_projection is None:
         return None
-    projection = make_projection()
+    projection: Any = make_projection()
     if centres is None:
         projection.fit(embeddings)
+    elif getattr(projection, "by_patient", False):
+        projection.fit(embeddings, centres, patients)
     else:
         projection.fit(embeddings, centres)
-    return projection
+    return cast(Projection, projection)
 
 
 def transformed(projection: Projection | None, embeddings: Array) -> Array:
@@ -171,7 +188,8 @@ def _inner_alpha(
     sse = np.zeros((len(probe.alphas), centres.shape[1]))
     for held in range(int(fold.max()) + 1):
         inside, outside = fold != held, fold == held
-        projection = fit_projection(make_projection, embeddings[inside], centres[inside])
+        names = [patient for patient, kept in zip(patients, inside, strict=True) if kept]
+        projection = fit_projection(make_projection, embeddings[inside], centres[inside], names)
         predicted = probe.predict_path(
             transformed(projection, embeddings[inside]), centres[inside], transformed(projection, embeddings[outside])
         )

@@ -15,6 +15,7 @@ from sklearn.neighbors import NeighborhoodComponentsAnalysis
 
 from neuroprint.errors import NeuroprintError
 from neuroprint.evaluation.perplexity import allowed_perplexity
+from neuroprint.evaluation.probe import ALPHAS, RidgeProbe
 
 Array = npt.NDArray[np.float64]
 
@@ -41,8 +42,12 @@ class Chain(BaseEstimator):  # type: ignore[misc]
     def supervised(self) -> bool:
         return any(getattr(step, "supervised", False) for step in self.steps)
 
-    def fit(self, X: Array, y: Array | None = None) -> Self:
-        """Fit on (n, d) embeddings, and (n, 3) centres in mm if supervised."""
+    @property
+    def by_patient(self) -> bool:
+        return any(getattr(step, "by_patient", False) for step in self.steps)
+
+    def fit(self, X: Array, y: Array | None = None, patients: Sequence[str] | None = None) -> Self:
+        """Fit on (n, d) embeddings, and (n, 3) centres in mm if supervised, of (n,) patients if a step asks for them."""
         self.fitted_: list[Any] = []
         sized = [step for step in self.steps if "n_components" in step.get_params()]
         for unfitted in self.steps:
@@ -50,7 +55,11 @@ class Chain(BaseEstimator):  # type: ignore[misc]
             wanted = self.n_components if unfitted in sized[-1:] else step.get_params().get("n_components")
             if isinstance(wanted, int):
                 step.set_params(n_components=max(1, min(wanted, _rank(X))))
-            X = step.fit(X, y if getattr(step, "supervised", False) else None).transform(X)
+            if getattr(step, "by_patient", False):
+                step.fit(X, y, patients)
+            else:
+                step.fit(X, y if getattr(step, "supervised", False) else None)
+            X = step.transform(X)
             self.fitted_.append(step)
         return self
 
@@ -65,6 +74,33 @@ class PLS(PLSRegression):  # type: ignore[misc]
     """Partial least squares: the directions that vary most with the tumour's centre (Wold et al. 2001)."""
 
     supervised = True
+
+
+class RidgeCentre(BaseEstimator):  # type: ignore[misc]
+    """The tumour's centre in mm about the gallery's mean, as :class:`~neuroprint.evaluation.probe.RidgeProbe` predicts it.
+
+    Its penalty is chosen by leaving patients out.
+
+    Args:
+        alphas: Penalties to choose from.
+    """
+
+    supervised = True
+    by_patient = True
+
+    def __init__(self, alphas: Sequence[float] = ALPHAS) -> None:
+        self.alphas = alphas
+
+    def fit(self, X: Array, y: Array, patients: Sequence[str] | None = None) -> Self:
+        """Fit on (n, d) embeddings and (n, 3) centres in mm of (n,) patients, by default of one case each."""
+        groups = np.arange(len(X)) if patients is None else np.unique(list(patients), return_inverse=True)[1]
+        self.mean_ = y.mean(axis=0)
+        self.model_ = RidgeProbe(self.alphas).fit(X, y, groups)
+        return self
+
+    def transform(self, X: Array) -> Array:
+        """(m, d) -> (m, 3)."""
+        return np.asarray(self.model_.predict(X) - self.mean_)
 
 
 class OctantLDA(BaseEstimator):  # type: ignore[misc]

@@ -48,7 +48,7 @@ def measure(table: pd.DataFrame) -> dict[str, float]:
     """All metrics of the contract but shares and intervals; NaN where one is not defined.
 
     Args:
-        table: ``Evaluation.queries``.
+        table: ``Evaluation.queries``; a metric whose column it lacks is left out.
     """
     placed, squared, squared_baseline, distance = _errors(table)
     predicted = positions(table, "predicted")
@@ -64,6 +64,8 @@ def measure(table: pd.DataFrame) -> dict[str, float]:
         "probe/side_auc": side_auc(table["right"].to_numpy(dtype=bool)[placed], predicted[placed, 0]),
     }
     for name, column in PER_QUERY.items():
+        if column not in table:
+            continue
         values = _column(table, column)
         defined = np.isfinite(values)
         metrics[name] = float(values[defined].mean()) if defined.any() else np.nan

@@ -61,27 +61,40 @@ class Answers:
     credits: dict[str, Array]
 
 
-def answer(truth: Truth, split: Split, similarity: Array) -> Answers:
-    """Rank the gallery for each query of a fold and score the ranking. ``similarity``: (queries, gallery)."""
+def answer(truth: Truth, split: Split, similarity: Array, brief: bool = False) -> Answers:
+    """Rank the gallery for each query of a fold and score the ranking.
+
+    Args:
+        truth: What is known of the cases.
+        split: The fold.
+        similarity: (queries, gallery).
+        brief: Only the headline metrics, which is all that a further draw of the folds is made for.
+    """
     ids = [truth.subjects.ids[case] for case in split.gallery]
     order = rank(similarity, ids)
     relevant, gain, distance = truth.of(split)
     relevant, gain = np.take_along_axis(relevant, order, axis=1), np.take_along_axis(gain, order, axis=1)
     distance = np.take_along_axis(distance, order, axis=1)
-    first = order[:, :NEIGHBOURS]
-    metrics = {f"p_at_{k}": retrieval.precision_at_k(relevant, k) for k in CUTOFFS} | {
+    metrics = {
+        "p_at_5": retrieval.precision_at_k(relevant, 5),
         "average_precision": retrieval.average_precision(relevant),
-        "reciprocal_rank": retrieval.reciprocal_rank(relevant),
         "ndcg_at_10": retrieval.ndcg_at_k(gain, 10),
+    }
+    if brief:
+        return Answers(_columns(truth, split, {}, metrics), {})
+    metrics = {f"p_at_{k}": retrieval.precision_at_k(relevant, k) for k in CUTOFFS} | {
+        "average_precision": metrics["average_precision"],
+        "reciprocal_rank": retrieval.reciprocal_rank(relevant),
+        "ndcg_at_10": metrics["ndcg_at_10"],
         "auc": retrieval.auc(relevant),
         "dist_mm_at_5": retrieval.mean_distance_at_k(distance, 5),
     }
+    first, near = order[:, :NEIGHBOURS], distance[:, :NEIGHBOURS].astype(object)
+    near[~np.isfinite(distance[:, :NEIGHBOURS])] = None
     neighbours = {
         "neighbours": np.array(ids, dtype=object)[first].tolist(),
         "similarities": np.take_along_axis(similarity, first, axis=1).tolist(),
-        "distances_mm": [
-            [float(mm) if np.isfinite(mm) else None for mm in row] for row in distance[:, :NEIGHBOURS].tolist()
-        ],
+        "distances_mm": near.tolist(),
     }
     earned = credits_of_cases(credits_of_ranks(relevant, gain, distance), order)
     return Answers(_columns(truth, split, neighbours, metrics), earned)
@@ -108,7 +121,7 @@ def tabulate(truth: Truth, folds: list[tuple[Split, Answers, Array]]) -> pd.Data
     """One row per query and gallery, by case id, from the folds' answers and (queries, 3) predicted centres in mm."""
     import pandas as pd
 
-    tables = []
+    parts: list[Columns] = []
     earned = {name: np.zeros(len(truth.subjects)) for name in folds[0][1].credits}
     for split, answers, predicted in folds:
         for name, values in answers.credits.items():
@@ -124,10 +137,20 @@ def tabulate(truth: Truth, folds: list[tuple[Split, Answers, Array]]) -> pd.Data
             for kind, values in positions.items()
             for place, axis in enumerate(("x", "y", "z"))
         }
-        tables.append(pd.DataFrame({**answers.columns, **by_axis, "right": truth.subjects.right[split.queries]}))
-    table = pd.concat(tables, ignore_index=True).sort_values("case", ignore_index=True, kind="stable")
-    asked = np.sort(np.concatenate([split.queries for split, _, _ in folds]))
-    return table.assign(**{f"{name}{AS_ANSWER}": values[asked] for name, values in earned.items()})
+        parts.append({**answers.columns, **by_axis, "right": truth.subjects.right[split.queries]})
+    asked = np.concatenate([split.queries for split, _, _ in folds])
+    order = np.argsort(asked, kind="stable")  # subjects are sorted by id
+    columns = {name: _joined([part[name] for part in parts], order) for name in parts[0]}
+    columns |= {f"{name}{AS_ANSWER}": values[asked[order]] for name, values in earned.items()}
+    return pd.DataFrame(columns)
+
+
+def _joined(parts: list[Any], order: npt.NDArray[np.int64]) -> Any:
+    """A column of all folds, as an array or as a list, whichever its parts are."""
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate(parts)[order]
+    whole = [value for part in parts for value in part]
+    return [whole[place] for place in order]
 
 
 def baseline(truth: Truth, split: Split) -> Array:
@@ -143,8 +166,8 @@ def _columns(truth: Truth, split: Split, neighbours: Columns, metrics: dict[str,
     return {
         "case": [subjects.ids[case] for case in split.queries],
         "patient": [subjects.patients[case] for case in split.queries],
-        "fold": split.fold,
-        "gallery": len(split.gallery),
+        "fold": np.full(len(split.queries), split.fold),
+        "gallery": np.full(len(split.queries), len(split.gallery)),
         "relevant": relevant,
         **neighbours,
         **{name: np.where(relevant > 0, values, np.nan) for name, values in metrics.items()},

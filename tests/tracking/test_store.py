@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+from types import SimpleNamespace
 
 import pytest
 
 from neuroprint.errors import NeuroprintError
-from neuroprint.tracking.store import DatasetInput, TrackingStore
+from neuroprint.tracking.store import DatasetInput, TrackingStore, open_store
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +96,7 @@ def test_the_newest_finished_run_of_an_identity_is_found(store):
 def test_what_a_killed_process_left_running_is_set_to_killed(store):
     dead, done = (store.create("dead", {"identity": "dead"}) for _ in range(2))
     store.end(done)
-    store.bury("dead")
+    assert store.settled("dead").info.run_id == done
     assert store.client.get_run(dead).info.status == "KILLED"
     assert store.client.get_run(done).info.status == "FINISHED"
 
@@ -105,3 +106,13 @@ def test_a_deleted_experiment_is_named(tmp_path):
     store.client.delete_experiment(store.experiment_id)
     with pytest.raises(NeuroprintError, match="gone"):
         TrackingStore(tmp_path / "mlruns", "gone").create("run", {})
+
+
+def test_a_store_is_opened_once_a_process_until_its_experiment_is_gone(tmp_path):
+    tracking = SimpleNamespace(root=str(tmp_path / "mlruns"), experiment="short-lived")
+    store = open_store(tracking)
+    store.create("run", {})
+    assert open_store(tracking) is store
+    store.client.delete_experiment(store.experiment_id)
+    with pytest.raises(NeuroprintError, match="short-lived"):
+        open_store(tracking).create("run", {})

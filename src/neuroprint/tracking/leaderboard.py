@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,8 @@ REQUIRED = ("chance", "voxels", "oracle")
 """Reference rows without which nothing is ranked."""
 
 _PIPE_WIDTH = 120
-_SHOWN = ("retrieval/p_at_5", "probe/r2", "probe/error_mm")
+SHOWN = ("retrieval/p_at_5", "probe/r2", "probe/error_mm")
+"""Metrics that stand in every printed leaderboard."""
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,7 @@ def render(board: Leaderboard, most: int = 25) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    shown = [board.metric, *(name for name in _SHOWN if name in board.table and name != board.metric)]
+    shown = [board.metric, *(name for name in SHOWN if name in board.table and name != board.metric)]
     view = Table(
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
@@ -215,7 +216,7 @@ def render(board: Leaderboard, most: int = 25) -> Table:
             continue
         star = "*" if row["tied_with_best"] is True else ""
         style = "dim" if row["role"] == "reference" else ""
-        view.add_row(star, escape(str(row["name"])), *(_cell(row, metric) for metric in shown), style=style)
+        view.add_row(star, escape(str(row["name"])), *(escape(cell(row, metric)) for metric in shown), style=style)
     if candidates > most:
         view.add_row("", f"... and {candidates - most} more", style="dim")
     return view
@@ -225,10 +226,11 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
-def _cell(row: dict[str, Any], metric: str) -> str:
+def cell(row: Mapping[str, Any], metric: str) -> str:
+    """A metric of a row with its interval, where it has one."""
     value, low, high = (row.get(name, np.nan) for name in (metric, f"{metric}_lo", f"{metric}_hi"))
     if value != value:  # NaN: not defined for this run
         return "–"
     digits = 1 if metric.endswith("_mm") or "_mm_" in metric else 2
-    interval = f" \\[{low:.{digits}f}, {high:.{digits}f}]" if low == low else ""
+    interval = f" [{low:.{digits}f}, {high:.{digits}f}]" if low == low else ""
     return f"{value:.{digits}f}{interval}".replace("-0.00", "0.00")

@@ -16,6 +16,8 @@ from filelock import FileLock
 
 from neuroprint.errors import NeuroprintError
 from neuroprint.redaction import redact_text
+from neuroprint.tracking.file_system import journal_mode
+from neuroprint.tracking.provenance import code_tags
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
@@ -57,6 +59,17 @@ class TrackingStore:
         return (self.root / "mlflow.db").is_file()
 
     @property
+    def holds(self) -> bool:
+        """Whether what was opened is still there: somebody may have deleted the experiment, or the file, since."""
+        if self._opened is None:
+            return True
+        if not self.exists:
+            return False
+        client, experiment_id = self._opened
+        found = client.get_experiment_by_name(self.experiment)
+        return found is not None and found.experiment_id == experiment_id and found.lifecycle_stage == "active"
+
+    @property
     def client(self) -> MlflowClient:
         return self._open()[0]
 
@@ -82,7 +95,7 @@ class TrackingStore:
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
         with self.lock("store"):
             if not self.exists:
-                _create_database(self.root / "mlflow.db", self.root / "artifacts")
+                create_database(self.root / "mlflow.db", self.root / "artifacts")
             client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
             found = client.get_experiment_by_name(self.experiment)
             if found is None:
@@ -101,7 +114,7 @@ class TrackingStore:
     def create(self, name: str, tags: Mapping[str, str], parent: str | None = None) -> str:
         """A new run, RUNNING; its id."""
         links = {"mlflow.parentRunId": parent} if parent else {}
-        run = self.client.create_run(self.experiment_id, tags={**tags, **links}, run_name=name)
+        run = self.client.create_run(self.experiment_id, tags={**code_tags(), **tags, **links}, run_name=name)
         return str(run.info.run_id)
 
     def log(
@@ -192,6 +205,17 @@ class TrackingStore:
         found = self.search(f"tags.identity = '{identity}' and attributes.status = 'FINISHED'", most=1)
         return found[0] if found else None
 
+    def settled(self, identity: str) -> Run | None:
+        """The newest finished run of an identity; what a process that died left RUNNING is marked KILLED.
+
+        Call it while holding the identity's lock.
+        """
+        runs = self.search(f"tags.identity = '{identity}'")
+        for run in runs:
+            if run.info.status == "RUNNING":
+                self.end(run.info.run_id, "KILLED")
+        return next((run for run in runs if run.info.status == "FINISHED"), None)
+
     def references(self, group: str) -> dict[str, Run]:
         """The newest finished reference rows of a group, by their name."""
         rows: dict[str, Run] = {}
@@ -204,11 +228,6 @@ class TrackingStore:
         """The finished reference rows ``untrained`` of a group, which has one for each best candidate it ever had."""
         condition = f"tags.group = '{group}' and tags.reference = 'untrained' and attributes.status = 'FINISHED'"
         return self.search(condition)
-
-    def bury(self, identity: str) -> None:
-        """Mark as KILLED what a process that died left RUNNING. Call it while holding the identity's lock."""
-        for run in self.search(f"tags.identity = '{identity}' and attributes.status = 'RUNNING'"):
-            self.end(run.info.run_id, "KILLED")
 
     @contextmanager
     def running(self, run_id: str, whole: bool = True) -> Iterator[None]:
@@ -232,11 +251,26 @@ class TrackingStore:
         self.end(run_id, "FINISHED" if whole else "KILLED")
 
 
+_open_stores: dict[tuple[Path, str], TrackingStore] = {}
+
+
+def open_store(tracking: Any) -> TrackingStore:
+    """The store of ``tracking=...``; one a process, since connecting anew takes as long as logging a run.
+
+    Args:
+        tracking: ``root`` and ``experiment``.
+    """
+    place = Path(tracking.root).resolve(), str(tracking.experiment)
+    if place not in _open_stores or not _open_stores[place].holds:
+        _open_stores[place] = TrackingStore(*place)
+    return _open_stores[place]
+
+
 def _rounded(value: float) -> float:
     return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
 
 
-def _create_database(path: Path, artifacts: Path) -> None:
+def create_database(path: Path, artifacts: Path) -> None:
     """MLflow's database, made beside and renamed into place: a process killed meanwhile leaves none, not half of one."""
     import sqlite3
 
@@ -247,5 +281,6 @@ def _create_database(path: Path, artifacts: Path) -> None:
         leftover.unlink()
     SqlAlchemyStore(f"sqlite:///{unfinished}", artifacts.as_uri()).engine.dispose()
     with closing(sqlite3.connect(unfinished)) as connection:
-        connection.execute("PRAGMA journal_mode=wal")  # readers beside a writer; the file remembers it
+        # With the write-ahead log readers do not wait for a writer; the file remembers it.
+        connection.execute(f"PRAGMA journal_mode={journal_mode(path.parent)}")
     unfinished.rename(path)

@@ -54,8 +54,8 @@ def draw_center_of_mass(true_mm: Floats, predicted_mm: Floats, r2: Sequence[floa
             )
         axes.set_title(f"{axis.name} {axis.letter}\nR² {score}{error}")
     figure.supxlabel(
-        f"{len(true):,} cases, each predicted out of fold; dashed: perfect prediction; red: line fitted to the predictions; "
-        "MAE: mean absolute error",
+        f"{len(true):,} cases, each predicted out of fold; dashed: perfect prediction; orange: line fitted to the "
+        "predictions; MAE: mean absolute error",
         x=0.01, ha="left", fontsize=8, color=GREY,
     )  # fmt: skip
     return figure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
@@ -12,7 +13,7 @@ from matplotlib.colors import Normalize
 from matplotlib.patches import Rectangle
 
 from neuroprint.tracking.figures.metric_names import decimals, direction, lower_is_better, metric_label
-from neuroprint.tracking.figures.style import GREY, PALE, VERMILLION, new_figure, shorten, styled
+from neuroprint.tracking.figures.style import GREY, PALE, VERMILLION, WIDTH_INCHES, new_figure, shorten, styled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,9 +23,14 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
 _COLUMN_INCHES = 0.42
-_WIDEST_COLUMN_INCHES = 1.1
+_WIDEST_COLUMN_INCHES = 0.8
 _ROW_INCHES = 0.34
-_PANELS_INCHES = 6.6
+# What stands beside the panels: the rows' names and the colour bar. A page of few cells is narrower than others.
+_BESIDE_INCHES = 1.7
+_PANELS_INCHES = WIDTH_INCHES - _BESIDE_INCHES
+_NARROWEST_INCHES = 4.6
+# How many characters fit, of the footnote and of the title.
+_LETTERS_AN_INCH, _TITLE_LETTERS_AN_INCH = 15, 11.5
 
 
 @styled
@@ -55,24 +61,28 @@ def draw_heatmap(
     fitting = max(1, int(_PANELS_INCHES / max(len(names[2]) * _COLUMN_INCHES, 1.3)))
     down = max(1, math.ceil(len(names[0]) / fitting))
     across = max(1, math.ceil(len(names[0]) / down))
-    figure = new_figure(down * (len(names[1]) * _ROW_INCHES + 1.0) + 0.9)
-    # A few columns do not fill the page: what they leave goes to an empty column of the grid.
-    panel_inches = min(len(names[2]) * _WIDEST_COLUMN_INCHES, _PANELS_INCHES / across)
-    empty_inches = max(_PANELS_INCHES - across * panel_inches, 0.01)
-    places = figure.add_gridspec(down, across + 1, width_ratios=[panel_inches] * across + [empty_inches])
+    panels_inches = min(across * max(len(names[2]) * _WIDEST_COLUMN_INCHES, 1.3), _PANELS_INCHES)
+    width = max(panels_inches + _BESIDE_INCHES, _NARROWEST_INCHES)
+    footnote = fill(_footnote(grouped.count()), int(width * _LETTERS_AN_INCH))
+    title = fill(f"{metric_label(metric)}, {direction(metric)}", int(width * _TITLE_LETTERS_AN_INCH))
+    lines = footnote.count("\n") + title.count("\n")
+    figure = new_figure(down * (len(names[1]) * _ROW_INCHES + 0.4) + 1.5 + 0.16 * lines, width)
+    places = figure.add_gridspec(down, across)
     drawn, image = [], None
     for number, panel in enumerate(names[0]):
         axes = figure.add_subplot(places[number // across, number % across])
         image = _draw_panel(axes, cells[number], scale, names[1], names[2], lower_is_better(metric))
         axes.set_title(f"{panels}: {shorten(panel, 24)}" if panel else "")
-        axes.set(xlabel=columns, ylabel=rows if number % across == 0 else "")
-        axes.tick_params(labelleft=number % across == 0)
+        # Panels below and beside each other share their rows and columns: each is named once.
+        first, last = number % across == 0, number + across >= len(names[0])
+        axes.set(xlabel=columns if last else "", ylabel=rows if first else "")
+        axes.tick_params(labelleft=first, labelbottom=last)
         drawn.append(axes)
     if image is not None:
         bar = figure.colorbar(image, ax=drawn, shrink=0.9, aspect=24 * down, pad=0.02)
         bar.outline.set_visible(False)
-    figure.suptitle(f"{metric_label(metric)}, {direction(metric)}", x=0.01, ha="left", fontsize=10)
-    figure.supxlabel(_footnote(grouped.count()), x=0.01, ha="left", fontsize=8, color=GREY)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
+    figure.supxlabel(footnote, x=0.01, ha="left", fontsize=8, color=GREY)
     return figure
 
 

@@ -49,7 +49,8 @@ PAGE: Final = Template("""<!DOCTYPE html>
     <figure id="picture">Point at a case</figure>
     <h2 id="case">&nbsp;</h2>
     <dl id="facts"></dl>
-    <p>Click a case to keep it here; click it again to let go. Distances on the map have no unit.</p>
+    <p>The picture is a maximum intensity projection of FLAIR (without one, of the first modality), the patient's right
+    on the left. Click a case to keep it here; click it again to let go. Distances on the map have no unit.</p>
   </aside>
 </main>
 <script>
@@ -81,7 +82,7 @@ function marker(k) {
 }
 const trace = (chosen, name, look) => ({ type: "scatter", mode: "markers", name, x: pick(data.x, chosen),
   y: pick(data.y, chosen), customdata: chosen, text: chosen.map(hover), hovertemplate: "%{text}<extra></extra>",
-  marker: look });
+  showlegend: chosen === lost, marker: look });
 const bare = { visible: true, showticklabels: false, showgrid: false, zeroline: false, ticks: "" };
 const layout = { margin: { l: 14, r: 14, t: 14, b: 14 }, hovermode: "closest", dragmode: "pan", plot_bgcolor: "#fff",
   font: { family: "system-ui, Segoe UI, Helvetica, Arial, sans-serif", color: "#222" },

@@ -47,6 +47,8 @@ def draw_precision_at_k(
         depths = np.arange(1, len(curve) + 1)
         look = _look(name, emphasised, next(others) if name not in REFERENCE_LINES and name != emphasised else GREY)
         if name == emphasised and band is not None:
+            if len(curve) == 1:  # an area without width would not show
+                axes.vlines(depths, *band, color=BLUE, linewidth=1.4, zorder=1)
             axes.fill_between(depths, *band, color=BLUE, alpha=0.16, linewidth=0, zorder=1)
         marked = deepest <= 12 or len(curve) == 1
         axes.plot(depths, curve, marker="o" if marked else None, markersize=4, label=name, **look)
@@ -59,7 +61,12 @@ def draw_precision_at_k(
     axes.grid(True, axis="y")
     _label_ends(axes, ends, emphasised)
     if band is not None:
-        axes.set_title("band: 95 % interval", fontsize=8.5, fontweight="normal", color=GREY)
+        axes.set_title(
+            "band: 95 % interval" if deepest > 1 else "bar: 95 % interval",
+            fontsize=8.5,
+            fontweight="normal",
+            color=GREY,
+        )
     return figure
 
 

@@ -7,7 +7,10 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from contourpy import contour_generator
+from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 
 from neuroprint.tracking.figures.style import (
     GREEN,
@@ -36,7 +39,9 @@ _GAP_INCHES = 0.09
 _TILE_INCHES = (WIDTH_INCHES - _GAP_INCHES) / (NEIGHBOURS + 1) - _GAP_INCHES
 # Room above the first row, for a tile's line above and both of its lines, and for the caption and the legend.
 _HEAD_INCHES, _VERDICT_INCHES, _TEXT_INCHES, _FOOT_INCHES = 0.3, 0.2, 0.45, 0.68
-_TITLE: dict[str, Any] = {"fontsize": 8, "fontweight": "normal", "loc": "center", "pad": 4, "color": INK}
+_TITLE_GAP_INCHES, _NAME_GAP_INCHES = 0.055, 0.06
+_TITLE: dict[str, Any] = {"fontsize": 8, "ha": "center", "va": "baseline", "color": INK}
+_NAME: dict[str, Any] = {"fontsize": 7.5, "ha": "center", "va": "top", "color": GREY}
 _OUTLINE = SKY
 _FRAMES: dict[bool | None, tuple[str, Any]] = {
     True: (GREEN, "-"),
@@ -106,33 +111,42 @@ def choose_queries(average_precision: Floats, rows: int = 6) -> list[tuple[int, 
 def draw_retrieval(plates: Sequence[Plate], caption: str = "Maximum intensity projections of FLAIR") -> Figure:
     """Draw each query beside its five nearest cases, with tumour outlines and distances.
 
+    Everything lies on one pair of axes in inches: a pair for each tile would take most of a second each way.
+
     Args:
         plates: One a row.
         caption: What the pictures show and how they are turned, such as "FLAIR, maximum intensity, seen from below,
             patient's right on the left"; printed below.
     """
-    tiles = [tile for plate in plates for tile in (plate.query, *plate.neighbours[:NEIGHBOURS])]
-    window = _common_window(tiles)
-    shape = tiles[0].projection[window].shape if tiles else (1, 1)
+    rows = [(plate, (plate.query, *plate.neighbours[:NEIGHBOURS])) for plate in plates]
+    window = _common_window([tile for _, tiles in rows for tile in tiles])
+    shape = rows[0][1][0].projection[window].shape if rows else (1, 1)
     high = _TILE_INCHES * min(max(shape[0] / shape[1], 0.6), 1.5)
-    figure = new_figure(_HEAD_INCHES + len(plates) * (high + _TEXT_INCHES) + _FOOT_INCHES)
-    # Placed by hand: every tile has the same size, whatever is written around it.
-    figure.set_layout_engine("none")
-    total = figure.get_figheight()
-    for row, plate in enumerate(plates):
-        bottom = total - _HEAD_INCHES - row * (high + _TEXT_INCHES) - _VERDICT_INCHES - high
-        for column, tile in enumerate((plate.query, *plate.neighbours[:NEIGHBOURS])):
-            left = _GAP_INCHES + column * (_TILE_INCHES + _GAP_INCHES)
-            axes = figure.add_axes((left / WIDTH_INCHES, bottom / total, _TILE_INCHES / WIDTH_INCHES, high / total))
-            _draw_tile(axes, tile, window)
-            axes.set_title(_query_text(plate) if column == 0 else _distance(tile), **_TITLE)
-            _frame(axes, *((INK, "-") if column == 0 else _FRAMES[tile.relevant]))
-    for column in range(1 + max((len(plate.neighbours[:NEIGHBOURS]) for plate in plates), default=0)):
-        middle = _GAP_INCHES + column * (_TILE_INCHES + _GAP_INCHES) + _TILE_INCHES / 2
-        heading = "query" if column == 0 else f"nearest {column}"
-        figure.text(middle / WIDTH_INCHES, 1 - 0.08 / total, heading, ha="center", va="top", fontweight="bold")
+    total = _HEAD_INCHES + len(rows) * (high + _TEXT_INCHES) + _FOOT_INCHES
+    figure = new_figure(total, placed=True)
+    page = figure.add_axes((0, 0, 1, 1))
+    page.set_axis_off()
+    for number, (plate, tiles) in enumerate(rows):
+        bottom = total - _HEAD_INCHES - number * (high + _TEXT_INCHES) - _VERDICT_INCHES - high
+        for column, tile in enumerate(tiles):
+            box = _draw_tile(page, tile, window, (_middle(column), bottom + high / 2), (_TILE_INCHES, high))
+            colour, line = (INK, "-") if column == 0 else _FRAMES[tile.relevant]
+            box.set(edgecolor=colour, linestyle=line)
+            above = _query_text(plate) if column == 0 else _distance(tile)
+            page.text(_middle(column), box.get_y() + box.get_height() + _TITLE_GAP_INCHES, above, **_TITLE)
+            page.text(_middle(column), box.get_y() - _NAME_GAP_INCHES, shorten(tile.case, 18), **_NAME)
+    for column in range(max((len(tiles) for _, tiles in rows), default=1)):
+        heading = f"nearest {column}" if column else "query"
+        page.text(_middle(column), total - 0.08, heading, ha="center", va="top", fontweight="bold")
+    # Pictures reset the limits when they are drawn.
+    page.set(xlim=(0, WIDTH_INCHES), ylim=(0, total), aspect="auto")
     _draw_legend(figure, caption)
     return figure
+
+
+def _middle(column: int) -> float:
+    """Where a column of tiles has its middle, in inches."""
+    return _GAP_INCHES + column * (_TILE_INCHES + _GAP_INCHES) + _TILE_INCHES / 2
 
 
 def _draw_legend(figure: Figure, caption: str) -> None:
@@ -147,18 +161,25 @@ def _draw_legend(figure: Figure, caption: str) -> None:
     legend.get_title().set_color(GREY)
 
 
-def _draw_tile(axes: Axes, tile: Tile, window: tuple[slice, slice]) -> None:
+def _draw_tile(
+    page: Axes, tile: Tile, window: tuple[slice, slice], middle: tuple[float, float], room: tuple[float, float]
+) -> Rectangle:
+    """One picture with its tumour's outline, as large as its room; the frame around it."""
     picture = tile.projection[window]
     low, high = (0.0, 255.0) if picture.dtype == np.uint8 else _grey_range(picture)
-    axes.imshow(picture, cmap="gray", vmin=low, vmax=high, interpolation="antialiased")
+    rows, columns = picture.shape
+    pixel = min(room[0] / columns, room[1] / rows)
+    left, top = middle[0] - pixel * columns / 2, middle[1] + pixel * rows / 2
+    extent = (left, left + pixel * columns, top - pixel * rows, top)
+    page.imshow(picture, cmap="gray", vmin=low, vmax=high, interpolation="antialiased", extent=extent)
     if tile.outline is not None and tile.outline[window].any():
-        axes.contour(tile.outline[window].astype(np.float64), levels=[0.5], colors=[_OUTLINE], linewidths=1.2)
-    axes.set(xticks=[], yticks=[])
-    axes.set_xlabel(shorten(tile.case, 18), fontsize=7.5, labelpad=4, color=GREY)
-
-
-def _frame(axes: Axes, colour: str, line: Any) -> None:
-    axes.spines[:].set(visible=True, color=colour, linewidth=2.2, linestyle=line)
+        # A vertex is at a pixel's middle, which is half a pixel from the picture's edge.
+        lines = contour_generator(z=tile.outline[window].astype(np.float64)).lines(0.5)
+        placed = [np.array([left, top]) + pixel * (np.asarray(line) + 0.5) * [1, -1] for line in lines]
+        page.add_collection(LineCollection(placed, colors=_OUTLINE, linewidths=1.2), autolim=False)
+    frame = Rectangle((left, extent[2]), extent[1] - left, top - extent[2], fill=False, linewidth=2.2, zorder=3)
+    page.add_patch(frame)
+    return frame
 
 
 def _query_text(plate: Plate) -> str:

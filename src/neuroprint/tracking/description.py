@@ -1,0 +1,112 @@
+"""What the UI says about a sweep, in Markdown: the command, the cohort, the leaderboard's top, how to export, what failed."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from neuroprint.redaction import redact_text
+from neuroprint.tracking.figures.metric_names import metric_label
+from neuroprint.tracking.leaderboard import SHOWN, cell
+
+if TYPE_CHECKING:
+    from neuroprint.tracking.leaderboard import Leaderboard
+
+_TOP: Final = 10
+_NOTE: Final = "mlflow.note.content"
+
+
+@dataclass(frozen=True)
+class CohortSummary:
+    """What a description says of a cohort: no path, and no name of a person.
+
+    Attributes:
+        name: Of the dataset.
+        cases: How many there are, the held out among them.
+        patients: How many they are of.
+        swept: Cases that take part in the sweep.
+        fingerprint: SHA-256 of what the files hold.
+    """
+
+    name: str
+    cases: int
+    patients: int
+    swept: int
+    fingerprint: str
+
+
+def note(text: str) -> dict[str, str]:
+    """The tag that MLflow's UI shows as a run's description."""
+    return {_NOTE: text}
+
+
+def opening(overrides: Sequence[str], cohorts: Sequence[CohortSummary]) -> str:
+    """What is known of a sweep when it starts: its command, without folders, and its cohorts."""
+    command = shlex.join(["python", "run.py", "-m", *(redact_text(override) for override in overrides)])
+    return "\n\n".join([f"```\n{command}\n```", *(_cohort(cohort) for cohort in cohorts)])
+
+
+def closing(boards: Sequence[Leaderboard], failed: Mapping[str, str]) -> str:
+    """What a sweep came to.
+
+    Args:
+        boards: Its leaderboards.
+        failed: Why jobs have no finished run, by their names; texts that may leave this machine.
+    """
+    parts = [_board(board) for board in boards]
+    parts += [_failures(failed)] if failed else []
+    return "\n\n".join(parts)
+
+
+def _cohort(cohort: CohortSummary) -> str:
+    held = cohort.cases - cohort.swept
+    kept = f", {held} of them held out" if held else ""
+    return (
+        f"**Cohort** {_plain(cohort.name)}: {cohort.cases} cases of {cohort.patients} patients{kept}. "
+        f"Fingerprint `{cohort.fingerprint[:16]}`"
+    )
+
+
+def _board(board: Leaderboard) -> str:
+    shown = [board.metric, *(name for name in SHOWN if name in board.table and name != board.metric)]
+    rows: list[dict[str, Any]] = [
+        {str(key): value for key, value in row.items()} for row in board.table.to_dict("records")
+    ]
+    candidates = [row for row in rows if row["role"] == "candidate"]
+    top = {row["run_id"] for row in candidates[:_TOP]}
+    lines = [f"| | run | {' | '.join(shown)} |", "| --- " * (len(shown) + 2) + "|"]
+    for row in rows:
+        reference = row["role"] == "reference"
+        if not reference and row["run_id"] not in top:
+            continue
+        star = "★" if row["tied_with_best"] is True else ""
+        name = f"*{_plain(row['name'])}*" if reference else f"[{_plain(row['name'])}](#/runs/{row['run_id']})"
+        lines.append(f"| {star} | {name} | {' | '.join(cell(row, metric) for metric in shown)} |")
+    more = f" The best {_TOP} of {len(candidates)} candidates and the reference rows." if len(candidates) > _TOP else ""
+    best = next((row for row in candidates if row.get("exportable") != "False"), None)
+    parts = [
+        f"**Leaderboard** by {metric_label(board.metric)}.{more}",
+        "\n".join(lines),
+        "In brackets: 95 % bootstrap interval over patients, conditional on gallery and fits. "
+        "★: cannot be told from the best at 5 %, over the whole leaderboard."
+        + (f" {_plain(board.note)}." if board.note else ""),
+    ]
+    if best is not None:
+        where = "" if best.get("dataset") == "phantom" else " --set dataset.root=DIR"
+        parts.append(f"**Export** the best as a search index: `neuroprint export OUT --run {best['run_id']}{where}`")
+    return "\n\n".join(parts)
+
+
+def _failures(failed: Mapping[str, str]) -> str:
+    jobs = "1 job has" if len(failed) == 1 else f"{len(failed)} jobs have"
+    lines = [f"**{jobs} no finished run**", "", "| job | why |", "| --- | --- |"]
+    lines += [f"| {_plain(name)} | {_plain(why)} |" for name, why in failed.items()]
+    return "\n".join(lines)
+
+
+def _plain(text: str) -> str:
+    """Text as it is: nothing in it becomes a cell's border, emphasis or markup."""
+    escaped = "".join(f"\\{letter}" if letter in "\\`*_[]|#" else letter for letter in " ".join(text.split()))
+    return escaped.replace("<", "&lt;")

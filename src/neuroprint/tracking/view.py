@@ -1,0 +1,139 @@
+"""The ranked view: an address in MLflow's UI that shows a sweep's leaderboard as one flat table, the best first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from neuroprint.evaluation.comparison import LOWER_IS_BETTER
+from neuroprint.tracking.store import TrackingStore
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.entities import Run
+
+    from neuroprint.tracking.leaderboard import Leaderboard
+
+HEADLINE: Final = (
+    "retrieval/p_at_5",
+    "probe/r2",
+    "probe/error_mm",
+    "retrieval/map",
+    "retrieval/ndcg_at_10",
+)
+"""Metrics that every ranked view shows, after the one it is sorted by."""
+
+_METRICS_FIRST: Final = 5
+# Where MLflow's UI looks for the state of a view that was shared. It is not documented: tests/browser guards it.
+_STATE_TAG: Final = "mlflow.sharedViewState."
+# MLflow's UI otherwise asks what an experiment is for before it shows it.
+_KIND: Final = ("mlflow.experimentKind", "custom_model_development")
+_COUNT_TAG: Final = "ranked_views"
+
+
+def write_views(store: TrackingStore, parent: str, boards: Sequence[Leaderboard]) -> None:
+    """Write the ranked views of a sweep into the store, one for each leaderboard.
+
+    Runs are tagged with where they stand, because a finished run that another sweep began is no child of this one.
+
+    Args:
+        store: Where the runs are.
+        parent: Id of the sweep's parent run.
+        boards: Its leaderboards.
+    """
+    tag = standing_tag(parent)
+    standings = {run_id: standing for board in boards for run_id, standing in _standings(board).items()}
+    # Tags are written only where they change: a view of hundreds of runs that are all there costs one search.
+    tagged = {run.info.run_id: run.data.tags[tag] for run in store.search(f"tags.`{tag}` LIKE '%'")}
+    for run_id in tagged.keys() - standings.keys():
+        store.client.delete_tag(run_id, tag)
+    for run_id, standing in standings.items():
+        if tagged.get(run_id) != standing:
+            store.log(run_id, tags={tag: standing})
+    for number, board in enumerate(boards):
+        state = json.dumps(view_state(board, tag))
+        store.client.set_experiment_tag(store.experiment_id, f"{_STATE_TAG}{_key(parent, number)}", state)
+    store.client.set_experiment_tag(store.experiment_id, *_KIND)
+    store.log(parent, tags={_COUNT_TAG: str(len(boards))})
+
+
+def view_state(board: Leaderboard, tag: str) -> dict[str, Any]:
+    """What MLflow's UI is told: which runs, in which order, with which columns.
+
+    Args:
+        board: The leaderboard to show.
+        tag: The tag that says where a run stands in it.
+    """
+    first = (board.metric, f"{board.metric}_lo", f"{board.metric}_hi", *HEADLINE)
+    metrics = [f"metrics.`{metric}`" for metric in dict.fromkeys(first) if metric in board.table]
+    choices = [f"params.`{choice}`" for choice in varied_choices(board.table)]
+    # Metrics come before choices: MLflow opens its assistant beside the table, and the runs' names tell the choices.
+    columns = [*metrics[:_METRICS_FIRST], f"tags.`{tag}`", *choices, *metrics[_METRICS_FIRST:]]
+    ranked = f"tags.`{tag}` != 'not ranked' and tags.`group` = '{board.group}' and attributes.status = 'FINISHED'"
+    return {
+        "searchFilter": ranked,
+        "orderByKey": f"metrics.`{board.metric}`",
+        "orderByAsc": board.metric.removesuffix("_share") in LOWER_IS_BETTER,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "modelVersionFilter": "All Runs",
+        "datasetsFilter": [],
+        "selectedColumns": columns,
+        # Otherwise metrics stand in alphabetical order.
+        "columnOrder": columns,
+        "columnWidths": {column: _width(column, board.table) for column in columns},
+        "runsExpanded": {},
+    }
+
+
+def varied_choices(table: pd.DataFrame) -> list[str]:
+    """The choices in which the candidates of a leaderboard differ, in its order."""
+    candidates = table[table["role"] == "candidate"]
+    no_choice = {"run_id", "name", "role", "tied_with_best"}
+    choices = [str(column) for column in table if column not in no_choice and "/" not in str(column)]
+    return [choice for choice in choices if len(candidates[choice].astype("string").unique()) > 1]
+
+
+def view_paths(store: TrackingStore, parent: Run) -> list[str]:
+    """What comes after a UI's address to see a sweep's ranked views; nothing where it has none."""
+    count = int(parent.data.tags.get(_COUNT_TAG, 0))
+    runs = f"/#/experiments/{store.experiment_id}/runs"
+    keys = [_key(parent.info.run_id, number) for number in range(count)]
+    return [f"{runs}?workflowType=machine_learning&viewStateShareKey={key}" for key in keys]
+
+
+def latest_sweep(store: TrackingStore) -> Run | None:
+    """The sweep that ended last with a leaderboard; one that was taken up again began long before."""
+    swept = [run for run in store.search("tags.role = 'sweep'") if _COUNT_TAG in run.data.tags]
+    return max(swept, key=lambda run: run.info.end_time or run.info.start_time, default=None)
+
+
+def standing_tag(parent: str) -> str:
+    """The tag that says where a run stands in the leaderboard of a sweep."""
+    return f"standing.{parent[:6]}"
+
+
+def _standings(board: Leaderboard) -> dict[str, str]:
+    ranked = set(board.ranked_rows["run_id"])
+    standings = {}
+    for row in board.table.to_dict("records"):
+        if row["run_id"] not in ranked:
+            standing = "not ranked"
+        elif row["role"] == "reference":
+            standing = "reference"
+        else:
+            standing = "tied with the best" if row["tied_with_best"] is True else "behind"
+        standings[str(row["run_id"])] = standing
+    return standings
+
+
+def _width(column: str, table: pd.DataFrame) -> int:
+    """Pixels in which a column's whole name and its choices can be read."""
+    name = column.split("`")[1]
+    values = table[name].dropna().astype("string") if column.startswith("params") else ()
+    return 34 + 7 * max(map(len, (name, *values)))
+
+
+def _key(parent: str, number: int) -> str:
+    return f"{parent}-{number + 1}" if number else parent

@@ -1,0 +1,32 @@
+"""A sweep's description says how it was started and what it came to, names no folder, and holds text as text."""
+
+from __future__ import annotations
+
+from neuroprint.tracking.description import CohortSummary, closing, opening
+
+
+def test_the_opening_holds_the_command_without_folders_and_the_cohort():
+    text = opening(
+        ["dataset=brats", "dataset.root=/home/Jane Doe/scans", "pooling=mean,max", "layer=[0,1]"],
+        [CohortSummary("BraTS2021", 100, 98, 80, "ab" * 32)],
+    )
+    assert "python run.py -m dataset=brats dataset.root=scans pooling=mean,max 'layer=[0,1]'" in text
+    assert "Jane" not in text
+    assert "100 cases of 98 patients, 20 of them held out" in text and "abababababababab" in text
+
+
+def test_the_closing_ranks_the_runs_marks_the_tied_and_says_how_to_export_the_best(seen_sweep):
+    text = closing(seen_sweep.boards(), {})
+    rows = [line for line in text.splitlines() if line.startswith("|")][2:]
+    names = ["oracle", "mean", "max", "voxels", "chance", "seen"]
+    assert [next(name for name in names if name in row.split("|")[2].split("](")[0]) for row in rows] == names
+    assert [row.split("|")[1].strip() for row in rows] == ["", "★", "", "", "", ""]
+    assert "0.40 [0.35, 0.45]" in rows[1]
+    assert f"neuroprint export OUT --run {seen_sweep.runs['mean']}`" in text
+    assert "no finished run" not in text and "laid out together with the queries" in text
+
+
+def test_what_failed_is_listed_and_a_name_is_no_markup():
+    text = closing([], {"a | <b> *c*": "no\nway"})
+    assert "**1 job has no finished run**" in text
+    assert "| a \\| &lt;b> \\*c\\* | no way |" in text

@@ -61,7 +61,74 @@ def _parser() -> argparse.ArgumentParser:
         "--mlflow-experiment", default="neuroprint", metavar="NAME", help="MLflow's experiment (default: %(default)s)"
     )
     board.set_defaults(run=_leaderboard)
+
+    ui = commands.add_parser("ui", help="MLflow's UI, and the address of the latest sweep's ranked view")
+    ui.add_argument("--port", type=int, default=5000, metavar="PORT", help="or the next free (default: %(default)s)")
+    ui.add_argument("--mlruns", type=Path, default=Path("mlruns"), metavar="DIR", help="default: %(default)s")
+    ui.add_argument(
+        "--mlflow-experiment", default="neuroprint", metavar="NAME", help="MLflow's experiment (default: %(default)s)"
+    )
+    ui.set_defaults(run=_ui)
+
+    export = commands.add_parser("export", help="the best run, or a named one, as a bundle that answers queries")
+    export.add_argument(
+        "out", type=Path, metavar="OUT", help="folder of the bundle; a bundle that is there is replaced"
+    )
+    export.add_argument("--metric", default="retrieval/p_at_5", metavar="M", help="best by this (default: %(default)s)")
+    export.add_argument("--run", dest="run_id", metavar="ID", help="this run instead of the best")
+    export.add_argument("--mlruns", type=Path, default=Path("mlruns"), metavar="DIR", help="default: %(default)s")
+    export.add_argument(
+        "--mlflow-experiment", default="neuroprint", metavar="NAME", help="MLflow's experiment (default: %(default)s)"
+    )
+    export.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="where the run's files are now, as MLflow keeps no folders: dataset.root=DIR, encoder.weights=FILE ...",
+    )
+    export.set_defaults(run=_export)
+    _bundle_commands(commands)
     return parser
+
+
+def _bundle_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    query = commands.add_parser("query", help="the cases of a bundle that are most similar to a new one")
+    query.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that neuroprint export made")
+    query.add_argument("case", type=Path, metavar="CASE_DIR", help="folder of one case in BraTS layout")
+    query.add_argument("-k", type=int, default=5, metavar="K", help="how many cases (default: %(default)s)")
+    query.add_argument("--group", metavar="COLUMN", help="let the neighbours vote on a metadata column, or on side")
+    query.add_argument("--patient", metavar="ID", help="whose scan it is (default: by the folder's name)")
+    query.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    query.add_argument("--report", type=Path, metavar="FILE.html", help="write a page with pictures, map and scores")
+    query.set_defaults(run=_query)
+
+    add = commands.add_parser("add", help="add cases to a bundle")
+    add.add_argument("bundle", type=Path, metavar="BUNDLE", help="stays as it is until the longer one is whole")
+    add.add_argument("cases", type=Path, nargs="+", metavar="CASE_DIR", help="folders of one case each")
+    add.add_argument("--patient", metavar="ID", help="whose cases they all are (default: by each folder's name)")
+    add.set_defaults(run=_add)
+
+    serve = commands.add_parser("serve", help="a web page and JSON API that answer queries to a bundle")
+    serve.add_argument("bundle", type=Path, metavar="BUNDLE")
+    serve.add_argument(
+        "--host", default="127.0.0.1", metavar="HOST", help="address to listen on (default: %(default)s)"
+    )
+    serve.add_argument(
+        "--port", type=int, default=8765, metavar="PORT", help="0 takes a free one (default: %(default)s)"
+    )
+    serve.set_defaults(run=_serve)
+
+    for command in (query, add, serve):
+        command.add_argument(
+            "--weights",
+            type=Path,
+            action="append",
+            default=[],
+            metavar="FILE",
+            help="weights that the bundle names but does not hold",
+        )
 
 
 def _phantom(options: argparse.Namespace) -> int:
@@ -121,6 +188,115 @@ def _leaderboard(options: argparse.Namespace) -> int:
         return 0
     show(boards)
     return 0
+
+
+def _ui(options: argparse.Namespace) -> int:
+    import signal
+
+    from neuroprint.tracking.store import TrackingStore
+    from neuroprint.tracking.ui import addresses, running_ui
+
+    store = TrackingStore(options.mlruns, options.mlflow_experiment)
+    if not store.exists:
+        raise NeuroprintError(
+            f"{options.mlruns} holds no MLflow store: run python run.py first, or name its folder with --mlruns"
+        )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server must not outlive this command
+    try:
+        with running_ui(store, options.port) as (address, process):
+            print(*addresses(store, address), sep="\n")
+            print("Ctrl-C stops it", file=sys.stderr, flush=True)
+            sys.stdout.flush()
+            process.wait()
+    except KeyboardInterrupt:
+        return 0
+    raise NeuroprintError("MLflow's UI has stopped by itself")
+
+
+def _export(options: argparse.Namespace) -> int:
+    import logging
+
+    from neuroprint.export import export
+    from neuroprint.tracking.store import TrackingStore
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    store = TrackingStore(options.mlruns, options.mlflow_experiment)
+    if not store.exists:
+        raise NeuroprintError(
+            f"{options.mlruns} holds no MLflow store: run python run.py first, or name its folder with --mlruns"
+        )
+    made = export(options.out, store, options.metric, options.run_id, options.overrides)
+    print(f"{made.name}: {made.cases} cases in {made.folder} (run {made.run_id})")
+    print(f"registered in MLflow as neuroprint version {made.version}, alias champion")
+    print(f"what it is and how good: {made.folder / 'card.md'}")
+    return 0
+
+
+def _query(options: argparse.Namespace) -> int:
+    import json
+
+    from neuroprint.bundle.answer import to_json
+    from neuroprint.bundle.bundle import Bundle
+    from neuroprint.bundle.query import answer
+
+    try:
+        bundle = Bundle.open(options.bundle, options.weights)
+        found = answer(bundle, options.case, options.k, options.group, options.patient)
+        if options.report:
+            from neuroprint.bundle.report import write_report
+
+            write_report(found, bundle, options.report)
+    except NeuroprintError as error:
+        return _one_line(error)
+    if options.json:
+        print(json.dumps(to_json(found), indent=2, allow_nan=False))
+    else:
+        from neuroprint.bundle.terminal import show
+
+        show(found, bundle)
+    return 0
+
+
+def _add(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from neuroprint.bundle.add import add
+
+    try:
+        with tqdm(total=len(options.cases), desc="extracting", unit="case", dynamic_ncols=True) as bar:
+            added = add(options.bundle, options.cases, options.weights, bar.update, options.patient)
+    except NeuroprintError as error:
+        return _one_line(error)
+    for case in added:
+        print(f"added {case.case}" + (": it looks unlike anything that was there" if case.unlike_gallery else ""))
+    return 0
+
+
+def _serve(options: argparse.Namespace) -> int:
+    import logging
+
+    from neuroprint.bundle.bundle import Bundle
+    from neuroprint.bundle.serve import Service
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    try:
+        service = Service(Bundle.open(options.bundle, options.weights), options.host, options.port)
+    except NeuroprintError as error:
+        return _one_line(error)
+    with service:
+        print(f"{service.address} answers queries to {service.bundle.name}; Ctrl-C stops it", flush=True)
+        if not service.is_loopback:
+            print("anyone who reaches this address may query: there is no password", file=sys.stderr)
+        try:
+            service.serve_forever()
+        except KeyboardInterrupt:
+            print("stopped", file=sys.stderr)
+    return 0
+
+
+def _one_line(error: NeuroprintError) -> int:
+    print(" ".join(str(error).split()), file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""The exported, self-contained search index of one configuration."""

@@ -1,0 +1,109 @@
+"""What is found for a query, and its two plain forms: JSON, and sentences for people."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from neuroprint.bundle.bundle import Query
+    from neuroprint.evaluation.vote import GroupVote
+
+
+@dataclass(frozen=True)
+class Match:
+    """One case of the gallery that a query was found to resemble.
+
+    Attributes:
+        rank: 1 is the most similar.
+        case: Its id.
+        row: Its place in the gallery.
+        similarity: To the query, by the bundle's measure; larger is closer.
+        percentile: Share of the gallery's pairs of different patients that is less similar, 0 to 100; None where the
+            gallery has one patient.
+        distance_mm: Between the tumours' centres; None where one is not known.
+    """
+
+    rank: int
+    case: str
+    row: int
+    similarity: float
+    percentile: float | None
+    distance_mm: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """The most similar cases of a gallery, and how far they can be trusted.
+
+    Attributes:
+        query: The scan as the bundle sees it.
+        bundle: Name of the bundle.
+        matches: Best first.
+        unlike_gallery: Whether even the best match is less similar than gallery cases are among themselves.
+        known_as: The gallery's case that holds one of the query's images, if any does.
+        map_xy: (2,) where the query falls on the cohort's 2-D map.
+        column: The metadata column that was asked about.
+        group: What the neighbours say about that column.
+    """
+
+    query: Query
+    bundle: str
+    matches: tuple[Match, ...]
+    unlike_gallery: bool
+    known_as: str | None
+    map_xy: npt.NDArray[np.float64]
+    column: str | None = None
+    group: GroupVote | None = None
+
+
+def to_json(answer: Answer) -> dict[str, Any]:
+    """The answer as ``neuroprint query --json`` prints it; what is absent is None."""
+    matches = [asdict(match) for match in answer.matches]
+    keys = ("rank", "case", "similarity", "percentile", "distance_mm")
+    return {
+        "query": answer.query.case,
+        "bundle": answer.bundle,
+        "neighbours": [{key: match[key] for key in keys} for match in matches],
+        "unlike_gallery": answer.unlike_gallery,
+        "group": None if answer.group is None else {"column": answer.column, **asdict(answer.group)},
+    }
+
+
+def remarks(answer: Answer, novelty: float | None) -> list[str]:
+    """What a reader must know before the list: that the scan is in the gallery, or unlike anything in it.
+
+    Args:
+        answer: The answer.
+        novelty: Similarity below which a query counts as unlike the gallery, as the bundle knows it.
+    """
+    said = []
+    if answer.known_as is not None:
+        said.append(f"This scan, or an image of it, is in the gallery already, as {answer.known_as}.")
+    if answer.unlike_gallery and novelty is not None:
+        said.append(
+            f"This scan looks unlike anything in the gallery: its best match has a similarity of "
+            f"{answer.matches[0].similarity:.3f}, while 95 % of the gallery's own cases find another patient at "
+            f"{novelty:.3f} or closer. The cases below are the least different ones, not similar ones."
+        )
+    return said
+
+
+def group_sentences(answer: Answer) -> list[str]:
+    """What the vote says, and right after it what such votes are worth."""
+    vote = answer.group
+    if vote is None:
+        return []
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in vote.shares.items())
+    rates = ", ".join(f"{name} {share:.0%}" for name, share in vote.base_rates.items())
+    score = "an AUC" if vote.metric == "auc" else "an accuracy"
+    told = "better than chance" if vote.p_value <= 0.05 else "not told from chance"
+    return [
+        f"{answer.column}: the {vote.neighbours} nearest cases of other patients vote {shares}; in the gallery: {rates}.",
+        f"On the gallery's own cases, their patient left out, such votes reach {score} of {vote.score:.2f} "
+        f"(shuffled groups: {vote.chance:.2f} on average; permutation p = {vote.p_value:.3f}; {vote.cases} cases of "
+        f"{vote.patients} patients): {told}.",
+    ]

@@ -1,0 +1,86 @@
+"""Projections of a case as vector drawings: the scan, the tumour's outline, and letters that say which side is which."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from neuroprint.data.projections import VIEWS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+CONVENTION: Final = (
+    "Radiological convention: in axial and coronal pictures the patient's right (R) is on the left, as if you stood at "
+    "the patient's feet and looked towards the head; sagittal pictures are seen from the patient's left, the front on "
+    "the left. R right, L left, A front, P back, S up, I down."
+)
+# Letters left, right, above and below, as neuroprint.data.projections turns its pictures.
+_LETTERS: Final = {"axial": "RLAP", "coronal": "RLSI", "sagittal": "APSI"}
+_PICTURE, _MARGIN = 96.0, 11.0
+_SIDE: Final = _PICTURE + 2 * _MARGIN
+
+
+def plates(projections: Mapping[str, NDArray[np.uint8]], outlines: Mapping[str, NDArray[np.bool_]], name: str) -> str:
+    """The three views of a case as SVG, in the order axial, coronal, sagittal, on one scale.
+
+    Args:
+        projections: (rows, columns) uint8 by view, first row on top.
+        outlines: Tumour masks by view, of the same shapes; one without a pixel has no outline.
+        name: The case's id, for those who do not see the picture.
+    """
+    longest = max((max(picture.shape) for picture in projections.values()), default=1)
+    return "\n".join(
+        _plate(view, projections[view], outlines.get(view), _PICTURE / longest, name)
+        for view in VIEWS
+        if view in projections
+    )
+
+
+def outline_path(mask: NDArray[np.bool_]) -> str:
+    """The edge of a mask as an SVG path in pixels, the origin at the corner of the first; empty where there is none."""
+    from contourpy import contour_generator
+
+    # A rim of background closes outlines that touch the picture's edge; pixel centres lie at half integers.
+    padded = np.pad(mask.astype(np.float64), 1)
+    lines: list[NDArray[np.float64]] = contour_generator(z=padded).lines(0.5)  # type: ignore[assignment]
+    return "".join("M" + "L".join(f"{x - 0.5:g} {y - 0.5:g}" for x, y in line[:-1]) + "Z" for line in lines)
+
+
+def _plate(view: str, picture: NDArray[np.uint8], mask: NDArray[np.bool_] | None, scale: float, name: str) -> str:
+    rows, columns = picture.shape
+    left, top = (_SIDE - columns * scale) / 2, (_SIDE - rows * scale) / 2
+    outline = "" if mask is None else outline_path(mask)
+    drawn = f'<path class="outline" d="{outline}"/>' if outline else ""
+    words = f"{view} projection of {name}" + (", tumour outlined" if outline else "")
+    before, after, above, below = list(_LETTERS[view])
+    middle, edge = _SIDE / 2, _MARGIN / 2
+    letters = "".join(
+        f'<text x="{x:g}" y="{y:g}">{letter}</text>'
+        for letter, x, y in (
+            (before, edge, middle),
+            (after, _SIDE - edge, middle),
+            (above, middle, edge),
+            (below, middle, _SIDE - edge),
+        )
+    )
+    return (
+        f'<svg class="plate" viewBox="0 0 {_SIDE:g} {_SIDE:g}" role="img" aria-label="{html.escape(words)}">'
+        f'<g transform="translate({left:.2f} {top:.2f}) scale({scale:.4f})">'
+        f'<image width="{columns}" height="{rows}" preserveAspectRatio="none" href="{_png(picture)}"/>{drawn}</g>'
+        f'<g class="letters">{letters}</g><text class="view" x="4" y="{_SIDE - 4:g}">{view}</text></svg>'
+    )
+
+
+def _png(picture: NDArray[Any]) -> str:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(picture, dtype=np.uint8)).save(buffer, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,0 +1,190 @@
+"""The page of an answer: it asks nothing of a network, believes no name, and its pictures are turned as it says."""
+
+import base64
+import io
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from neuroprint.bundle.bundle import Bundle
+from neuroprint.bundle.map_drawing import map_drawing
+from neuroprint.bundle.plates import outline_path, plates
+from neuroprint.bundle.query import answer
+from neuroprint.bundle.report import report
+from neuroprint.bundle.score_table import score_table
+from neuroprint.data.projections import as_grey, as_mask, project
+
+
+@pytest.fixture(scope="module")
+def bundle(bundle_folder):
+    return Bundle.open(bundle_folder)
+
+
+@pytest.fixture(scope="module")
+def found(bundle, small_cohort):
+    return answer(bundle, small_cohort / "Small_00009", 5, "grade")
+
+
+@pytest.fixture(scope="module")
+def page(found, bundle):
+    return report(found, bundle)
+
+
+class Page(HTMLParser):
+    """Every element of a page with its attributes, and the text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.said, self.open = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        if tag not in ("meta", "input", "br", "image", "path", "line"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.said.append(data)
+
+
+def test_the_page_is_one_sound_file_without_a_script_or_a_request(page):
+    read = Page(page)
+    assert read.open == []
+    assert not [tag for tag, _ in read.elements if tag in ("script", "link", "iframe", "object", "base", "form")]
+    for _, attributes in read.elements:
+        assert not [name for name in attributes if name.startswith("on")]
+        for name in ("src", "href", "action", "poster", "xlink:href"):
+            assert attributes.get(name, "data:image/png").startswith("data:image/png")
+    assert not re.search(r"url\(|@import|https?://", page)
+    assert "default-src 'none'" in page
+
+
+def test_the_page_shows_query_and_matches_in_three_planes_with_outlines(page, found):
+    drawn = [attributes["aria-label"] for tag, attributes in Page(page).elements if attributes.get("class") == "plate"]
+    cases = [found.query.case, *(match.case for match in found.matches)]
+    views = ("axial", "coronal", "sagittal")
+    assert drawn == [f"{view} projection of {case}, tumour outlined" for case in cases for view in views]
+    assert page.count('class="outline"') == 18
+
+
+def test_the_page_says_what_a_reader_must_know(page, found):
+    said = " ".join(" ".join(Page(page).said).split())
+    for match in found.matches:
+        assert f"{match.similarity:.3f}" in said and f"{match.distance_mm:.1f} mm" in said
+    for words in ("Radiological convention", "patient's right (R) is on the left", "placed between its 5 nearest cases",
+                  "permutation p =", "0.40 to 0.60", "For research"):  # fmt: skip
+        assert words in said
+    assert "unlike anything" not in said
+
+
+def test_a_query_unlike_the_gallery_carries_a_warning(found, bundle):
+    page = report(replace(found, unlike_gallery=True), bundle)
+    assert 'class="remark unlike"' in page and "unlike anything in the gallery" in page
+    assert 'class="remark unlike"' not in report(replace(found, known_as="Small_00001"), bundle)
+
+
+def test_without_labels_the_page_says_so(found, bundle, small_cohort, tmp_path):
+    bare = replace(found.query, side=None, volume_cm3=None, centre_mm=None)
+    none = {view: np.zeros_like(mask) for view, mask in found.query.facts.outlines.items()}
+    bare = replace(bare, facts=replace(found.query.facts, outlines=none))
+    matches = tuple(replace(match, distance_mm=None, percentile=None) for match in found.matches)
+    page = report(replace(found, query=bare, matches=matches, column=None, group=None), bundle)
+    assert page.count("not known") >= 7 and "1 of the 6 cases shown have no known tumour outline" in page
+    assert page.count('class="outline"') == 15
+    read = Page(re.sub("<style>.*?</style>", "", page, flags=re.DOTALL))
+    said = " ".join([*read.said, *(str(value) for _, attributes in read.elements for value in attributes.values())])
+    assert "None" not in read.said and "nan" not in re.sub(r"base64,\S+", "", said).lower()
+
+
+def test_names_are_not_believed(found, bundle):
+    evil = '<script>alert("1")</script>&'
+    hostile = replace(
+        found,
+        query=replace(found.query, case=evil),
+        column=None,
+        group=replace(found.group, shares={evil: 1.0}, base_rates={evil: 1.0}),
+        known_as=evil,
+    )
+    far = ({*range(9)} - {match.row for match in found.matches}).pop()
+    ids = [evil if row == far else case for row, case in enumerate(bundle.cases["case"])]
+    cases = bundle.cases.assign(case=ids, side=evil)
+    other = replace(bundle, cases=cases, manifest={**bundle.manifest, "name": evil, "versions": {evil: evil}})
+    page = report(hostile, other)
+    assert "<script" not in page and "&lt;script&gt;" in page
+    assert Page(page).open == []
+
+
+def front_left_high():
+    """A brain whose front, left and top octant holds the tumour, on a grid that runs to the left and to the back."""
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0])
+    brain = np.full((40, 40, 40), 50.0)
+    label = np.zeros((40, 40, 40))
+    label[28:36, 4:12, 28:36] = 1  # x index grows to the left, y index to the back
+    brain[label > 0] = 250
+    return as_grey(project(brain, affine)), as_mask(project(label, affine))
+
+
+def test_letters_pictures_and_outlines_agree_on_which_side_is_which():
+    drawn = re.findall(r"<svg class=\"plate\".*?</svg>", plates(*front_left_high(), "case"))
+    # Left of the patient is on the right of the picture, front is above or on the left, up is above.
+    expected = {
+        "axial": ("RLAP", "right", "top"),
+        "coronal": ("RLSI", "right", "top"),
+        "sagittal": ("APSI", "left", "top"),
+    }
+    for svg, (view, (letters, across, up)) in zip(drawn, expected.items(), strict=True):
+        assert f"{view} projection" in svg
+        texts = {text: (float(x), float(y)) for x, y, text in re.findall(r'<text x="(\S+)" y="(\S+)">(\w)</text>', svg)}
+        assert sorted(texts) == sorted(letters)
+        before, after, above, below = (texts[letter] for letter in letters)
+        assert before[0] < above[0] < after[0] and above[1] < before[1] < below[1]
+        encoded = re.search(r"base64,([^\"]+)", svg)[1]
+        picture = np.array(Image.open(io.BytesIO(base64.b64decode(encoded)))).astype(float)
+        rows, columns = np.nonzero(picture > 200)
+        outline = np.array(re.findall(r"([\d.]+) ([\d.]+)", re.search(r'class="outline" d="([^"]+)"', svg)[1]), float)
+        for x, y in ((columns.mean() + 0.5, rows.mean() + 0.5), outline.mean(axis=0)):
+            assert (x > picture.shape[1] / 2) == (across == "right")
+            assert (y < picture.shape[0] / 2) == (up == "top")
+        assert outline.min(axis=0) == pytest.approx([columns.min(), rows.min()], abs=0.6)
+        assert outline.max(axis=0) == pytest.approx([columns.max() + 1, rows.max() + 1], abs=0.6)
+
+
+def test_outlines_close_at_the_pictures_edge_and_have_holes():
+    ring = np.ones((6, 6), bool)
+    ring[2:4, 2:4] = False
+    assert outline_path(ring).count("M") == outline_path(ring).count("Z") == 2
+    assert outline_path(np.zeros((6, 6), bool)) == ""
+
+
+def test_the_map_shows_every_case_and_stays_in_its_frame():
+    rng = np.random.default_rng(0)
+    svg = map_drawing(
+        rng.normal(size=(30, 2)) * [900, 1], [f"c{n}" for n in range(30)], ["a"] * 29 + [None], [3, 4], [0, 5]
+    )
+    assert svg.count("<circle cx") == 30 and svg.count('class="unknown"') == 1
+    places = np.array(re.findall(r'cx="([-\d.]+)" cy="([-\d.]+)"', svg), float)
+    assert places.min() >= 0 and (places.max(axis=0) <= [640, 440]).all()
+    one = map_drawing(np.zeros((1, 2)), ["only"], [None], [0], np.zeros(2))
+    assert "nan" not in one
+
+
+def test_scores_are_shown_with_intervals_or_their_absence_is_said():
+    assert "says nothing of how good" in score_table({"sweep": {}, "holdout": None, "references": {}}, {})
+    scores = {"retrieval/p_at_5": 0.5, "retrieval/p_at_5_lo": 0.4, "retrieval/p_at_5_hi": 0.6}
+    chosen = {"sweep": scores, "holdout": None, "references": {"chance": {"retrieval/p_at_5": 0.1}}}
+    said = score_table(chosen, {"relevance": "distance", "radius_mm": 20.0})
+    assert "0.40 to 0.60" in said and "too good" in said and "random order" in said and "within 20 mm" in said
+    held = {"sweep": scores, "holdout": {"retrieval/p_at_5": 0.45}, "added": ["x", "y"], "looks": {"before": 3}}
+    said = score_table(held, {"relevance": "metadata", "column": "<b>"})
+    assert "took no part in the choice" in said and "2 case(s) joined" in said and "3 times before" in said
+    assert "same &lt;b&gt;" in said

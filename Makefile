@@ -1,11 +1,14 @@
 # make demo and make test work on a fresh machine with python3.11, make and a C compiler.
 PYTHON ?= python3.11
 BIN := .venv/bin
+CACHE := $(or $(NEUROPRINT_CACHE),.neuroprint)
+# A patient of the hold-out: the sweep has not seen it.
+DEMO_CASE := $(CACHE)/phantom/80-cases-2mm-seed0/Phantom_00003
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint format
 
 help:
-	@echo "make demo     install, sweep two poolings over the phantom, print the leaderboard"
+	@echo "make demo     install, sweep two levels by two poolings, export the best, query it with a new case"
 	@echo "make test     install, run the whole test suite"
 	@echo "make lint     install, check format, lint and types"
 	@echo "make format   put the code into ruff's format"
@@ -18,7 +21,9 @@ install: .venv/installed
 	touch $@
 
 demo: install
-	$(BIN)/python run.py -m pooling=mean,max
+	$(BIN)/python run.py -m layer=2,4 pooling=mean,spatial_softmax
+	$(BIN)/neuroprint export $(CACHE)/demo/bundle
+	$(BIN)/neuroprint query $(CACHE)/demo/bundle $(DEMO_CASE)
 
 test: install
 	$(BIN)/python -m pytest -n 2 --dist loadfile
@@ -27,6 +32,7 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy benchmarks
 
 format: install
 	$(BIN)/ruff format .

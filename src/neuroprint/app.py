@@ -60,12 +60,15 @@ def _job(config: DictConfig) -> None:
     from neuroprint.run import run_job
 
     hydra_config = HydraConfig.get()
+    overrides = hydra_config.overrides.task
     plan: dict[str, Any] = {"parent": None, "poolings": [], "varied": []}
+    job = None
     if hydra_config.mode == RunMode.MULTIRUN:
         plan = sweep.read_plan()
-    also = [OmegaConf.create(node) for node in plan["poolings"]]
-    overrides = hydra_config.overrides.task
-    job = Job.from_config(config, hydra_config.runtime.choices, overrides, also, plan["varied"])
+        job = sweep.current.jobs.get(tuple(overrides)) if sweep.current else None
+    if job is None:  # a single run, or another process than the one that checked the sweep's jobs
+        also = [OmegaConf.create(node) for node in plan["poolings"]]
+        job = Job.from_config(config, hydra_config.runtime.choices, overrides, also, plan["varied"])
     try:
         run_job(job, plan["parent"])
     except Exception as error:

@@ -38,6 +38,7 @@ class StoreConfig:
     """The feature store."""
 
     root: str = MISSING
+    keep_maps: float = 8.0
 
 
 @dataclass
@@ -122,6 +123,7 @@ def check_values(config: DictConfig) -> None:
     _at_least(config, "repeats", 1)
     _at_least(config, "components", 1)
     _at_least(config, "seed", 0)
+    _at_least(config, "store.keep_maps", 0)
     if config.perplexity is not None and not config.perplexity > 0:
         raise NeuroprintError(f"perplexity={config.perplexity}: must be greater than 0")
     if not config.retrieval.radius_mm > 0:
@@ -166,15 +168,6 @@ def check_device(device: str) -> None:
             raise NeuroprintError(
                 f"device={device}: this machine has {found}. Use device=cpu, or device=auto to take what is there"
             )
-
-
-def resolve_device(device: str) -> str:
-    """``auto`` becomes ``cuda`` where PyTorch finds a GPU, and ``cpu`` elsewhere."""
-    if device != "auto":
-        return device
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _among(config: DictConfig, key: str, allowed: tuple[str, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -81,6 +82,7 @@ class IdentifiedCohort:
 
 
 _known: dict[str, IdentifiedCohort] = {}
+_checked: set[tuple[Any, ...]] = set()
 
 
 def load_cohort(config: DictConfig) -> IdentifiedCohort:
@@ -92,7 +94,7 @@ def load_cohort(config: DictConfig) -> IdentifiedCohort:
     """
     from hydra.utils import instantiate
 
-    key = OmegaConf.to_yaml(config.dataset, resolve=True)
+    key = json.dumps(OmegaConf.to_container(config.dataset, resolve=True), sort_keys=True, default=str)
     if key not in _known:
         cohort = _find(instantiate, config)
         for case, problem in cohort.excluded.items():
@@ -102,7 +104,11 @@ def load_cohort(config: DictConfig) -> IdentifiedCohort:
         cache = FingerprintCache(Path(config.store.root) / "fingerprints.sqlite")
         prints, fingerprint = fingerprint_cohort(cohort, cache)
         _known[key] = IdentifiedCohort(cohort, prints, fingerprint)
-    _known[key].check(config)
+    wanted = config.retrieval
+    asked = (key, config.holdout, config.folds, config.seed, config.target.region, wanted.relevance, wanted.column)
+    if asked not in _checked:
+        _known[key].check(config)
+        _checked.add(asked)
     return _known[key]
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -21,8 +22,8 @@ from neuroprint.encoders.base import Encoder
 from neuroprint.encoders.combined import CombinedEncoder, View, find_views
 from neuroprint.encoders.twins import untrained_twin
 from neuroprint.encoders.voxels import VoxelEncoder
-from neuroprint.errors import NeuroprintError
 from neuroprint.identified import IdentifiedCohort
+from neuroprint.menu import build_pooling, menu, pooling_name
 from neuroprint.redaction import redact
 
 # Raised whenever the protocol gives other numbers than before: finished runs of an older version are not reused.
@@ -84,6 +85,7 @@ class Job:
         Raises:
             NeuroprintError: A value cannot work.
         """
+        config = _without_hydra(config)
         check_values(config)
         check_device(config.device)
         encoder = _build(config, "encoder")
@@ -91,13 +93,13 @@ class Job:
         views = find_views(encoder, _plain(config.layer))
         for view in views:
             _inferer_of(view.encoder, inferer).check(view.encoder.input)
-        asked = {pooling_name(node): build("pooling", node) for node in (config.pooling, *also)}
-        poolings = {**_menu(), **asked}
-        _try_pooling(config.pooling, poolings[pooling_name(config.pooling)])
-        _build(config, "projection")
-        _build(config, "probe")
         own = pooling_name(config.pooling)
-        return cls(config, choices, tuple(overrides), frozenset(varied), encoder, inferer, views, own, poolings)
+        asked = {pooling_name(node): build_pooling(node) for node in (config.pooling, *also)}
+        poolings = {**menu(), **asked}
+        job = cls(config, choices, tuple(overrides), frozenset(varied), encoder, inferer, views, own, poolings)
+        job.build_projection()
+        job.build_probe()
+        return job
 
     @cached_property
     def levels(self) -> tuple[str, ...]:
@@ -105,16 +107,31 @@ class Job:
         return tuple(dict.fromkeys(name for view in self.views for name in view.levels))
 
     @cached_property
+    def _twin(self) -> Job | None:
+        """The same on random weights, of this very configuration."""
+        encoder = untrained_twin(self.encoder)
+        return (
+            None
+            if encoder is None
+            else replace(self, encoder=encoder, views=find_views(encoder, _plain(self.config.layer)))
+        )
+
+    @cached_property
     def untrained(self) -> Job | None:
         """This configuration on seeded random weights; None where the encoder is not trained or has no such twin."""
-        twin = untrained_twin(self.encoder)
-        if twin is None:
+        if self._twin is None:
             return None
         config = self.config.copy()
         node = {"_target_": "neuroprint.encoders.twins.untrained_twin", "encoder": self.config.encoder}
         with open_dict(config):
             config.encoder = OmegaConf.create(node)
-        return replace(self, config=config, encoder=twin, views=find_views(twin, _plain(self.config.layer)))
+        return replace(self._twin, config=config)
+
+    def untrained_identity(self, cohort: IdentifiedCohort) -> str | None:
+        """Identity of the reference row ``untrained`` of this configuration; None where it has none."""
+        if self._twin is None:
+            return None
+        return digest({"role": "untrained", "configuration": self._twin.identity(cohort)})
 
     @property
     def layer(self) -> str:
@@ -166,8 +183,7 @@ class Job:
 
     def public_config(self) -> str:
         """The resolved configuration as YAML; of every path only the last part, since folders can carry names."""
-        own = OmegaConf.masked_copy(self.config, [str(key) for key in self.config if key != "hydra"])
-        config = OmegaConf.to_container(own, resolve=True, enum_to_str=True)
+        config = OmegaConf.to_container(self.config, resolve=True, enum_to_str=True)
         return OmegaConf.to_yaml(OmegaConf.create(redact(config)))
 
     @cached_property
@@ -230,10 +246,19 @@ class Job:
 
     def build_projection(self) -> Any:
         """A new, unfitted projection."""
-        return _build(self.config, "projection")
+        return deepcopy(self._projection)
 
     def build_probe(self) -> Any:
         """A new, unfitted probe."""
+        return deepcopy(self._probe)
+
+    # Every fold of every draw fits new ones: a copy takes a fortieth of the time in which Hydra builds one.
+    @cached_property
+    def _projection(self) -> Any:
+        return _build(self.config, "projection")
+
+    @cached_property
+    def _probe(self) -> Any:
         return _build(self.config, "probe")
 
     def group(self, cohort: IdentifiedCohort) -> dict[str, Any]:
@@ -254,12 +279,24 @@ class Job:
             "radius_mm": float(config.retrieval.radius_mm) if relevance == "distance" else None,
             "min_dice": float(config.retrieval.min_dice) if relevance == "overlap" else None,
             "column": config.retrieval.column if relevance == "metadata" else None,
+            # Runs that may hold an image twice stand by themselves.
+            **({"duplicates": config.dataset.duplicates} if config.dataset.duplicates != "refuse" else {}),
         }
 
     def identity(self, cohort: IdentifiedCohort) -> str:
         """Hash of all that the run's numbers and pictures depend on: a finished run of it need not be repeated."""
-        config = self.config.copy()
-        if self.components is not None:
+        if cohort.fingerprint not in self._identities:
+            self._identities[cohort.fingerprint] = self._identify(cohort)
+        return self._identities[cohort.fingerprint]
+
+    @cached_property
+    def _identities(self) -> dict[str, str]:
+        return {}
+
+    def _identify(self, cohort: IdentifiedCohort) -> str:
+        config = self.config
+        if self.components not in (None, config.components):
+            config = config.copy()
             config.components = self.components
         return digest(
             {
@@ -278,12 +315,6 @@ class Job:
         )
 
 
-def untrained_row(job: Job, cohort: IdentifiedCohort) -> str | None:
-    """Identity of the reference row ``untrained`` of a configuration; None where it has none."""
-    twin = job.untrained
-    return None if twin is None else digest({"role": "untrained", "configuration": twin.identity(cohort)})
-
-
 def voxels_extractor(modalities: Sequence[str]) -> Extractor:
     """How the reference row ``voxels`` looks at a scan: as conf/encoder/voxels.yaml says."""
     encoder: VoxelEncoder = build("encoder", OmegaConf.load(CONF / "encoder" / "voxels.yaml"))
@@ -295,21 +326,6 @@ def voxels_extractor(modalities: Sequence[str]) -> Extractor:
 def _inferer_of(encoder: Encoder, inferer: Inferer) -> Inferer:
     """Voxels are averages over the whole field of view: they never go through windows."""
     return Whole() if isinstance(encoder, VoxelEncoder) else inferer
-
-
-def pooling_name(node: DictConfig) -> str:
-    """A pooling's canonical name: the function, and its parameters in alphabetical order."""
-    target = str(node["_target_"])
-    name = target.removeprefix("neuroprint.embedding.poolings.")
-    parameters = sorted((str(key), _canonical(node[key])) for key in node if not str(key).startswith("_"))
-    return f"{name}({', '.join(f'{key}={value}' for key, value in parameters)})" if parameters else name
-
-
-def _canonical(value: Any) -> str:
-    """One text for one value: 3 and 3.0 are the same parameter."""
-    if OmegaConf.is_list(value):
-        return f"[{', '.join(_canonical(item) for item in value)}]"
-    return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 
 def _names_weights(key: str) -> bool:
@@ -324,27 +340,11 @@ def _most_components(projection: Any) -> int:
     return int(getattr(sized[-1], "most_components", sys.maxsize)) if sized else sys.maxsize
 
 
-def _try_pooling(node: DictConfig, pooling: Pooling) -> None:
-    """Call a pooling that has parameters on a tiny map: a wrong one must not wait for the first scan to be read.
-
-    Raises:
-        NeuroprintError: The pooling refuses its parameters.
-    """
-    if not [key for key in node if not str(key).startswith("_")]:
-        return
-    import torch
-
-    try:
-        pooling(torch.arange(54.0).reshape(2, 3, 3, 3), torch.ones(3, 3, 3))
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise NeuroprintError(f"pooling: {pooling_name(node)} cannot be called: {error}") from error
-
-
-@cache
-def _menu() -> dict[str, Pooling]:
-    """Every pooling in conf/pooling, with its default parameters, by canonical name; read once a process."""
-    nodes = [OmegaConf.load(path) for path in sorted((CONF / "pooling").glob("*.yaml"))]
-    return {pooling_name(node): build("pooling", node) for node in nodes if isinstance(node, DictConfig)}
+def _without_hydra(config: DictConfig) -> DictConfig:
+    """Of a composed configuration what is ours; Hydra's own settings are most of it, and are copied wherever it is."""
+    if "hydra" not in config:
+        return config
+    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
 
 
 def _build(config: DictConfig, group: str) -> Any:

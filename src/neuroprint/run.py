@@ -13,10 +13,10 @@ from filelock import Timeout
 from neuroprint.embedding.store import digest
 from neuroprint.encoders.trained_on import mark, seen_images
 from neuroprint.identified import IdentifiedCohort, load_cohort
-from neuroprint.job import Job, untrained_row, voxels_extractor
+from neuroprint.job import Job, voxels_extractor
 from neuroprint.scoring import REFERENCES, UNTRAINED, Row, Standard, extract, prepare, project_all, score
 from neuroprint.tracking.artifacts import Evidence, write_artifacts
-from neuroprint.tracking.store import DatasetInput, TrackingStore
+from neuroprint.tracking.store import DatasetInput, TrackingStore, open_store
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 
 # Identities that this process has logged: with resume=false too, jobs of one sweep that come to the same run once.
 _logged_here: set[str] = set()
+
+# Leaderboards whose reference rows this process has seen to: the jobs of one sweep need not look again.
+_references_here: set[tuple[object, ...]] = set()
 
 
 def run_job(job: Job, parent: str | None = None) -> str:
@@ -52,7 +55,7 @@ def run_job(job: Job, parent: str | None = None) -> str:
 
 
 def _run(job: Job, parent: str | None) -> str:
-    store = TrackingStore(Path(job.config.tracking.root), job.config.tracking.experiment)
+    store = open_store(job.config.tracking)
     cohort = load_cohort(job.config)
     identity = job.identity(cohort)
     lock = store.lock(identity)
@@ -64,7 +67,6 @@ def _run(job: Job, parent: str | None) -> str:
         row = prepare(job, cohort, extract(job, cohort))
         lock.acquire()
     try:
-        store.bury(identity)
         found = _reusable(store, job, identity)
         if found is None:
             return _score_and_log(store, job, cohort, identity, parent, row)
@@ -96,12 +98,11 @@ def score_untrained(job: Job, parent: str | None = None) -> None:
 
 def _score_untrained(job: Job, parent: str | None) -> None:
     twin, cohort = job.untrained, load_cohort(job.config)
-    identity = untrained_row(job, cohort)
+    identity = job.untrained_identity(cohort)
     if twin is None or identity is None:
         return
-    store = TrackingStore(Path(job.config.tracking.root), job.config.tracking.experiment)
+    store = open_store(job.config.tracking)
     with store.lock(identity):
-        store.bury(identity)
         if found := _reusable(store, twin, identity):
             _adopt(store, found, parent, quietly=True)
             _point_to_untrained(store, job.identity(cohort), identity)
@@ -133,7 +134,7 @@ def _score_and_log(
         "figures": str(job.config.figures).lower(),
         "exportable": str(job.exportable).lower(),
     }
-    if untrained := untrained_row(job, cohort):
+    if untrained := job.untrained_identity(cohort):
         tags["untrained_row"] = untrained
     name = job.name
     if seen := _seen_in_training(job, cohort):
@@ -145,7 +146,17 @@ def _score_and_log(
     run_id = store.create(name, tags, parent)
     with store.running(run_id):
         row = row or prepare(job, cohort, extract(job, cohort))
-        _log_references(store, job, cohort, row.standard, parent)
+        shared = (
+            store.uri,
+            store.experiment,
+            _group(job, cohort, row.standard),
+            job.config.repeats,
+            job.config.figures,
+            parent,
+        )
+        if shared not in _references_here:
+            _log_references(store, job, cohort, row.standard, parent)
+            _references_here.add(shared)
         evaluation = score(job, row)
         evidence = _evidence(job, job.name, row.standard, evaluation, row)
         _log(store, run_id, job, cohort, row.standard, evidence, _counts(row))
@@ -184,7 +195,6 @@ def _log_references(
         compared = voxels if role == "voxels" else None
         identity = digest({"role": role, "group": group, "repeats": job.config.repeats, "extractor": compared})
         with store.lock(identity):
-            store.bury(identity)
             if found := _reusable(store, job, identity):
                 _adopt(store, found, parent, quietly=True)
                 continue
@@ -244,7 +254,8 @@ def _log(
 ) -> None:
     parameters = job.parameters if evidence.name == job.name else _reference_parameters(job, evidence.name)
     metrics = {**evidence.evaluation.metrics, "cohort/excluded": len(standard.excluded), **counts}
-    tags = {"group": _group(job, cohort, standard)}
+    tags = {"group": _group(job, cohort, standard), "cohort": cohort.fingerprint[:16]}
+    tags["encoder"] = str(parameters["encoder"])
     if evidence.evaluation.undefined:
         tags["undefined"] = ", ".join(evidence.evaluation.undefined)
     store.log(run_id, metrics, parameters, tags)
@@ -264,10 +275,13 @@ def _reference_parameters(job: Job, role: str) -> dict[str, object]:
 
 
 def _reusable(store: TrackingStore, job: Job, identity: str) -> Run | None:
-    """A finished run that need not be repeated: it has the figures, or none are wanted; strict runs left nobody out."""
+    """A finished run that need not be repeated: it has the figures, or none are wanted; strict runs left nobody out.
+
+    Called while holding the identity's lock.
+    """
+    found = store.settled(identity)
     if not job.config.resume and identity not in _logged_here:
         return None
-    found = store.finished(identity)
     if found is None or (job.config.figures and found.data.tags.get("figures") != "true"):
         return None
     if job.config.dataset.strict and found.data.metrics.get("cohort/excluded"):

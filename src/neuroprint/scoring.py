@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
-from neuroprint.config import resolve_device
 from neuroprint.data.duplicates import refuse_shared_images
 from neuroprint.data.facts import CaseFacts, Target, is_right, region_cells, volume_cm3
 from neuroprint.data.positions import midline, position
@@ -20,7 +20,7 @@ from neuroprint.embedding.combination import join
 from neuroprint.embedding.extraction import Extract, Extraction, Request
 from neuroprint.embedding.store import FeatureStore, digest
 from neuroprint.errors import CaseError, NeuroprintError
-from neuroprint.evaluation.subjects import Subjects
+from neuroprint.evaluation.subjects import Subjects, known
 from neuroprint.identified import IdentifiedCohort
 from neuroprint.job import Job, voxels_extractor
 
@@ -36,6 +36,8 @@ REFERENCES = ("chance", "voxels", "oracle")
 
 UNTRAINED = "untrained"
 """The row that trained encoders are measured by."""
+
+_ONE_CORES_WORK = 2_000_000  # numbers of all embeddings
 
 
 @dataclass(frozen=True)
@@ -104,9 +106,8 @@ def extract(job: Job, cohort: IdentifiedCohort) -> Extraction:
         *job.requests(cohort.modalities),
         Request(voxels_extractor(cohort.modalities), ("voxels",), "mean"),
     ]
-    work = Extract(
-        FeatureStore(Path(job.config.store.root)), resolve_device(job.config.device), job.config.dataset.strict
-    )
+    store = FeatureStore(Path(job.config.store.root), job.config.store.keep_maps)
+    work = Extract(store, job.config.device, job.config.dataset.strict)
     return work(cohort.cohort.cases, cohort.prints, requests)
 
 
@@ -131,20 +132,23 @@ def score(job: Job, row: Row) -> Evaluation:
             "components=%d is more than %d gallery cases of %d numbers allow: clipped to %d",
             *(job.components, gallery, dimensions, min(gallery, dimensions)),
         )
+    # On matrices this small a second thread waits as long as it works, on a core that another job could use.
+    threads = 1 if row.embeddings.size < _ONE_CORES_WORK else None
     try:
-        return benchmark.score(
-            row.embeddings,
-            similarity=job.config.retrieval.similarity,
-            make_projection=partial(_clipped, job, gallery, dimensions),
-            make_probe=job.build_probe,
-        )
+        with threadpool_limits(threads, user_api="blas"):
+            return benchmark.score(
+                row.embeddings,
+                similarity=job.config.retrieval.similarity,
+                make_projection=partial(clipped_projection, job, gallery, dimensions),
+                make_probe=job.build_probe,
+            )
     except (ValueError, TypeError) as error:
         log.debug("the fit failed", exc_info=True)
         what = f"projection={job.choices['projection']} or probe={job.choices['probe']}"
         raise NeuroprintError(f"{what} cannot be fitted to {gallery} cases of {dimensions} numbers: {error}") from error
 
 
-def _clipped(job: Job, cases: int, dimensions: int) -> Any:
+def clipped_projection(job: Job, cases: int, dimensions: int) -> Any:
     """A new projection, of no more components than the fit can have."""
     projection = job.build_projection()
     if job.components is not None:
@@ -224,13 +228,14 @@ def _masks(cases: Sequence[Case], facts: Mapping[str, CaseFacts], region: str) -
 
 def project_all(job: Job, row: Row) -> npt.NDArray[np.float64]:
     """The projection fitted on all scored cases, for the picture: ``(n, components)``."""
-    projection = _clipped(job, len(row.embeddings), row.embeddings.shape[1])
-    centres = row.standard.subjects.centres_mm
+    from neuroprint.evaluation.projection import fit_projection, is_supervised, transformed
+
+    projection = clipped_projection(job, len(row.embeddings), row.embeddings.shape[1])
     embeddings = row.embeddings.astype(np.float64)
     if getattr(projection, "transductive", False):
         return np.asarray(projection.fit_transform(embeddings), dtype=np.float64)
-    if getattr(projection, "supervised", False):
-        projection.fit(embeddings, centres)
-    else:
-        projection.fit(embeddings)
-    return np.asarray(projection.transform(embeddings), dtype=np.float64)
+    subjects = row.standard.subjects
+    located = known(subjects.centres_mm) if is_supervised(projection) else np.ones(len(embeddings), dtype=bool)
+    patients = [patient for patient, kept in zip(subjects.patients, located, strict=True) if kept]
+    centres = subjects.centres_mm[located] if is_supervised(projection) else None
+    return transformed(fit_projection(lambda: projection, embeddings[located], centres, patients), embeddings)

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +17,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from neuroprint.complaints import explain
+from neuroprint.composition import compose_jobs, set_environment
 from neuroprint.errors import NeuroprintError
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
+    from neuroprint.identified import IdentifiedCohort
     from neuroprint.job import Job
-    from neuroprint.tracking.leaderboard import Leaderboard
     from neuroprint.tracking.store import TrackingStore
 
 log = logging.getLogger(__name__)
@@ -40,16 +41,18 @@ class Sweep:
         parent: Id of its parent run.
         store: Where its runs are logged.
         names: Run name by job identity, in the sweep's order.
+        jobs: The jobs by their overrides; several can have one identity.
         identities: Identity by the job's overrides.
-        jobs: The jobs by identity.
+        opening: What the parent's description says of how it was started.
         failures: What went wrong, by job identity.
     """
 
     parent: str
     store: TrackingStore
     names: dict[str, str]
+    jobs: dict[tuple[str, ...], Job]
     identities: dict[tuple[str, ...], str]
-    jobs: dict[str, Job]
+    opening: str
     failures: dict[str, str] = field(default_factory=dict)
 
     def note_failure(self, overrides: Sequence[str], error: BaseException) -> None:
@@ -86,35 +89,64 @@ def read_plan() -> dict[str, Any]:
 def _start(config: DictConfig) -> Sweep:
     from neuroprint.embedding.store import digest
     from neuroprint.identified import load_cohort
-    from neuroprint.job import Job, pooling_name
-    from neuroprint.tracking.store import TrackingStore
+    from neuroprint.job import Job
+    from neuroprint.menu import pooling_name
+    from neuroprint.tracking.description import note
+    from neuroprint.tracking.store import open_store
 
     composed = _compose_jobs(config)
     # Every job is understood before the first cohort is looked for: a typo in the last one must not cost an hour.
     varied = _varied([part.hydra.overrides.task for part in composed])
+    poolings = {pooling_name(part.pooling): part.pooling for part in composed}
+    also = list(poolings.values())
     jobs = [
-        Job.from_config(part, part.hydra.runtime.choices, part.hydra.overrides.task, varied=varied) for part in composed
+        Job.from_config(part, part.hydra.runtime.choices, part.hydra.overrides.task, also, varied) for part in composed
     ]
-    identities = {job.overrides: job.identity(load_cohort(job.config)) for job in jobs}
+    cohorts = {job.overrides: load_cohort(job.config) for job in jobs}
+    identities = {job.overrides: job.identity(cohorts[job.overrides]) for job in jobs}
     names = {identities[job.overrides]: job.name for job in jobs}
     identity = digest(sorted(names))[:16]
-    poolings = {pooling_name(job.config.pooling): OmegaConf.to_container(job.config.pooling) for job in jobs}
     first = jobs[0].config
-    store = TrackingStore(Path(first.tracking.root), first.tracking.experiment)
-    parent = _open_parent(store, identity, names, first.resume)
+    store = open_store(first.tracking)
+    opening = _opening(config, {cohorts[job.overrides].fingerprint: (cohorts[job.overrides], job) for job in jobs})
+    tags = {"encoder": _joined(job.parameters["encoder"] for job in jobs)}
+    tags["cohort"] = _joined(cohort.fingerprint[:16] for cohort in cohorts.values())
+    parent = _open_parent(store, identity, names, first.resume, tags | note(opening))
+    content = {"parent": parent, "poolings": [OmegaConf.to_container(node) for node in also], "varied": varied}
     plan = store.root / "sweeps" / f"{parent}.json"
     plan.parent.mkdir(parents=True, exist_ok=True)
     temporary = plan.with_suffix(f".{os.getpid()}")
-    temporary.write_text(
-        json.dumps({"parent": parent, "poolings": list(poolings.values()), "varied": varied}), encoding="utf-8"
-    )
+    temporary.write_text(json.dumps(content), encoding="utf-8")
     temporary.replace(plan)
     os.environ[PLAN_VARIABLE] = str(plan)
+    set_environment(PLAN_VARIABLE, str(plan))
     with open_dict(config):
         # For launchers whose jobs do not inherit this process's environment.
         quoted = str(plan).replace("\\", "\\\\").replace("'", "\\'")
         config.hydra.overrides.hydra.append(f"+hydra.job.env_set.{PLAN_VARIABLE}='{quoted}'")
-    return Sweep(parent, store, names, identities, {identities[job.overrides]: job for job in jobs})
+    return Sweep(parent, store, names, {job.overrides: job for job in jobs}, identities, opening)
+
+
+def _opening(config: DictConfig, cohorts: Mapping[str, tuple[IdentifiedCohort, Job]]) -> str:
+    """The description of a sweep that has just been started."""
+    from neuroprint.tracking.description import CohortSummary, opening
+
+    summaries = [
+        CohortSummary(
+            name=cohort.cohort.name,
+            cases=len(cohort.cohort.cases),
+            patients=len(cohort.patients),
+            swept=len(cohort.swept(job.config.holdout)),
+            fingerprint=fingerprint,
+        )
+        for fingerprint, (cohort, job) in cohorts.items()
+    ]
+    return opening(list(config.hydra.overrides.task), summaries)
+
+
+def _joined(values: Iterable[object]) -> str:
+    """Each value once, as one tag."""
+    return ", ".join(dict.fromkeys(str(value) for value in values))
 
 
 def _varied(jobs: Sequence[Sequence[str]]) -> list[str]:
@@ -138,10 +170,10 @@ def _compose_jobs(config: DictConfig) -> list[DictConfig]:
     given += list(config.hydra.overrides.task)
     overrides = OverridesParser.create(config_loader=loader).parse_overrides(given)
     (batch,) = BasicSweeper.split_arguments(overrides, None)
-    return [loader.load_sweep_config(config, list(job)) for job in batch]
+    return compose_jobs(loader, config, batch)
 
 
-def _open_parent(store: TrackingStore, identity: str, names: dict[str, str], resume: bool) -> str:
+def _open_parent(store: TrackingStore, identity: str, names: dict[str, str], resume: bool, tags: dict[str, str]) -> str:
     """The parent run, RUNNING: the sweep's own from last time, or a new one.
 
     A sweep's identity is the hash of its jobs': the same command on the same data is the same sweep.
@@ -151,7 +183,8 @@ def _open_parent(store: TrackingStore, identity: str, names: dict[str, str], res
         if found:
             store.reopen(str(found[0].info.run_id))
             return str(found[0].info.run_id)
-        return store.create(f"sweep of {len(names)}", {"role": "sweep", "sweep": identity, "jobs": str(len(names))})
+        own = {"role": "sweep", "sweep": identity, "jobs": str(len(names))}
+        return store.create(f"sweep of {len(names)}", {**own, **tags})
 
 
 def finish(interrupted: bool) -> bool:
@@ -163,9 +196,12 @@ def finish(interrupted: bool) -> bool:
     Returns:
         Whether every job has a finished run.
     """
+    from neuroprint import sweep_end
+
     sweep = current
     if sweep is None:
         return True
+    store, boards = sweep.store, []
     status, missing = "KILLED" if interrupted else "FAILED", dict(sweep.names)
     try:
         runs = _finished_runs(sweep)
@@ -175,15 +211,18 @@ def finish(interrupted: bool) -> bool:
             _score_untrained(sweep, runs)
             runs = _finished_runs(sweep)  # their tags may have changed
         if runs:
-            _report(sweep, runs)
+            boards = sweep_end.report(store, sweep.parent, runs)
+        sweep_end.describe(store, sweep.parent, sweep.opening, boards, missing)
         status = "KILLED" if interrupted else "FAILED" if missing else "FINISHED"
     except NeuroprintError as error:
         print(error, file=sys.stderr)  # noqa: T201
     finally:
         # Whatever went wrong above, a parent is never left RUNNING, nor called finished without its leaderboard.
-        sweep.store.end(sweep.parent, status)
+        store.end(sweep.parent, status)
+    if boards:
+        sweep_end.say_where(store, sweep.parent)
     if missing and not interrupted:
-        _list_failures(sweep, missing)
+        sweep_end.list_failures(store, missing, sweep.failures, len(sweep.names))
     return status == "FINISHED"
 
 
@@ -197,55 +236,11 @@ def _score_untrained(sweep: Sweep, runs: Sequence[Run]) -> None:
     from neuroprint.run import score_untrained
     from neuroprint.tracking.leaderboard import DEFAULT_METRIC, ranked
 
+    jobs = {sweep.identities[overrides]: job for overrides, job in sweep.jobs.items()}
     groups: dict[str, list[Run]] = {}
     for run in runs:
         if "untrained_row" in run.data.tags and ranked(run):
             groups.setdefault(run.data.tags["group"], []).append(run)
     for members in groups.values():
         best = min(members, key=lambda run: (-run.data.metrics.get(DEFAULT_METRIC, 0.0), run.info.run_name))
-        score_untrained(sweep.jobs[best.data.tags["identity"]], sweep.parent)
-
-
-def _report(sweep: Sweep, runs: Sequence[Run]) -> None:
-    import tempfile
-
-    import pandas as pd
-
-    from neuroprint.tracking.leaderboard import leaderboards, show
-
-    boards = leaderboards(sweep.store, runs)
-    show(boards)
-    with tempfile.TemporaryDirectory() as folder:
-        tables = [board.table.assign(group=board.group[:12]) for board in boards]
-        pd.concat(tables, ignore_index=True).to_csv(Path(folder) / "leaderboard.csv", index=False)
-        (Path(folder) / "plots").mkdir()
-        for number, board in enumerate(boards, start=1):
-            _draw(board, Path(folder) / "plots", "" if number == 1 else f"_{number}")
-        sweep.store.log_folder(sweep.parent, Path(folder))
-
-
-def _draw(board: Leaderboard, folder: Path, suffix: str) -> None:
-    from neuroprint.tracking.figures.heatmap import draw_heatmap
-    from neuroprint.tracking.figures.leaderboard import draw_leaderboard
-    from neuroprint.tracking.figures.style import save
-
-    table = board.ranked_rows
-    save(draw_leaderboard(table, board.metric), folder / f"leaderboard{suffix}.png")
-    candidates = table[table["role"] == "candidate"]
-    save(draw_heatmap(candidates, board.metric), folder / f"heatmap{suffix}.png")
-
-
-def _list_failures(sweep: Sweep, missing: dict[str, str]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(title=f"{len(missing)} of {len(sweep.names)} jobs have no finished run", title_justify="left")
-    table.add_column("job")
-    table.add_column("why", overflow="fold")
-    failed = sweep.store.search("tags.role = 'candidate' and attributes.status = 'FAILED'")
-    errors = {run.data.tags["identity"]: run.data.tags.get("error", "") for run in reversed(failed)}
-    for identity, name in missing.items():
-        why = sweep.failures.get(identity) or errors.get(identity) or "did not start"
-        table.add_row(escape(name), escape(why))
-    Console(stderr=True).print(table)
+        score_untrained(jobs[best.data.tags["identity"]], sweep.parent)

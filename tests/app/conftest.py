@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -41,27 +42,62 @@ class Project:
             command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=180, check=False
         )
 
+    def loaded(self, modules: Sequence[str], *arguments: str) -> list[str]:
+        """Which of these modules are loaded when ``python run.py ...`` ends."""
+        code = (
+            "import atexit, sys\n"
+            f"sys.argv = ['run.py', *{list(arguments)!r}]\n"
+            f"atexit.register(lambda: print('LOADED', *[name for name in {tuple(modules)!r} if name in sys.modules]))\n"
+            "from neuroprint.app import main\n"
+            "main()\n"
+        )
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=180, check=False
+        )
+        *_, last = done.stdout.splitlines()
+        assert last.startswith("LOADED"), done.stderr
+        return last.split()[1:]
+
     def entries(self) -> dict[str, int]:
         """Time of change, in ns, of every stored case of every extractor but voxels'."""
         found = sorted((self.folder / "cache" / "store" / "features").glob("*/*.safetensors"))
         voxels = {path.parent for path in found if '"voxels"' in (path.parent / "extractor.json").read_text()}
         return {str(path): path.stat().st_mtime_ns for path in found if path.parent not in voxels}
 
-    def runs(self) -> list:
-        """Every MLflow run."""
+    def runs(self, name: str = "neuroprint") -> list:
+        """Every MLflow run of an experiment."""
         from mlflow import MlflowClient
 
         client = MlflowClient(f"sqlite:///{self.folder / 'mlruns' / 'mlflow.db'}")
-        experiment = client.get_experiment_by_name("neuroprint")
+        experiment = client.get_experiment_by_name(name)
         return list(client.search_runs([experiment.experiment_id], max_results=1000)) if experiment else []
 
 
 @pytest.fixture(scope="session")
-def new_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Project]:
-    """Makes a project in an empty folder."""
-    return lambda: Project(tmp_path_factory.mktemp("project"))
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's tables without a run: they take seconds to make, and are the same for every project."""
+    from neuroprint.tracking.store import create_database
+
+    folder = tmp_path_factory.mktemp("mlruns")
+    create_database(folder / "mlflow.db", folder / "artifacts")
+    return folder / "mlflow.db"
+
+
+@pytest.fixture(scope="session")
+def new_project(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Callable[[], Project]:
+    """Makes a project in a folder that holds MLflow's tables and nothing else."""
+
+    def make() -> Project:
+        made = Project(tmp_path_factory.mktemp("project"))
+        (made.folder / "mlruns").mkdir()
+        shutil.copyfile(empty_database, made.folder / "mlruns" / "mlflow.db")
+        return made
+
+    return make
 
 
 @pytest.fixture
-def project(new_project: Callable[[], Project]) -> Project:
-    return new_project()
+def project(tmp_path: Path) -> Project:
+    """A project in an empty folder."""
+    return Project(tmp_path / "project")

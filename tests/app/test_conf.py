@@ -13,7 +13,8 @@ from omegaconf import OmegaConf
 from neuroprint import config as settings
 from neuroprint.build import build
 from neuroprint.errors import NeuroprintError
-from neuroprint.job import Job, pooling_name
+from neuroprint.job import Job
+from neuroprint.menu import pooling_name
 
 # conf/learn_from belongs to neuroprint train.
 GROUPS = {folder.name: folder for folder in settings.CONF.iterdir() if folder.is_dir() and folder.name != "learn_from"}
@@ -53,6 +54,13 @@ def test_every_entry_of_every_group_composes_and_builds(group, entry, tmp_path):
 def test_every_group_of_the_contract_is_there():
     groups = {"dataset", "encoder", "inferer", "pooling", "projection", "probe", "retrieval", "target", "tracking"}
     assert set(GROUPS) == groups | {"experiment"}
+
+
+@pytest.mark.parametrize("wrong", ["pooling._target_=mean", "pooling._partial_=false", "pooling.p='3'"])
+def test_a_pooling_like_the_menus_is_tried_out_unless_it_is_the_menus(wrong):
+    job("pooling=gem")
+    with pytest.raises(NeuroprintError, match="pooling"):
+        job("pooling=gem", wrong)
 
 
 @pytest.mark.parametrize("layer", ["4", "stage4", "null", "[4]", "[stage4]"])

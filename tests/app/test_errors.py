@@ -140,26 +140,17 @@ def test_one_image_under_two_patients_is_refused_unless_declared(project, small_
     assert not [run for run in project.runs() if run.info.status == "FINISHED"]
     allowed = project.run(*run, "dataset.duplicates=allow")
     assert allowed.returncode == 0, allowed.stderr
+    again = project.run(*run)
+    assert again.returncode == 2 and "Small_00003 and Small_00007" in again.stderr, (
+        "what was allowed once is no finished run"
+    )
 
 
 def test_help_and_a_typo_import_nothing_heavy(project):
     """What takes seconds to import is not needed to say what is wrong."""
-    import subprocess
-    import sys
-
     heavy = ("torch", "monai", "mlflow", "sklearn", "umap", "matplotlib", "pandas", "scipy.stats")
     for arguments in (["--help"], ["poolng=mean"], ["layer=9"]):
-        code = (
-            "import sys, atexit\n"
-            f"sys.argv = ['run.py', *{arguments!r}]\n"
-            f"atexit.register(lambda: print('LOADED', [m for m in {heavy!r} if m in sys.modules]))\n"
-            "from neuroprint.app import main\n"
-            "main()\n"
-        )
-        outcome = subprocess.run(
-            [sys.executable, "-c", code], cwd=project.folder, capture_output=True, text=True, check=False
-        )
-        assert "LOADED []" in outcome.stdout, outcome.stdout[-300:]
+        assert project.loaded(heavy, *arguments) == []
 
 
 def test_the_doctor_lists_problems_and_says_how_many_cases_are_usable(project, small_cohort):

@@ -130,7 +130,8 @@ def test_relevance_by_metadata_needs_no_label(new_project, small_cohort):
         )
     pd.DataFrame(rows).to_csv(project.folder / "cohort.csv", index=False)
     manifest = ["dataset=manifest", "dataset.root=cohort.csv", "encoder=voxels", "retrieval=metadata"]
-    outcome = project.run(*manifest, "retrieval.column=grade")
+    # Supervised, and drawn: only cases with a centre can be fitted to, and all are shown.
+    outcome = project.run(*manifest, "retrieval.column=grade", "projection=ridge")
     assert outcome.returncode == 0, outcome.stderr
     (run,) = finished(project)
     assert run.data.metrics["cohort/cases"] == 10

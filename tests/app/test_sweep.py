@@ -153,10 +153,17 @@ def test_the_leaderboard_command_ranks_the_same_runs(undisturbed):
     assert {row["name"] for row in board["rows"]} >= {"oracle", "chance", "voxels"}
 
 
-@pytest.mark.slow
-def test_a_sweep_killed_five_times_ends_like_an_undisturbed_one(new_project, small_cohort, undisturbed):
-    project = new_project()
+def test_a_run_from_the_store_loads_neither_pytorch_nor_what_it_does_not_use(undisturbed, small_cohort):
+    """They take longer to load than such a run to be scored."""
+    before = len(undisturbed.runs("again"))
+    heavy = ("torch", "monai", "sklearn", "scipy.stats", "umap", "matplotlib", "faiss")
+    arguments = ("figures=false", "layer=4", "tracking.experiment=again", *sweep(small_cohort)[3:])
+    assert undisturbed.loaded(heavy, *arguments) == []
+    assert len(undisturbed.runs("again")) > before
 
+
+@pytest.mark.slow
+def test_a_sweep_killed_five_times_ends_like_an_undisturbed_one(project, small_cohort, undisturbed):
     def finished():
         return sum(run.info.status == "FINISHED" for run in by_role(project, "candidate"))
 
@@ -205,3 +212,12 @@ def test_four_copies_started_at_once_share_the_work(project, small_cohort, undis
     assert sum(run.data.metrics["extract/forwards"] for run in candidates) == 10
     assert len(by_role(project, "reference")) == 3
     assert scores(project) == {name: scores(undisturbed)[name] for name in scores(project)}
+
+
+def test_a_pooling_that_is_not_in_the_store_needs_no_pass(undisturbed, small_cohort):
+    """Last in this file: the others compare all runs of the project."""
+    done = undisturbed.run("pooling=gem", "pooling.p=7", "layer=2", "figures=false", *sweep(small_cohort)[3:])
+    assert done.returncode == 0, done.stderr
+    (run,) = (run for run in by_role(undisturbed, "candidate") if run.data.params["pooling"] == "gem")
+    assert run.data.metrics["extract/forwards"] == 0
+    assert run.data.metrics["extract/cached"] == 10

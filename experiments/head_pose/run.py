@@ -2,25 +2,26 @@
 
     python experiments/head_pose/run.py [KEY=VALUE ...]
 
-Further keys go to the sweep as they are. Writes ``results.md``, ``results.csv`` and the pictures beside itself; a
-finished sweep is not run again.
+Further keys go to the sweeps as they are. Writes ``results.md``, ``results.csv`` and the pictures beside itself; what is
+finished is not run again. With an encoder of your own there is no row for the decoder's output.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
-import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from mlflow.entities import Run
 from omegaconf import DictConfig, OmegaConf
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
+from command import parse  # noqa: E402
 from publish import cell, newest_sweep  # noqa: E402
 
 from neuroprint.evaluation.similarity import similarity_named  # noqa: E402
@@ -28,42 +29,46 @@ from neuroprint.tracking.store import TrackingStore  # noqa: E402
 
 POSES = ("upright", "turned")
 SHOWN = {"retrieval/p_at_5": "precision at 5", "retrieval/auc": "retrieval AUC", "probe/r2": "R² of the centre"}
+BOTH_POSES = ("dataset.pose_jitter=false,true", "target.frame=brain", "figures=false")
+PUBLISHED = ("experiment=seed_article", *BOTH_POSES)
+SEGMENTED = ("encoder=swin_unetr_phantom_decoder", "layer=out", "pooling=center_of_mass", *BOTH_POSES)
 FOUND = "same head found in the other pose"
 ACROSS = "precision at 5 across poses"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=HERE)
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
-    options = parser.parse_args()
-    root = HERE.parents[1]
-    subprocess.run([sys.executable, root / "run.py", "-m", "experiment=head_pose", *options.overrides], check=True)
-    roots = [item.partition("=")[2] for item in options.overrides if item.startswith("tracking.root=")]
-    store = TrackingStore(Path(roots[-1] if roots else "mlruns"), "head_pose")
-    rows, config = collect(store)
+    command = parse(str(__doc__), HERE, takes_scans=False)
+    store, out, parents = command.store, command.out, []
+    own_encoder = any(item.startswith("encoder=") for item in command.given)
+    for swept in (PUBLISHED, *(() if own_encoder else (SEGMENTED,)), ("experiment=head_pose",)):
+        command.run("-m", *swept, *command.given)
+        parents.append(newest_sweep(store))
+    rows, config = collect(store, parents)
     table = summarise(rows, config.retrieval.radius_mm)
-    options.out.mkdir(parents=True, exist_ok=True)
-    table.to_csv(options.out / "results.csv", index=False)
-    (options.out / "results.md").write_text(as_markdown(table, config), encoding="utf-8")
-    draw_results(table, options.out / "results.png")
-    draw_poses(config, options.out / "poses.png")
-    print(f"{len(table)} rows -> {options.out}")
+    out.mkdir(parents=True, exist_ok=True)
+    table.to_csv(out / "results.csv", index=False)
+    (out / "results.md").write_text(as_markdown(table, config), encoding="utf-8")
+    draw_results(table, out / "results.png")
+    draw_poses(config, out / "poses.png")
+    print(f"{len(table)} rows -> {out}")
 
 
-def collect(store: TrackingStore) -> tuple[list[dict[str, object]], DictConfig]:
-    """Every row of the sweep that ended last, with its pose and its embeddings; and the configuration of one of them.
+def collect(store: TrackingStore, parents: Sequence[Run]) -> tuple[list[dict[str, object]], DictConfig]:
+    """Every row of the sweeps, with its pose and its embeddings; and the configuration of one of the last.
 
     The rows ``untrained`` are left out: each is of its pose's best configuration, and the two may differ.
     """
-    board = pd.read_csv(store.artifact(newest_sweep(store), "leaderboard.csv"))
-    board = board[board["name"] != "untrained"]
+    boards = [pd.read_csv(store.artifact(parent, "leaderboard.csv")) for parent in parents]
+    board = pd.concat(boards, ignore_index=True).drop_duplicates("run_id")
+    board = board[(board["name"] != "untrained") & (board["target"] == "center_of_mass")]
     rows = []
     for row in board.to_dict("records"):
         run = store.client.get_run(row["run_id"])
         config = OmegaConf.load(store.artifact(run, "config.yaml"))
         row["pose"] = POSES[bool(config.dataset.pose_jitter)]
         row["what"] = row["name"] if row["role"] == "reference" else f"{row['layer']} · {row['pooling']}"
+        if row["inferer"] == "monai_windows":
+            row["what"] = "the published recipe"
         if row["name"] != "chance":
             vectors = pd.read_parquet(store.artifact(run, "embeddings.parquet"))
             row["embeddings"] = pd.Series(list(vectors["embedding"]), index=vectors["case"])
@@ -182,6 +187,7 @@ def draw_poses(config: DictConfig, path: Path, heads: int = 5) -> None:
                 flair = read_volume(case, ("flair",), label=False).images[0]
                 axes[row, column].imshow(flair.max(axis=2).T, cmap="gray")
                 axes[row, column].set(xticks=[], yticks=[])
+                axes[row, column].spines[:].set_visible(False)
                 axes[row, column].set_title(case.id if row == 0 else "")
             axes[row, 0].set_ylabel(pose)
         save(figure, path)

@@ -1,4 +1,6 @@
-"""Every level by every pooling by six projections, beside the published recipe: sweep, then write what it shows.
+"""Every level by every pooling by seven projections, beside the published recipe: sweep, then write what it shows.
+
+Around it two small sweeps: two levels together, and the levels of the decoder, with what the network itself segments.
 
     python experiments/pooling_and_layers/run.py [KEY=VALUE ...]
     python experiments/pooling_and_layers/run.py --real FOLDER [KEY=VALUE ...]
@@ -9,8 +11,6 @@ these only aggregate numbers are written, into ``real/``. What is finished is no
 
 from __future__ import annotations
 
-import argparse
-import subprocess
 import sys
 from pathlib import Path
 
@@ -19,42 +19,38 @@ import pandas as pd
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
+from command import parse  # noqa: E402
 from publish import as_markdown, newest_sweep, publish  # noqa: E402
 
 from neuroprint.tracking.leaderboard import leaderboards  # noqa: E402
 from neuroprint.tracking.store import TrackingStore  # noqa: E402
 
-EXPERIMENT = "pooling_and_layers"
 SWEPT = ("layer", "pooling", "projection")
+DECODER = "swin_unetr_phantom_decoder"
+TOGETHER = ("layer=[1,2]", "pooling=pyramid,spatial_softmax", "projection=none,pca,ridge", "components=6,16,32")
+DECODED = (
+    f"encoder={DECODER}",
+    "layer=decoder3,decoder2,decoder1,out",
+    "pooling=mean,pyramid,spatial_softmax,center_of_mass",
+    "projection=none,pca,ridge",
+)
 BY = {"retrieval/p_at_5": "precision at 5", "probe/r2": "R² of the centre"}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--real", type=Path, metavar="FOLDER", help="BraTS cases instead of phantoms")
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
-    options = parser.parse_args()
-    experiment = f"{EXPERIMENT}_real" if options.real else EXPERIMENT
-    out = options.out or (HERE / "real" if options.real else HERE)
-    given = [*options.overrides, f"tracking.experiment={experiment}"]
-    if options.real:
-        given += ["dataset=brats", f"dataset.root={options.real}"]
-    common = [item for item in given if item.partition("=")[0] not in SWEPT]
-    run("experiment=seed_article", "target=center_of_mass", "figures=false", *common)
-    run("-m", f"experiment={EXPERIMENT}", *given)
-    roots = [item.partition("=")[2] for item in given if item.startswith("tracking.root=")]
-    store = TrackingStore(Path(roots[-1] if roots else "mlruns"), experiment)
+    command = parse(str(__doc__), HERE)
+    common = [item for item in command.given if item.partition("=")[0] not in SWEPT]
+    command.run("experiment=seed_article", "target=center_of_mass", "figures=false", *common)
+    for around in (TOGETHER, DECODED):
+        command.run("-m", *around, "figures=false", *common)
+    command.run("-m", "experiment=pooling_and_layers", *command.given)
+    store = command.store
     parent = newest_sweep(store)
     board = pd.read_csv(store.artifact(parent, "leaderboard.csv"))
-    if not options.real:
-        run(*choices(board[board["role"] == "candidate"].iloc[0]), "figures=true", *common)
-    publish(store, parent, out)
-    (out / "summary.md").write_text(summary(everything(store, board)), encoding="utf-8")
-
-
-def run(*arguments: str) -> None:
-    subprocess.run([sys.executable, HERE.parents[1] / "run.py", *arguments], check=True)
+    if not command.real:
+        command.run(*choices(board[board["role"] == "candidate"].iloc[0]), "figures=true", *common)
+    publish(store, parent, command.out)
+    (command.out / "summary.md").write_text(summary(everything(store, board)), encoding="utf-8")
 
 
 def choices(row: pd.Series) -> list[str]:
@@ -64,11 +60,9 @@ def choices(row: pd.Series) -> list[str]:
 
 
 def everything(store: TrackingStore, board: pd.DataFrame) -> pd.DataFrame:
-    """The sweep's leaderboard with the published recipe in its place."""
+    """The sweep's leaderboard with the published recipe and the two small sweeps in their places."""
+    runs = store.search("tags.role = 'candidate' and attributes.status = 'FINISHED'")
     known = set(board["run_id"])
-    finished = store.search("tags.role = 'candidate' and attributes.status = 'FINISHED'")
-    recipe = [run for run in finished if run.data.params.get("inferer") == "monai_windows"]
-    runs = [run for run in finished if run.info.run_id in known] + recipe
     (whole,) = [found.table for found in leaderboards(store, runs) if known & set(found.table["run_id"])]
     return whole
 
@@ -76,32 +70,39 @@ def everything(store: TrackingStore, board: pd.DataFrame) -> pd.DataFrame:
 def summary(table: pd.DataFrame) -> str:
     """What the published recipe gets, what the best gets, and what each level and pooling keeps."""
     candidates = table[table["role"] == "candidate"]
-    recipe = candidates["inferer"] == "monai_windows"
+    recipe, decoder = candidates["inferer"] == "monai_windows", candidates["encoder"] == DECODER
     supervised = candidates["supervised"] == "True" if "supervised" in candidates else candidates["role"] == ""
+    unprojected = candidates["projection"] == "none"
+    own = candidates[~recipe & ~decoder]
     picks = {
         "the published recipe, exactly": candidates[recipe],
-        "its level and pooling (stage4, mean)": candidates[
-            ~recipe
-            & (candidates["layer"] == "stage4")
-            & (candidates["pooling"] == "mean")
-            & (candidates["projection"] == "none")
+        "its level and pooling (stage4, mean)": own[
+            (own["layer"] == "stage4") & (own["pooling"] == "mean") & (own["projection"] == "none")
         ],
-        "the best unsupervised": candidates[~recipe & ~supervised],
-        "the best supervised": candidates[supervised],
-        "the best by R²": candidates.sort_values("probe/r2", ascending=False),
+        "the best unsupervised": own[~supervised[own.index]],
+        "the best supervised": own[supervised[own.index]],
+        "the best by R²": own.sort_values("probe/r2", ascending=False),
+        "the decoder's best before the segmentation": candidates[
+            decoder & ~supervised & (candidates["layer"] != "out")
+        ],
+        "the segmentation's own centre": candidates[
+            decoder & unprojected & (candidates["layer"] == "out") & (candidates["pooling"] == "center_of_mass")
+        ],
     }
     chosen = [
         rows.head(1).assign(name=[f"{what}: {rows.iloc[0]['name']}"]) for what, rows in picks.items() if len(rows)
     ]
     shown = pd.concat([*chosen, table[table["role"] == "reference"]]).sort_values("retrieval/p_at_5", ascending=False)
     parts = ["Written by run.py. A star: cannot be told from the best of the whole sweep.", "", as_markdown(shown)]
-    plain = candidates[~recipe & (candidates["projection"] == "none")]
+    single = ~candidates["layer"].str.contains("+", regex=False)
     by = {metric: text for metric, text in BY.items() if metric in table}
-    for metric, text in by.items():
-        grid = plain.pivot_table(index="pooling", columns="layer", values=metric)
-        grid = grid.loc[grid.max(axis=1).sort_values(ascending=False).index]
-        parts += [f"**{text.capitalize()}, without projection**", "", _grid(grid)]
-    best = candidates[~recipe].groupby("projection")[list(by)].max().sort_values(next(iter(by)), ascending=False)
+    for whose, rows in (("", single & ~decoder), (", levels of the decoder", decoder)):
+        plain = candidates[~recipe & unprojected & rows]
+        for metric, text in by.items():
+            grid = plain.pivot_table(index="pooling", columns="layer", values=metric)
+            grid = grid.loc[grid.max(axis=1).sort_values(ascending=False).index]
+            parts += [f"**{text.capitalize()}, without projection{whose}**", "", _grid(grid)]
+    best = own[single[own.index]].groupby("projection")[list(by)].max().sort_values(next(iter(by)), ascending=False)
     parts += ["**The best of each projection, over levels and poolings**", "", _grid(best.rename(columns=BY))]
     return "\n".join(parts)
 

@@ -240,9 +240,10 @@ def test_embeddings_are_what_the_network_gives_on_the_prepared_scan(work):
     case = work.cohort.cases[0]
     volume = read_volume(case, ("flair", "t2"))
     prepared = prepare(list(volume.images), volume.affine, measure(volume, "brats").brain_box, CountingEncoder.input)
-    expected = avg_pool3d(torch.from_numpy(prepared.image)[None], 4)[0].mean(dim=(1, 2, 3)).numpy()
+    expected = avg_pool3d(torch.from_numpy(prepared.image)[None].double(), 4)[0].mean(dim=(1, 2, 3)).numpy()
     found = work.extract(CountingEncoder(), ("coarse",), "mean").embeddings[0][case.id]
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    # The mean over a standardised brain is near 0: what is left of float32 is that of values near 1.
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
 
 
 def test_the_brains_share_of_a_cell_is_its_average():

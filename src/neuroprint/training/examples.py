@@ -75,6 +75,14 @@ def widened(example: Example, divisor: int) -> Example:
     return Example(*(torch.nn.functional.pad(part, (0, divisor)) for part in example))
 
 
+def framed(example: Example, size: Sequence[int]) -> Example:
+    """An example in a field of view of ``size`` voxels about its own middle: cropped, or with background around it."""
+    missing = [wanted - found for wanted, found in zip(size, example.image.shape[1:], strict=True)]
+    # PyTorch wants the last axis first; less than nothing is cropped.
+    padding = [side for n in reversed(missing) for side in (n // 2, n - n // 2)]
+    return Example(*(torch.nn.functional.pad(part, padding) for part in example))
+
+
 def shuffled(seed: int, cases: int, number: int) -> int:
     """Which case example ``number`` shows: every case once an epoch, in an order of its own."""
     epoch, place = divmod(number, cases)

@@ -22,7 +22,7 @@ from neuroprint.embedding.store import digest
 from neuroprint.errors import NeuroprintError
 from neuroprint.training.appearance import AppearanceSettings, render
 from neuroprint.training.deform import DeformSettings, deform
-from neuroprint.training.examples import Example, check_size, kept, shuffled, widened
+from neuroprint.training.examples import Example, check_size, framed, kept, shuffled, widened
 from neuroprint.training.regions import of_like_volume, prepare_regions, regions_of
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class PhantomSource:
         head_mm: Voxel size at which heads are made, before they are brought to the network's grid as scans are; None
             makes them on that grid.
         alike: Chance that the whole tumour looks like oedema, and is nothing else.
+        as_made: Share of the examples that are a phantom as it was made, neither placed nor scanned anew.
         place: Random placement.
         appearance: Random scanners.
     """
@@ -59,6 +60,7 @@ class PhantomSource:
     cache: str | Path
     head_mm: float | None = None
     alike: float = 0.0
+    as_made: float = 0.0
     place: DeformSettings = field(default_factory=DeformSettings)
     appearance: AppearanceSettings = field(default_factory=AppearanceSettings)
 
@@ -68,8 +70,9 @@ class PhantomSource:
                 raise NeuroprintError(f"learn_from.{name}={getattr(self, name)}: must be at least 1")
         if self.head_mm is not None and not self.head_mm > 0:
             raise NeuroprintError(f"learn_from.head_mm={self.head_mm}: must be greater than 0")
-        if not 0 <= self.alike <= 1:
-            raise NeuroprintError(f"learn_from.alike={self.alike}: must be from 0 to 1")
+        for name in ("alike", "as_made"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise NeuroprintError(f"learn_from.{name}={getattr(self, name)}: must be from 0 to 1")
         refuse_evaluation_seed(self.seed)
         check_size(self.size, self.spec.divisor)
         if self.spec.spacing_mm is None:
@@ -79,7 +82,7 @@ class PhantomSource:
 
     @property
     def identity(self) -> dict[str, Any]:
-        kept = ("seed", "cases", "validation_cases", "head_mm", "alike")
+        kept = ("seed", "cases", "validation_cases", "head_mm", "alike", "as_made")
         return {
             "phantoms": GENERATOR_VERSION,
             **{name: getattr(self, name) for name in kept},
@@ -90,7 +93,10 @@ class PhantomSource:
 
     def example(self, number: int) -> Example:
         rng = np.random.default_rng([self.seed, number])
-        maps = torch.from_numpy(self._head(shuffled(self.seed, self.cases, number)))
+        index = shuffled(self.seed, self.cases, number)
+        if self.as_made and rng.random() < self.as_made:
+            return framed(self._as_made(self.seed, index), self.size)
+        maps = torch.from_numpy(self._head(index))
         placed = deform(maps, self.size, self.place, rng) / 255
         tissues, regions = placed[:-_REGIONS], of_like_volume(placed[-_REGIONS:])
         if self.alike and rng.random() < self.alike:
@@ -109,14 +115,17 @@ class PhantomSource:
         """Heads are made as they come."""
 
     def validation(self) -> Iterator[Example]:
-        spec = digest([asdict(self.spec), self.seed + 1, self._made_mm])[:16]
-        folder = Path(self.cache) / f"validation-v{GENERATOR_VERSION}-{spec}"
         for index in range(self.validation_cases):
-            yield widened(kept(folder / f"{index:05d}.npz", partial(self._undisturbed, index)), self.spec.divisor)
+            yield self._as_made(self.seed + 1, index)
 
-    def _undisturbed(self, index: int) -> Example:
-        """A validation head as its scanner saw it, prepared as for extraction."""
-        phantom = make_phantom(self.seed + 1, index, PhantomSettings(self._made_mm))
+    def _as_made(self, seed: int, index: int) -> Example:
+        """A phantom as its scanner saw it, prepared as for extraction."""
+        spec = digest([asdict(self.spec), seed, self._made_mm])[:16]
+        folder = Path(self.cache) / f"scans-v{GENERATOR_VERSION}-{spec}"
+        return widened(kept(folder / f"{index:05d}.npz", partial(self._prepared, seed, index)), self.spec.divisor)
+
+    def _prepared(self, seed: int, index: int) -> Example:
+        phantom = make_phantom(seed, index, PhantomSettings(self._made_mm))
         images = [phantom.images[name] for name in self.spec.modalities]
         box = brain_box(np.stack(images))
         image = prepare(images, phantom.affine, box, self.spec).image

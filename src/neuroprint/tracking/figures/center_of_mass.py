@@ -8,13 +8,28 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from neuroprint.tracking.figures.body_axes import BODY_AXES, BodyAxis, Floats
-from neuroprint.tracking.figures.style import BLUE, GREY, INK, VERMILLION, marker_area, new_figure, styled
+from neuroprint.tracking.figures.style import (
+    BLUE,
+    GREY,
+    INK,
+    VERMILLION,
+    WIDTH_INCHES,
+    marker_area,
+    new_figure,
+    place,
+    styled,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+_HEIGHT_INCHES = 3.2
+# Room left of a panel for its numbers and its label, between panels, and below for the same and the footnote.
+_LABEL_INCHES, _GAP_INCHES, _FOOT_INCHES = 0.6, 0.08, 0.72
+_PANEL_INCHES = (WIDTH_INCHES - 3 * (_LABEL_INCHES + _GAP_INCHES)) / 3
 
 
 @styled
@@ -38,8 +53,10 @@ def draw_center_of_mass(true_mm: Floats, predicted_mm: Floats, r2: Sequence[floa
     centre, span = (both.min(axis=0) + both.max(axis=0)) / 2, float(np.ptp(both, axis=0).max())
     reach = max(span / 2 * 1.08, 1.0)
 
-    figure = new_figure(3.36)
-    for number, (axes, axis) in enumerate(zip(figure.subplots(1, 3), BODY_AXES, strict=True)):
+    figure = new_figure(_HEIGHT_INCHES, placed=True)
+    for number, axis in enumerate(BODY_AXES):
+        left = _LABEL_INCHES + number * (_LABEL_INCHES + _PANEL_INCHES + _GAP_INCHES)
+        axes = place(figure, left, _FOOT_INCHES, _PANEL_INCHES, _PANEL_INCHES)
         limits = (centre[number] - reach, centre[number] + reach)
         _draw_panel(axes, axis, true[:, number], predicted[:, number], limits)
         score = f"{r2[number]:.2f}".replace("-", "−") if np.isfinite(r2[number]) else "undefined"
@@ -56,7 +73,7 @@ def draw_center_of_mass(true_mm: Floats, predicted_mm: Floats, r2: Sequence[floa
     figure.supxlabel(
         f"{len(true):,} cases, each predicted out of fold; dashed: perfect prediction; orange: line fitted to the "
         "predictions; MAE: mean absolute error",
-        x=0.01, ha="left", fontsize=8, color=GREY,
+        x=0.01, y=0.015, ha="left", fontsize=8, color=GREY,
     )  # fmt: skip
     return figure
 

@@ -12,16 +12,30 @@ from numpy.typing import NDArray
 from neuroprint.errors import NeuroprintError
 from neuroprint.evaluation.perplexity import allowed_perplexity
 from neuroprint.tracking.figures.body_axes import BODY_AXES, BodyAxis, Floats, as_centres, colour_limits
-from neuroprint.tracking.figures.style import GREY, INK, marker_area, new_figure, shorten, styled
+from neuroprint.tracking.figures.style import (
+    GREY,
+    INK,
+    WIDTH_INCHES,
+    marker_area,
+    new_figure,
+    place,
+    shorten,
+    styled,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.collections import PathCollection
     from matplotlib.figure import Figure
 
 Points = NDArray[np.float64]
 _NEIGHBOURS = 15
 _COMPONENTS_BEFORE = 50
 _LARGE_COHORT = 500
+_HEIGHT_INCHES = 3.98
+# Between panels, and below them for the colours' scale and the footnote.
+_GAP_INCHES, _FOOT_INCHES = 0.16, 0.94
+_PANEL_INCHES = (WIDTH_INCHES - 4 * _GAP_INCHES) / 3
 
 
 def embed_2d(
@@ -66,8 +80,12 @@ def _principal_components(data: Points, seed: int) -> Points:
     # Judged by range: the rounding error of a constant column's mean is no signal.
     if len(data) < 2 or not np.ptp(data, axis=0).any():
         return scores
+    data = data / np.abs(data).max()
+    if data.shape[1] > len(data):
+        # Among n cases nothing has more than n dimensions: the same points, turned into those.
+        data = np.asarray(np.linalg.qr((data - data.mean(axis=0)).T, mode="r")).T
     model = PCA(min(_COMPONENTS_BEFORE, *data.shape), random_state=seed)
-    found = model.fit_transform(data / np.abs(data).max())
+    found = model.fit_transform(data)
     scores[:, : found.shape[1]] = found / found[:, 0].std()
     return scores
 
@@ -107,17 +125,24 @@ def draw_map(points: Floats, centres_mm: Floats, title: str, midline_mm: float =
     """
     where = np.asarray(points, dtype=np.float64).reshape(-1, 2)
     centres = as_centres(centres_mm)
-    figure = new_figure(3.98)
+    figure = new_figure(_HEIGHT_INCHES, placed=True)
     figure.suptitle(shorten(title, 100), x=0.01, ha="left")
-    for axes, axis, values in zip(figure.subplots(1, 3), BODY_AXES, centres.T, strict=True):
-        _draw_panel(figure, axes, axis, where, values, colour_limits(values, axis, midline_mm))
-    figure.supxlabel(_footnote(centres), x=0.01, ha="left", fontsize=8, color=GREY)
+    lefts = [_GAP_INCHES + number * (_PANEL_INCHES + _GAP_INCHES) for number in range(len(BODY_AXES))]
+    panels = [place(figure, left, _FOOT_INCHES, _PANEL_INCHES, _PANEL_INCHES) for left in lefts]
+    for axes, left, axis, values in zip(panels, lefts, BODY_AXES, centres.T, strict=True):
+        dots = _draw_panel(axes, axis, where, values, colour_limits(values, axis, midline_mm))
+        scale = place(figure, left + 0.03 * _PANEL_INCHES, _FOOT_INCHES - 0.19, 0.94 * _PANEL_INCHES, 0.09)
+        bar = figure.colorbar(dots, cax=scale, orientation="horizontal")
+        bar.outline.set_visible(False)
+        bar.set_label(f"{axis.low}  ←  {axis.letter} (mm)  →  {axis.high}")
+        bar.locator = MaxNLocator(5)
+    figure.supxlabel(_footnote(centres), x=0.01, y=0.015, ha="left", fontsize=8, color=GREY)
     return figure
 
 
 def _draw_panel(
-    figure: Figure, axes: Axes, axis: BodyAxis, where: Points, values: Points, limits: tuple[float, float]
-) -> None:
+    axes: Axes, axis: BodyAxis, where: Points, values: Points, limits: tuple[float, float]
+) -> PathCollection:
     known = np.isfinite(values)
     look: dict[str, Any] = {"s": marker_area(len(where)), "linewidths": 0.2 if len(where) > 300 else 0.5}
     axes.scatter(where[~known, 0], where[~known, 1], facecolors="none", edgecolors=GREY, **look)
@@ -131,10 +156,7 @@ def _draw_panel(
     axes.margins(0.12)
     axes.spines[:].set_visible(True)
     axes.spines[:].set_color("#BBBBBB")
-    bar = figure.colorbar(dots, ax=axes, orientation="horizontal", shrink=0.94, aspect=26, pad=0.03)
-    bar.outline.set_visible(False)
-    bar.set_label(f"{axis.low}  ←  {axis.letter} (mm)  →  {axis.high}")
-    bar.locator = MaxNLocator(5)
+    return dots
 
 
 def _footnote(centres: Points) -> str:

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from neuroprint.tracking.figures.style import BLUE, CATEGORIES, GREY, REFERENCE_LINES, new_figure, shorten, styled
+from neuroprint.tracking.figures.style import (
+    BLUE,
+    CATEGORIES,
+    GREY,
+    REFERENCE_LINES,
+    WIDTH_INCHES,
+    new_figure,
+    place,
+    shorten,
+    styled,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,6 +29,9 @@ if TYPE_CHECKING:
     from neuroprint.tracking.figures.body_axes import Floats
 
 _HEIGHT_INCHES = 4.2
+_LEFT_INCHES, _FOOT_INCHES, _HEAD_INCHES = 0.6, 0.5, 0.32
+# Width of a letter of a label, on average a little less.
+_LETTER_INCHES = 0.08
 # Height of one line of a label, as a share of the axes' height.
 _LINE_SHARE = 0.046
 End = tuple[float, float, str, dict[str, Any]]
@@ -37,8 +50,11 @@ def draw_precision_at_k(
         candidate: The curve to emphasise; by default the first that is not a reference.
     """
     emphasised = candidate or next((name for name in curves if name not in REFERENCE_LINES), None)
-    figure = new_figure(_HEIGHT_INCHES)
-    axes = figure.subplots()
+    figure = new_figure(_HEIGHT_INCHES, placed=True)
+    longest = max((len(line) for name in curves for line in _label(name).splitlines()), default=0)
+    right = 0.2 + _LETTER_INCHES * longest
+    width = WIDTH_INCHES - _LEFT_INCHES - right
+    axes = place(figure, _LEFT_INCHES, _FOOT_INCHES, width, _HEIGHT_INCHES - _FOOT_INCHES - _HEAD_INCHES)
     others = iter(CATEGORIES * len(curves))
     ends: list[End] = []
     deepest = max((len(curve) for curve in curves.values()), default=1)
@@ -84,12 +100,16 @@ def _top(curves: Mapping[str, Floats], band: tuple[Floats, Floats] | None) -> fl
     return min(1.03, max(highest * 1.12, 0.05))
 
 
+def _label(name: str) -> str:
+    return fill(shorten(name, 75), 26)
+
+
 def _label_ends(axes: Axes, ends: list[End], emphasised: str | None) -> None:
     """Name each curve at its end, the names pushed apart where they would overlap."""
     bottom, top = axes.get_ylim()
     ceiling, placed = -1.0, []
     for depth, value, name, look in sorted(ends, key=lambda end: end[1]):
-        text = fill(shorten(name, 75), 26)
+        text = _label(name)
         half = _LINE_SHARE * (text.count("\n") + 1) / 2
         height = max((value - bottom) / (top - bottom), ceiling + half)
         ceiling = height + half

@@ -15,6 +15,8 @@ from matplotlib.figure import Figure
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from matplotlib.axes import Axes
+
 WIDTH_INCHES: Final = 8.0
 LARGEST_PNG: Final = 2_000_000
 
@@ -72,6 +74,12 @@ def new_figure(height_inches: float, width_inches: float = WIDTH_INCHES, placed:
     figure = Figure(figsize=(width_inches, height_inches), layout=layout)
     FigureCanvasAgg(figure)
     return figure
+
+
+def place(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
+    """Axes at a place of the page, in inches: laying a figure out by trial costs as much as drawing it."""
+    across, up = figure.get_size_inches()
+    return figure.add_axes((left / across, bottom / up, width / across, height / up))
 
 
 def marker_area(cases: int) -> float:

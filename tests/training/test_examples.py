@@ -9,11 +9,12 @@ import torch
 from neuroprint.data.brain_box import brain_box
 from neuroprint.data.phantom import TISSUES, PhantomSettings, make_phantom, write_cohort
 from neuroprint.data.phantom.seeds import FIRST_TRAINING_SEED
+from neuroprint.embedding.preprocessing import prepare
 from neuroprint.encoders.base import InputSpec
 from neuroprint.errors import NeuroprintError
 from neuroprint.training.appearance import AppearanceSettings, field, render, standardise
 from neuroprint.training.deform import DeformSettings, deform
-from neuroprint.training.examples import shuffled
+from neuroprint.training.examples import Example, framed, shuffled
 from neuroprint.training.regions import prepare_regions
 from neuroprint.training.sources import PhantomSource
 
@@ -166,6 +167,34 @@ def test_a_tumour_that_is_all_alike_is_whole_tumour_and_nothing_else(heads):
         assert usual.regions[1].any() and not alike.regions[1:].any()
 
 
+def test_a_share_of_the_examples_is_a_phantom_as_it_was_made(heads):
+    def scan(index):
+        phantom = make_phantom(heads.seed, index, PhantomSettings(4.0))
+        images = [phantom.images[name] for name in MODALITIES]
+        return prepare(images, phantom.affine, brain_box(np.stack(images)), SPEC).image
+
+    as_made = dataclasses.replace(heads, as_made=1.0)
+    for number in range(4):
+        example, made = as_made.example(number), scan(shuffled(heads.seed, heads.cases, number))
+        assert example.image.shape == (4, *heads.size)
+        assert example.regions.shape == (3, *heads.size)
+        cut = framed(Example(torch.from_numpy(made), torch.zeros(3, *made.shape[1:])), heads.size).image
+        # Kept in float16.
+        torch.testing.assert_close(example.image, cut, rtol=1e-3, atol=1e-3)
+        assert example.regions[0].any()
+    some = dataclasses.replace(heads, as_made=0.5)
+    same = [torch.equal(some.example(number).image, as_made.example(number).image) for number in range(12)]
+    assert 0 < sum(same) < len(same)
+
+
+def test_an_example_is_framed_about_its_middle():
+    image = torch.arange(6.0).reshape(1, 6, 1, 1)
+    example = framed(Example(image, image > 2), (2, 3, 1))
+    assert example.image[0, :, 1, 0].tolist() == [2, 3]
+    assert example.regions[0, :, 1, 0].tolist() == [False, True]
+    assert example.image[0, :, [0, 2]].abs().sum() == 0
+
+
 def test_heads_made_on_a_finer_grid_are_brought_to_the_networks_as_scans_are(heads):
     still = dataclasses.replace(heads, place=STILL, alike=0.0)
     for number in range(2):
@@ -205,7 +234,7 @@ def test_no_heads_are_refused(cases, validation_cases, tmp_path):
         PhantomSource(SPEC, FIRST_TRAINING_SEED, cases, validation_cases, (64, 64, 32), tmp_path)
 
 
-@pytest.mark.parametrize(("key", "value"), [("head_mm", 0.0), ("head_mm", -2.0), ("alike", -0.1), ("alike", 1.5)])
+@pytest.mark.parametrize(("key", "value"), [("head_mm", 0.0), ("head_mm", -2.0), ("alike", -0.1), ("as_made", 1.5)])
 def test_what_cannot_be_made_is_refused(heads, key, value):
     with pytest.raises(NeuroprintError, match=f"learn_from.{key}={value}: must be"):
         dataclasses.replace(heads, **{key: value})

@@ -116,13 +116,13 @@ class PhantomSource:
 
     def validation(self) -> Iterator[Example]:
         for index in range(self.validation_cases):
-            yield self._as_made(self.seed + 1, index)
+            yield widened(self._as_made(self.seed + 1, index), self.spec.divisor)
 
     def _as_made(self, seed: int, index: int) -> Example:
         """A phantom as its scanner saw it, prepared as for extraction."""
         spec = digest([asdict(self.spec), seed, self._made_mm])[:16]
         folder = Path(self.cache) / f"scans-v{GENERATOR_VERSION}-{spec}"
-        return widened(kept(folder / f"{index:05d}.npz", partial(self._prepared, seed, index)), self.spec.divisor)
+        return kept(folder / f"{index:05d}.npz", partial(self._prepared, seed, index))
 
     def _prepared(self, seed: int, index: int) -> Example:
         phantom = make_phantom(seed, index, PhantomSettings(self._made_mm))

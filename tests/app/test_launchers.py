@@ -13,7 +13,7 @@ NETWORK = ("encoder=untrained", "encoder.feature_size=12", "encoder.spacing_mm=6
 LAUNCHERS = {
     "joblib": ("hydra_joblib_launcher", "hydra.launcher.n_jobs=2"),
     "submitit_local": ("hydra_submitit_launcher", "hydra.launcher.timeout_min=5"),
-    "ray": ("hydra_ray_launcher", "hydra.launcher.ray.init.num_cpus=2"),
+    "ray": ("hydra_ray_launcher", "+hydra.launcher.ray.init.num_cpus=2"),
 }
 
 

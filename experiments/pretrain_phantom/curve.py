@@ -1,6 +1,7 @@
 """Draw the training curve of a store's trainings, one stage after the other, and write down what they took.
 
 python experiments/pretrain_phantom/curve.py --stages 1 2 3 4
+python experiments/pretrain_phantom/curve.py --first 5 --out fifth      the store holds later stages only
 """
 
 from __future__ import annotations
@@ -28,23 +29,28 @@ def main() -> None:
     parser.add_argument(
         "--stages", type=int, nargs="+", help="which trainings, in the order in which they were started"
     )
+    parser.add_argument("--first", type=int, default=1, help="number of the first of them (default: %(default)s)")
+    parser.add_argument(
+        "--out", default="", help="into curve_OUT.png and training_OUT.md, beside those of other stages"
+    )
     options = parser.parse_args()
+    end_of_name = f"_{options.out}" if options.out else ""
     stores = [TrackingStore(root, "training") for root in options.mlruns]
     runs = [(run, store) for store in stores for run in store.search("tags.role = 'training'")]
     runs.sort(key=lambda pair: pair[0].info.start_time)
     chosen = [runs[number - 1] for number in options.stages or range(1, len(runs) + 1)]
     stages = [history(store, run.info.run_id) for run, store in chosen]
-    draw(stages)
+    draw(stages, HERE / f"curve{end_of_name}.png")
     ends = [stage.iloc[-1] for stage in stages]
     lines = [
         "| stage | steps | seconds a step | loss at the end | validation Dice at the end: whole tumour, core, enhancing |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for number, (stage, end) in enumerate(zip(stages, ends, strict=True), start=1):
+    for number, (stage, end) in enumerate(zip(stages, ends, strict=True), start=options.first):
         dice = ", ".join(f"{end[name]:.3f}" for name in DICE.values())
         pace = (stage["seconds"].iloc[-1] - stage["seconds"].iloc[0]) / (stage.index[-1] - stage.index[0])
         lines.append(f"| {number} | {stage.index[-1]} | {pace:.1f} | {end['loss']:.3f} | {dice} |")
-    (HERE / "training.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (HERE / f"training{end_of_name}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def history(store: TrackingStore, run: str) -> pd.DataFrame:
@@ -57,7 +63,7 @@ def history(store: TrackingStore, run: str) -> pd.DataFrame:
     return table.sort_index()
 
 
-def draw(stages: list[pd.DataFrame]) -> None:
+def draw(stages: list[pd.DataFrame], out: Path) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
     start = 0
     for number, stage in enumerate(stages):
@@ -75,7 +81,7 @@ def draw(stages: list[pd.DataFrame]) -> None:
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.3)
-    figure.savefig(HERE / "curve.png", dpi=150)
+    figure.savefig(out, dpi=150)
 
 
 if __name__ == "__main__":

@@ -18,9 +18,12 @@ from omegaconf import OmegaConf
 from tqdm import tqdm
 
 from neuroprint.config import CONF
+from neuroprint.data.case import Case
 from neuroprint.data.find import find_cohort
 from neuroprint.data.phantom.dataset import find_phantom
+from neuroprint.data.volume import read_volume
 from neuroprint.embedding.extraction import resolve_device
+from neuroprint.training.regions import regions_of
 from neuroprint.training.score import dice_of_cases
 
 HERE = Path(__file__).parent
@@ -48,20 +51,30 @@ def main() -> None:
     )
     scores = dice_of_cases(encoder, cohort.cases, resolve_device("auto"))
     dice = np.array(list(tqdm(scores, total=len(cohort.cases), unit="case")))
-    table = by_patient(dice) if options.real else summary(dice)
+    table = by_patient(dice) if options.real else summary(dice, np.array([enhances(case) for case in cohort.cases]))
     made = "dice_phantoms.md" if options.spacing == 2.0 else f"dice_phantoms_{options.spacing:g}mm.md"
     out = options.out or HERE / ("dice_real.md" if options.real else made)
     out.write_text(table, encoding="utf-8")
     print(table)
 
 
-def summary(dice: np.ndarray) -> str:
-    """Mean, spread and worst of every region."""
+def enhances(case: Case) -> bool:
+    """Whether any of a case's tumour enhances."""
+    volume = read_volume(case, sorted(case.images)[:1])
+    return volume.label is not None and bool(regions_of(volume.label, case.label_convention)[-1].any())
+
+
+def summary(dice: np.ndarray, enhancing: np.ndarray) -> str:
+    """Mean, spread and worst of every region; of the core also by whether anything in it enhances."""
     lines = [
         f"| Dice, {len(dice)} phantoms | mean | median | 5th percentile | worst |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for name, column in zip(COLUMNS, dice.T, strict=True):
+    core = dice[:, COLUMNS.index("core")]
+    parts = {"something enhances": core[enhancing], "nothing enhances": core[~enhancing]}
+    rows = [*zip(COLUMNS, dice.T, strict=True)]
+    rows += [(f"core of the {len(part)} in which {what}", part) for what, part in parts.items() if len(part)]
+    for name, column in rows:
         numbers = (column.mean(), np.median(column), np.percentile(column, 5), column.min())
         lines.append(f"| {name} | {' | '.join(f'{number:.3f}' for number in numbers)} |")
     return "\n".join(lines) + "\n"

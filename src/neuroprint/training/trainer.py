@@ -129,7 +129,7 @@ def fit(
     Returns:
         Mean Dice of each region over the validation scans at the end, as ``validation/dice_whole_tumor`` ...
     """
-    # Channels last: convolutions on a CPU take two thirds of the time.
+    # Channels last: a step on a CPU takes a little less (benchmarks/training.py).
     network.to(device).to(memory_format=torch.channels_last_3d).train()  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     source.ready()

@@ -32,16 +32,16 @@ def main() -> None:
         network = Architecture(4, size, window).build()
         weights = sum(weight.numel() for weight in network.parameters())
         image, truth = torch.randn(1, 4, *shape), (torch.rand(1, 3, *shape) > 0.9).float()
-        optimiser = torch.optim.AdamW(network.parameters())
+        optimizer = torch.optim.AdamW(network.parameters())
 
         def forward() -> None:
             with torch.inference_mode():
                 network.swinViT(image)  # noqa: B023
 
         def step() -> None:
-            optimiser.zero_grad(set_to_none=True)  # noqa: B023
+            optimizer.zero_grad(set_to_none=True)  # noqa: B023
             region_loss(network(image), truth, 2.0).backward()  # type: ignore[no-untyped-call] # noqa: B023
-            optimiser.step()  # noqa: B023
+            optimizer.step()  # noqa: B023
 
         times = [f"{median(act, repeats):.2f}" for act in (forward, step)]
         grid = f"{' x '.join(map(str, shape))}, {spacing:g} mm"

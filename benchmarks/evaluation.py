@@ -21,10 +21,10 @@ from neuroprint.evaluation.subjects import Subjects
 
 
 def subjects(cases: int) -> Subjects:
-    """A cohort of one case a patient, spread like tumours in a brain."""
-    centres = np.random.default_rng(0).normal(size=(cases, 3)) * [30, 30, 20]
+    """A cohort of one case a patient, spread like tumors in a brain."""
+    centers = np.random.default_rng(0).normal(size=(cases, 3)) * [30, 30, 20]
     ids = tuple(f"case{number:05d}" for number in range(cases))
-    return Subjects(ids, ids, centres, centres[:, 0] > 0)
+    return Subjects(ids, ids, centers, centers[:, 0] > 0)
 
 
 def seconds(call: Callable[[], object], repeats: int) -> str:

@@ -146,7 +146,7 @@ def measure_here(way: str, encoder: str, data: Path, number: int, device: str, p
     running = steps(cases, job, device)
     next(running)  # what comes before the first case
     wall, processor = time.perf_counter(), time.process_time()
-    with Utilisation(device) as busy:
+    with Utilization(device) as busy:
         for _ in running:
             pass
     result = {
@@ -163,7 +163,7 @@ def measure_here(way: str, encoder: str, data: Path, number: int, device: str, p
     return result
 
 
-class Utilisation:
+class Utilization:
     """Samples how busy the GPU is, in percent, while a block runs."""
 
     def __init__(self, device: str) -> None:
@@ -171,7 +171,7 @@ class Utilisation:
         self._found: list[float] = []
         self._thread = threading.Thread(target=self._sample, daemon=True) if device != "cpu" else None
 
-    def __enter__(self) -> Utilisation:
+    def __enter__(self) -> Utilization:
         if self._thread:
             self._thread.start()
         return self

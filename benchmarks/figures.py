@@ -25,7 +25,7 @@ from neuroprint.tracking.figures.style import save
 def figures(cases: int, folder: Path) -> dict[str, Callable[[], object]]:
     """Each picture of a run, as a call that draws and saves it."""
     rng = np.random.default_rng(0)
-    centres = rng.normal(size=(cases, 3)) * [30, 30, 20]
+    centers = rng.normal(size=(cases, 3)) * [30, 30, 20]
     points = rng.normal(size=(cases, 2))
     ids = [f"case{number:05d}" for number in range(cases)]
     pictures = {case: rng.integers(0, 255, (96, 80), dtype=np.uint8) for case in ids}
@@ -34,9 +34,9 @@ def figures(cases: int, folder: Path) -> dict[str, Callable[[], object]]:
     curve = np.linspace(0.6, 0.2, 20)
     return {
         "t-SNE of 384 numbers": lambda: embed_2d(rng.normal(size=(cases, 384)), "tsne", 0),
-        "map.png": lambda: save(draw_map(points, centres, "map"), folder / "map.png"),
-        "map.html": lambda: interactive_map(points, ids, centres, np.ones(cases), pictures, "map"),
-        "center_of_mass.png": lambda: save(draw_center_of_mass(centres, centres, [1, 1, 1]), folder / "c.png"),
+        "map.png": lambda: save(draw_map(points, centers, "map"), folder / "map.png"),
+        "map.html": lambda: interactive_map(points, ids, centers, np.ones(cases), pictures, "map"),
+        "center_of_mass.png": lambda: save(draw_center_of_mass(centers, centers, [1, 1, 1]), folder / "c.png"),
         "precision_at_k.png": lambda: save(draw_precision_at_k({"run": curve, "chance": curve}), folder / "p.png"),
         "retrieval.png": lambda: save(draw_retrieval(plates), folder / "r.png"),
     }

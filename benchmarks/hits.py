@@ -31,11 +31,11 @@ def main() -> None:
     print("| --- | --- | --- | --- |")
     for path in options.bundles:
         bundle = Bundle.open(path)
-        centres = bundle.cases[["x_mm", "y_mm", "z_mm"]].to_numpy(float)
+        centers = bundle.cases[["x_mm", "y_mm", "z_mm"]].to_numpy(float)
         asked = among = first = 0
         for case in tqdm(cases, unit="case"):
             query = bundle.embed(case)
-            near = np.linalg.norm(centres - query.centre_mm, axis=1) <= options.radius
+            near = np.linalg.norm(centers - query.center_mm, axis=1) <= options.radius
             if near.any():
                 rows = list(bundle.rank(query.projected, options.k).rows)
                 asked, among, first = asked + 1, among + bool(near[rows].any()), first + bool(near[rows[0]])

@@ -2,7 +2,7 @@
 
     python benchmarks/leaderboards.py [--boards 150] [--runs 10] [--patients 64] [--better 0.3]
 
-Each run's embedding is a random map of every tumour's centre, seen through noise of its own, plus noise in every
+Each run's embedding is a random map of every tumor's center, seen through noise of its own, plus noise in every
 number; in a board of the second kind the first run's noise is smaller by a share. All go through the benchmark as in a
 sweep, and the leaderboard's marks are counted: at 5 %, 5 in 100 boards of equals would have one.
 Prints a Markdown table.
@@ -29,13 +29,13 @@ def board(seed: int, runs: int, patients: int, better: float) -> list[Any]:
     """Tables of queries of one board's runs."""
     rng = np.random.default_rng([seed, runs, patients])
     ids = tuple(f"p{number:04d}" for number in range(patients))
-    centres = rng.normal(size=(patients, 3)) * SPREAD_MM
-    subjects = Subjects(ids=ids, patients=ids, centres_mm=centres, right=centres[:, 0] > 0, metadata={}, masks=None)
+    centers = rng.normal(size=(patients, 3)) * SPREAD_MM
+    subjects = Subjects(ids=ids, patients=ids, centers_mm=centers, right=centers[:, 0] > 0, metadata={}, masks=None)
     benchmark = Benchmark(subjects, Protocol(seed=seed, bootstrap=100))
     tables = []
     for run in range(runs):
         noise = rng.normal(size=(patients, 3)) * (1 - better if run == 0 else 1)
-        seen = (centres / 30 + noise) @ rng.normal(size=(3, DIMENSIONS))
+        seen = (centers / 30 + noise) @ rng.normal(size=(3, DIMENSIONS))
         tables.append(benchmark.score(seen + 0.3 * rng.normal(size=seen.shape)).queries)
     return tables
 

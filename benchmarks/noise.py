@@ -4,7 +4,7 @@
 
 Embeddings are noise, and so an honest score is chance. Each cohort is split into five folds; the queries are the left-out
 fold, as in a sweep, or new patients of the same population, who share nothing with the gallery. A bias that only the
-first have comes from splitting one cohort; one that both have comes from how directions and centres are distributed.
+first have comes from splitting one cohort; one that both have comes from how directions and centers are distributed.
 Prints a Markdown table of means over cohorts with their standard errors. components=0 is no projection.
 """
 
@@ -49,23 +49,23 @@ def main() -> None:
     found: dict[str, list[list[float]]] = {"the left-out fold": [], "new patients": []}
     for seed in range(options.cohorts):
         rng = np.random.default_rng(seed)
-        centres, noise = rng.normal(size=(n, 3)) * SPREAD_MM, rng.normal(size=(n, d))
-        new_centres, new_noise = rng.normal(size=(2 * n, 3)) * SPREAD_MM, rng.normal(size=(2 * n, d))
+        centers, noise = rng.normal(size=(n, 3)) * SPREAD_MM, rng.normal(size=(n, d))
+        new_centers, new_noise = rng.normal(size=(2 * n, 3)) * SPREAD_MM, rng.normal(size=(2 * n, d))
         fold = rng.permutation(n) % 5
         for number in range(5):
             inside = fold != number
             projection = PLS(n_components=options.components) if options.components else None
             if projection is not None:
-                projection.fit(noise[inside], centres[inside])
+                projection.fit(noise[inside], centers[inside])
 
             def project(rows: np.ndarray, fitted: PLS | None = projection) -> np.ndarray:
                 return rows if fitted is None else fitted.transform(rows)
 
             gallery = project(noise[inside])
             left_out = cosine(project(noise[~inside]), gallery)
-            found["the left-out fold"].append(above_chance(left_out, centres[~inside], centres[inside]))
+            found["the left-out fold"].append(above_chance(left_out, centers[~inside], centers[inside]))
             found["new patients"].append(
-                above_chance(cosine(project(new_noise), gallery), new_centres, centres[inside])
+                above_chance(cosine(project(new_noise), gallery), new_centers, centers[inside])
             )
     print(f"| queries | {' | '.join(NAMES)} |")
     print("| --- " * (len(NAMES) + 1) + "|")

@@ -1,4 +1,4 @@
-"""What an optimiser step of the default network costs: in float32 and bfloat16, in PyTorch's own layout and channels last.
+"""What an optimizer step of the default network costs: in float32 and bfloat16, in PyTorch's own layout and channels last.
 
     python benchmarks/training.py [--device cpu] [--repeats 5]
 
@@ -27,7 +27,7 @@ def seconds(bf16: bool, layout: torch.memory_format, device: str, repeats: int) 
     for parameter in network.parameters():
         if parameter.dim() == 5:
             parameter.data = parameter.data.to(memory_format=layout)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=1e-5)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-5)
     image = torch.randn(1, 4, *SIZE, device=device)
     truth = (torch.rand(1, 3, *SIZE, device=device) > 0.9).float()
     taken = []
@@ -35,9 +35,9 @@ def seconds(bf16: bool, layout: torch.memory_format, device: str, repeats: int) 
         started = time.perf_counter()
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bf16):
             logits = network(image)
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         region_loss(logits.float(), truth, 2.0).backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
+        optimizer.step()
         if device != "cpu":
             torch.cuda.synchronize()
         taken.append(time.perf_counter() - started)

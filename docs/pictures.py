@@ -24,14 +24,14 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from neuroprint.data.projections import as_grey, as_mask, project
+from neuroprint.data.projections import as_gray, as_mask, project
 from neuroprint.tracking.artifacts import CAPTION
 from neuroprint.tracking.figures.body_axes import BODY_AXES
 from neuroprint.tracking.figures.retrieval import Plate, Tile, draw_retrieval
 from neuroprint.tracking.figures.style import (
     BLUE,
     GREEN,
-    GREY,
+    GRAY,
     INK,
     REFERENCE_MARKERS,
     VERMILLION,
@@ -66,7 +66,7 @@ class Found:
         board: The sweep's leaderboard.
         best: Id of its best run.
         queries: What each query of the best run found.
-        map: Ids, points and centres of its map.
+        map: Ids, points and centers of its map.
     """
 
     board: pd.DataFrame
@@ -109,17 +109,17 @@ def read(store: TrackingStore) -> Found:
 def plate(found: Found) -> Plate:
     """The query that was answered best, with its five nearest cases."""
     query = found.queries.sort_values(["average_precision", "case"], ascending=[False, True]).iloc[0]
-    nearest = zip(query["neighbours"][:5], query["distances_mm"][:5], strict=True)
+    nearest = zip(query["neighbors"][:5], query["distances_mm"][:5], strict=True)
     tiles = [tile(str(case), float(mm)) for case, mm in nearest]
     return Plate(tile(str(query["case"])), tiles, float(query["average_precision"]), "best")
 
 
 def tile(case: str, distance_mm: float | None = None) -> Tile:
-    """A phantom's FLAIR, seen from below, with its tumour's outline."""
+    """A phantom's FLAIR, seen from below, with its tumor's outline."""
     flair, label = (nib.load(PHANTOMS / case / f"{case}_{name}.nii.gz") for name in ("flair", "seg"))
-    grey = as_grey(project(np.asarray(flair.dataobj, dtype=np.float32), flair.affine))["axial"]
+    gray = as_gray(project(np.asarray(flair.dataobj, dtype=np.float32), flair.affine))["axial"]
     outline = as_mask(project((np.asarray(label.dataobj) > 0).astype(np.float32), label.affine))["axial"]
-    return Tile(case, grey, outline, distance_mm, None if distance_mm is None else distance_mm <= 20)
+    return Tile(case, gray, outline, distance_mm, None if distance_mm is None else distance_mm <= 20)
 
 
 @styled
@@ -133,10 +133,10 @@ def draw_overview(found: Found, shown: Plate) -> Figure:
 
 
 def _draw_map(figure: Figure, axes: Axes, data: dict[str, Any], shown: Plate) -> None:
-    cases, relevants = [tile.case for tile in (shown.query, *shown.neighbours)], [n.relevant for n in shown.neighbours]
-    points, x = np.column_stack([data["x"], data["y"]]), np.array(data["centres"][0], dtype=float)
+    cases, relevants = [tile.case for tile in (shown.query, *shown.neighbors)], [n.relevant for n in shown.neighbors]
+    points, x = np.column_stack([data["x"], data["y"]]), np.array(data["centers"][0], dtype=float)
     low, high = data["axes"][0]["range"]
-    dots = axes.scatter(*points.T, c=x, s=34, cmap=BODY_AXES[0].colour_map, vmin=low, vmax=high, edgecolors=INK, lw=0.4)
+    dots = axes.scatter(*points.T, c=x, s=34, cmap=BODY_AXES[0].color_map, vmin=low, vmax=high, edgecolors=INK, lw=0.4)
     query, *nearest = (points[data["ids"].index(case)] for case in cases)
     for point, relevant in zip(nearest, relevants, strict=True):
         axes.plot(*zip(query, point, strict=True), color=INK, linewidth=0.8, zorder=0)
@@ -147,22 +147,22 @@ def _draw_map(figure: Figure, axes: Axes, data: dict[str, Any], shown: Plate) ->
     axes.spines[:].set(visible=True, color="#BBBBBB")
     bar = figure.colorbar(dots, cax=axes.inset_axes((0.05, -0.08, 0.9, 0.035)), orientation="horizontal")
     bar.outline.set_visible(False)  # type: ignore[operator]
-    bar.set_label("tumour's place, left  ←  x (mm)  →  right")
+    bar.set_label("tumor's place, left  ←  x (mm)  →  right")
 
 
 def _draw_board(axes: Axes, board: pd.DataFrame) -> None:
     for height, row in enumerate(board.to_dict("records")):
         reference, value = row["role"] == "reference", row[METRIC]
-        colour = GREY if reference else BLUE
-        axes.hlines(height, row.get(f"{METRIC}_lo"), row.get(f"{METRIC}_hi"), color=colour, linewidth=1.4)
+        color = GRAY if reference else BLUE
+        axes.hlines(height, row.get(f"{METRIC}_lo"), row.get(f"{METRIC}_hi"), color=color, linewidth=1.4)
         axes.plot(
-            value, height, color=colour, marker=REFERENCE_MARKERS.get(row["name"], "D") if reference else "o",
+            value, height, color=color, marker=REFERENCE_MARKERS.get(row["name"], "D") if reference else "o",
             markersize=6.5, markeredgewidth=1.4,
-            markerfacecolor=colour if reference or row["tied_with_best"] is True else "white",
+            markerfacecolor=color if reference or row["tied_with_best"] is True else "white",
         )  # fmt: skip
     axes.set_yticks(range(len(board)), [shorten(str(name), 40) for name in board["name"]])
     for label, role in zip(axes.get_yticklabels(), board["role"], strict=True):
-        label.set(color=GREY, fontstyle="italic") if role == "reference" else None
+        label.set(color=GRAY, fontstyle="italic") if role == "reference" else None
     axes.set(ylim=(len(board) - 0.4, -0.6))
     axes.set_xlabel("precision at 5, with 95 % intervals\nfilled: cannot be told from the best")
     axes.set_title("which fingerprint to search by?")

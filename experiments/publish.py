@@ -26,7 +26,7 @@ COLUMNS = {
     "retrieval/p_at_5": "precision at 5",
     "retrieval/p_at_5_share": "share of the way from chance to oracle",
     "retrieval/auc": "retrieval AUC",
-    "probe/r2": "R² of the centre",
+    "probe/r2": "R² of the center",
     "probe/error_mm": "error, mm",
 }
 

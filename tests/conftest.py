@@ -21,12 +21,12 @@ WriteCohort = Callable[..., Path]
 
 
 def write_case(folder: Path, seed: int) -> None:
-    """An ellipsoid of noise with a bright ball, in BraTS layout; the ball is the tumour."""
+    """An ellipsoid of noise with a bright ball, in BraTS layout; the ball is the tumor."""
     rng = np.random.default_rng(seed)
     grid = np.stack(np.meshgrid(*(np.linspace(-1.15, 1.15, n) for n in SHAPE), indexing="ij"))
     brain = (grid**2).sum(axis=0) < 1
-    centre = rng.uniform(-0.55, 0.55, 3)
-    apart = np.sqrt(((grid - centre[:, None, None, None]) ** 2).sum(axis=0))
+    center = rng.uniform(-0.55, 0.55, 3)
+    apart = np.sqrt(((grid - center[:, None, None, None]) ** 2).sum(axis=0))
     label = np.select([apart < 0.08, apart < 0.15, apart < 0.25], [1, 4, 2], 0) * brain
     folder.mkdir(parents=True)
     for modality in MODALITIES:
@@ -63,16 +63,16 @@ def real_cohort() -> Path:
 
 @pytest.fixture
 def make_subjects() -> Callable[..., Subjects]:
-    """Subjects with tumours spread over a brain; every ``visits`` consecutive cases are one patient."""
+    """Subjects with tumors spread over a brain; every ``visits`` consecutive cases are one patient."""
 
     def make(n: int, seed: int = 0, visits: int = 1) -> Subjects:
         rng = np.random.default_rng(seed)
-        centres = rng.normal(size=(n, 3)) * [30.0, 35.0, 20.0]
+        centers = rng.normal(size=(n, 3)) * [30.0, 35.0, 20.0]
         return Subjects(
             ids=tuple(f"case-{number:05d}" for number in range(n)),
             patients=tuple(f"patient-{number // visits:05d}" for number in range(n)),
-            centres_mm=centres,
-            right=centres[:, 0] > 0,
+            centers_mm=centers,
+            right=centers[:, 0] > 0,
             metadata={"grade": np.array([["2", "3", "4", ""][number % 4] for number in range(n)], dtype=object)},
         )
 

@@ -1,4 +1,4 @@
-"""The same tumours in upright and in turned heads: sweep both, then look for each head in the other pose.
+"""The same tumors in upright and in turned heads: sweep both, then look for each head in the other pose.
 
     python experiments/head_pose/run.py [KEY=VALUE ...]
 
@@ -28,7 +28,7 @@ from neuroprint.evaluation.similarity import similarity_named  # noqa: E402
 from neuroprint.tracking.store import TrackingStore  # noqa: E402
 
 POSES = ("upright", "turned")
-SHOWN = {"retrieval/p_at_5": "precision at 5", "retrieval/auc": "retrieval AUC", "probe/r2": "R² of the centre"}
+SHOWN = {"retrieval/p_at_5": "precision at 5", "retrieval/auc": "retrieval AUC", "probe/r2": "R² of the center"}
 BOTH_POSES = ("dataset.pose_jitter=false,true", "target.frame=brain", "figures=false")
 PUBLISHED = ("experiment=seed_article", *BOTH_POSES)
 SEGMENTED = ("encoder=swin_unetr_phantom_decoder", "layer=out", "pooling=center_of_mass", *BOTH_POSES)
@@ -44,7 +44,7 @@ def main() -> None:
         command.run("-m", *swept, *command.given)
         parents.append(newest_sweep(store))
     rows, config = collect(store, parents)
-    table = summarise(rows, config.retrieval.radius_mm)
+    table = summarize(rows, config.retrieval.radius_mm)
     out.mkdir(parents=True, exist_ok=True)
     table.to_csv(out / "results.csv", index=False)
     (out / "results.md").write_text(as_markdown(table, config), encoding="utf-8")
@@ -73,12 +73,12 @@ def collect(store: TrackingStore, parents: Sequence[Run]) -> tuple[list[dict[str
             vectors = pd.read_parquet(store.artifact(run, "embeddings.parquet"))
             row["embeddings"] = pd.Series(list(vectors["embedding"]), index=vectors["case"])
             queries = pd.read_parquet(store.artifact(run, "queries.parquet")).set_index("case")
-            row["centres"] = queries[[f"true_{axis}_mm" for axis in "xyz"]]
+            row["centers"] = queries[[f"true_{axis}_mm" for axis in "xyz"]]
         rows.append(row)
     return rows, config
 
 
-def summarise(rows: list[dict[str, object]], radius_mm: float) -> pd.DataFrame:
+def summarize(rows: list[dict[str, object]], radius_mm: float) -> pd.DataFrame:
     """A row per configuration: its scores in either pose, and what upright heads find among the turned ones."""
     found = []
     for what in dict.fromkeys(str(row["what"]) for row in rows):
@@ -94,7 +94,7 @@ def summarise(rows: list[dict[str, object]], radius_mm: float) -> pd.DataFrame:
             ranks = (similarity >= np.diag(similarity)[:, None]).sum(axis=1)  # of equals, the head itself comes last
             entry |= {"heads": len(ranks), "median rank": float(np.median(ranks))}
             entry |= dict(zip((FOUND, f"{FOUND}_lo", f"{FOUND}_hi"), share(ranks == 1), strict=True))
-            entry[ACROSS] = precision_across(similarity, upright[0]["centres"], turned[0]["centres"], radius_mm)
+            entry[ACROSS] = precision_across(similarity, upright[0]["centers"], turned[0]["centers"], radius_mm)
         found.append(entry)
     table = pd.DataFrame(found)
     return table.sort_values(f"turned {next(iter(SHOWN))}", ascending=False, ignore_index=True)
@@ -145,7 +145,7 @@ def as_markdown(table: pd.DataFrame, config: DictConfig) -> str:
 
 def draw_results(table: pd.DataFrame, path: Path) -> None:
     """Precision in either pose, and the share of heads that are found again in the other."""
-    from neuroprint.tracking.figures.style import BLUE, GREY, INK, VERMILLION, new_figure, save, styled
+    from neuroprint.tracking.figures.style import BLUE, GRAY, INK, VERMILLION, new_figure, save, styled
 
     @styled
     def draw() -> None:
@@ -153,15 +153,15 @@ def draw_results(table: pd.DataFrame, path: Path) -> None:
         figure = new_figure(1.2 + 0.28 * len(rows))
         left, right = figure.subplots(1, 2, sharey=True)
         metric = next(iter(SHOWN))
-        left.hlines(rows.index, rows[f"upright {metric}"], rows[f"turned {metric}"], color=GREY, lw=1)
-        for pose, colour in zip(POSES, (BLUE, VERMILLION), strict=True):
-            left.plot(rows[f"{pose} {metric}"], rows.index, "o", color=colour, label=f"{pose} heads")
+        left.hlines(rows.index, rows[f"upright {metric}"], rows[f"turned {metric}"], color=GRAY, lw=1)
+        for pose, color in zip(POSES, (BLUE, VERMILLION), strict=True):
+            left.plot(rows[f"{pose} {metric}"], rows.index, "o", color=color, label=f"{pose} heads")
         left.plot(rows[ACROSS], rows.index, "D", color=INK, ms=4, label="upright among turned")
         left.set(xlabel="precision at 5", yticks=rows.index, yticklabels=rows["what"])
         left.set_xlim(left=0)
         figure.legend(loc="outside upper center", ncols=3)
         errors = [rows[FOUND] - rows[f"{FOUND}_lo"], rows[f"{FOUND}_hi"] - rows[FOUND]]
-        right.errorbar(rows[FOUND], rows.index, xerr=np.clip(errors, 0, None), fmt="o", color=INK, ecolor=GREY)
+        right.errorbar(rows[FOUND], rows.index, xerr=np.clip(errors, 0, None), fmt="o", color=INK, ecolor=GRAY)
         right.set(xlabel="same head nearest in the other pose", xlim=(-0.02, 1.02))
         save(figure, path)
 

@@ -34,7 +34,7 @@ DECODED = (
     "pooling=mean,pyramid,spatial_softmax,center_of_mass",
     "projection=none,pca,ridge",
 )
-BY = {"retrieval/p_at_5": "precision at 5", "probe/r2": "R² of the centre"}
+BY = {"retrieval/p_at_5": "precision at 5", "probe/r2": "R² of the center"}
 
 
 def main() -> None:
@@ -85,7 +85,7 @@ def summary(table: pd.DataFrame) -> str:
         "the decoder's best before the segmentation": candidates[
             decoder & ~supervised & (candidates["layer"] != "out")
         ],
-        "the segmentation's own centre": candidates[
+        "the segmentation's own center": candidates[
             decoder & unprojected & (candidates["layer"] == "out") & (candidates["pooling"] == "center_of_mass")
         ],
     }

@@ -1,9 +1,9 @@
-"""Weights between two stages of a training: what a later stage learnt, without all of what it forgot.
+"""Weights between two stages of a training: what a later stage learned, without all of what it forgot.
 
     python experiments/pretrain_phantom/average.py 4.safetensors 5.safetensors --share 0.75 --out between.safetensors
 
 The idea is that of Wortsman et al. 2022 (arXiv:2109.01903): fine-tuned weights, averaged with those that they came from, do
-better on other data than either. For trainings on phantoms: of images that were learnt from, the header would have to tell.
+better on other data than either. For trainings on phantoms: of images that were learned from, the header would have to tell.
 """
 
 from __future__ import annotations

@@ -18,9 +18,9 @@ import pandas as pd
 from neuroprint.tracking.store import TrackingStore
 
 HERE = Path(__file__).parent
-DICE = {"whole_tumor": "whole tumour", "tumor_core": "core", "enhancing": "enhancing"}
+DICE = {"whole_tumor": "whole tumor", "tumor_core": "core", "enhancing": "enhancing"}
 METRICS = {"train/loss": "loss", **{f"validation/dice_{region}": name for region, name in DICE.items()}}
-COLOURS = ("#4477aa", "#ee6677", "#228833")
+COLORS = ("#4477aa", "#ee6677", "#228833")
 
 
 def main() -> None:
@@ -43,7 +43,7 @@ def main() -> None:
     draw(stages, HERE / f"curve{end_of_name}.png")
     ends = [stage.iloc[-1] for stage in stages]
     lines = [
-        "| stage | steps | seconds a step | loss at the end | validation Dice at the end: whole tumour, core, enhancing |",
+        "| stage | steps | seconds a step | loss at the end | validation Dice at the end: whole tumor, core, enhancing |",
         "| --- | --- | --- | --- | --- |",
     ]
     for number, (stage, end) in enumerate(zip(stages, ends, strict=True), start=options.first):
@@ -68,9 +68,9 @@ def draw(stages: list[pd.DataFrame], out: Path) -> None:
     start = 0
     for number, stage in enumerate(stages):
         steps = stage.index + start
-        left.plot(steps, stage["loss"], color=COLOURS[0], marker=".")
-        for name, colour in zip(DICE.values(), COLOURS, strict=True):
-            right.plot(steps, stage[name], color=colour, marker=".", label=name if number == 0 else None)
+        left.plot(steps, stage["loss"], color=COLORS[0], marker=".")
+        for name, color in zip(DICE.values(), COLORS, strict=True):
+            right.plot(steps, stage[name], color=color, marker=".", label=name if number == 0 else None)
         start += int(stage.index[-1])
         for axes in (left, right) if number + 1 < len(stages) else ():
             axes.axvline(start, color="0.6", linestyle=":")

@@ -2,7 +2,7 @@
 
     python experiments/pretrain_phantom/dice.py                          128 phantoms of unseen seeds
     python experiments/pretrain_phantom/dice.py --spacing 3              the same patients, made on the network's own grid
-    python experiments/pretrain_phantom/dice.py --real DIR               a folder of labelled scans, case by case
+    python experiments/pretrain_phantom/dice.py --real DIR               a folder of labeled scans, case by case
 
 Real patients are numbered in the order of their ids, not named.
 """
@@ -27,7 +27,7 @@ from neuroprint.training.regions import regions_of
 from neuroprint.training.score import dice_of_cases
 
 HERE = Path(__file__).parent
-COLUMNS = ("whole tumour", "core", "enhancing", "enhancing, specks kept")
+COLUMNS = ("whole tumor", "core", "enhancing", "enhancing, specks kept")
 
 
 def main() -> None:
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def enhances(case: Case) -> bool:
-    """Whether any of a case's tumour enhances."""
+    """Whether any of a case's tumor enhances."""
     volume = read_volume(case, sorted(case.images)[:1])
     return volume.label is not None and bool(regions_of(volume.label, case.label_convention)[-1].any())
 

@@ -47,7 +47,7 @@ def main() -> None:
     lines = [
         f"| {options.cases} phantoms, float16 beside float32 | |",
         "| --- | --- |",
-        f"| largest change of a Dice: whole tumour, core, enhancing | {', '.join(f'{value:.4f}' for value in moved)} |",
+        f"| largest change of a Dice: whole tumor, core, enhancing | {', '.join(f'{value:.4f}' for value in moved)} |",
         f"| least cosine of a mean embedding: {', '.join(LEVEL_NAMES)} | "
         f"{', '.join(f'{value:.7f}' for value in np.min(cosines, axis=0))} |",
     ]

@@ -31,7 +31,7 @@ RECIPES = {
 }
 RELEVANCES = {"distance": "within 20 mm", "side": "same side"}
 COLUMNS = {"retrieval/p_at_5": "precision at 5", "retrieval/auc": "retrieval AUC"}
-PROBE = {"probe/side_auc": "side AUC of the probe", "probe/r2": "R² of the centre", "probe/error_mm": "error, mm"}
+PROBE = {"probe/side_auc": "side AUC of the probe", "probe/r2": "R² of the center", "probe/error_mm": "error, mm"}
 
 
 def main() -> None:

@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("root", type=Path, metavar="ROOT", help="a BraTS folder, an MSD task folder, or a manifest CSV")
     check.set_defaults(run=_check)
 
-    train = commands.add_parser("train", help="train a segmentation network on phantoms or on labelled scans")
+    train = commands.add_parser("train", help="train a segmentation network on phantoms or on labeled scans")
     train.add_argument(
         "overrides",
         nargs="*",
@@ -98,7 +98,7 @@ def _bundle_commands(commands: argparse._SubParsersAction[argparse.ArgumentParse
     query.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that neuroprint export made")
     query.add_argument("case", type=Path, metavar="CASE_DIR", help="folder of one case in BraTS layout")
     query.add_argument("-k", type=int, default=5, metavar="K", help="how many cases (default: %(default)s)")
-    query.add_argument("--group", metavar="COLUMN", help="let the neighbours vote on a metadata column, or on side")
+    query.add_argument("--group", metavar="COLUMN", help="let the neighbors vote on a metadata column, or on side")
     query.add_argument("--patient", metavar="ID", help="whose scan it is (default: by the folder's name)")
     query.add_argument("--json", action="store_true", help="print JSON instead of a table")
     query.add_argument("--report", type=Path, metavar="FILE.html", help="write a page with pictures, map and scores")

@@ -43,7 +43,7 @@ class StoreConfig:
 
 @dataclass
 class TargetConfig:
-    """Which point of the tumour is its position."""
+    """Which point of the tumor is its position."""
 
     region: str = "whole_tumor"
     weighting: str = "binary"

@@ -223,16 +223,16 @@ def _fitted(
     extraction: Extraction,
     embeddings: npt.NDArray[np.float32],
 ) -> list[Step]:
-    """The projection fitted on the gallery; a supervised one on those of its cases that have a centre."""
-    wide, centres = embeddings.astype(np.float64), None
+    """The projection fitted on the gallery; a supervised one on those of its cases that have a center."""
+    wide, centers = embeddings.astype(np.float64), None
     if job.supervised:
         frame = cohort.frame(job.config.target.frame)
         found = [position(extraction.facts[case.id], case.label_convention, _target(job), frame) for case in cases]
-        wide = wide[[centre is not None for centre in found]]
-        cases = [case for case, centre in zip(cases, found, strict=True) if centre is not None]
-        centres = np.array([centre for centre in found if centre is not None])
+        wide = wide[[center is not None for center in found]]
+        cases = [case for case, center in zip(cases, found, strict=True) if center is not None]
+        centers = np.array([center for center in found if center is not None])
     make = partial(clipped_projection, job, len(wide), wide.shape[1])
-    return steps_of(fit_projection(make, wide, centres, [case.patient for case in cases]))
+    return steps_of(fit_projection(make, wide, centers, [case.patient for case in cases]))
 
 
 def _scores(store: TrackingStore, run: Run, job: Job, cohort: IdentifiedCohort, seen: Look | None) -> dict[str, Any]:
@@ -293,9 +293,9 @@ def _map(job: Job, projected: npt.NDArray[np.float32]) -> npt.NDArray[np.float64
 def _about(run: Run, job: Job, cohort: IdentifiedCohort, cases: Sequence[Case]) -> dict[str, Any]:
     retrieval = job.config.retrieval
     relevance = {
-        "distance": f"whose tumour's centre lies within {retrieval.radius_mm:g} mm",
-        "side": "whose tumour is on the same side",
-        "overlap": f"whose tumour overlaps by a Dice of {retrieval.min_dice:g} in a common brain frame",
+        "distance": f"whose tumor's center lies within {retrieval.radius_mm:g} mm",
+        "side": "whose tumor is on the same side",
+        "overlap": f"whose tumor overlaps by a Dice of {retrieval.min_dice:g} in a common brain frame",
         "metadata": f"with the same {retrieval.column}",
     }
     return {
@@ -316,7 +316,7 @@ def _parts(job: Job, run: Run) -> tuple[str, str]:
     size = f" of {job.components} components" if job.components else ""
     projection = f"{run.data.params['projection']}{size}, fitted on the gallery"
     if job.supervised:
-        projection += ", and to its tumours' positions"
+        projection += ", and to its tumors' positions"
     if not job.encoder.trained:
         return projection, "random, drawn by a seed: this is a baseline"
     encoders = job.encoder.encoders if isinstance(job.encoder, CombinedEncoder) else (job.encoder,)

@@ -9,7 +9,7 @@ import yaml
 from neuroprint.config import CONF
 
 _TEMPLATE = """\
-Scores fingerprints of brain scans: how well they tell the tumour's position, how precise retrieval by them is.
+Scores fingerprints of brain scans: how well they tell the tumor's position, how precise retrieval by them is.
 
   python run.py key=value ...               one evaluation
   python run.py -m key=value,value ...      a sweep over every combination

@@ -147,7 +147,7 @@ class Job:
 
     @cached_property
     def supervised(self) -> bool:
-        """Whether the projection is fitted to the tumours' positions: such rows say so."""
+        """Whether the projection is fitted to the tumors' positions: such rows say so."""
         return bool(getattr(self.build_projection(), "supervised", False))
 
     @cached_property

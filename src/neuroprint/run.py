@@ -141,7 +141,7 @@ def _score_and_log(
         tags["seen_in_training"] = str(seen)
         name = f"{name} · seen in training"
         log.warning(
-            "%s: the encoder has learnt from %d of the cases it is scored on, which flatters it", job.name, seen
+            "%s: the encoder has learned from %d of the cases it is scored on, which flatters it", job.name, seen
         )
     run_id = store.create(name, tags, parent)
     with store.running(run_id):

@@ -47,8 +47,8 @@ class Standard:
     Attributes:
         benchmark: Folds, relevance and distances of the scored cases.
         facts: Of the scored cases, by id.
-        volumes_cm3: Tumour volume of the scored cases.
-        midlines_mm: x of the brain box's centre of the scored cases, in the frame of the positions.
+        volumes_cm3: Tumor volume of the scored cases.
+        midlines_mm: x of the brain box's center of the scored cases, in the frame of the positions.
         voxels_embeddings: ``(n, d)``, what the reference row ``voxels`` compares.
         excluded: Why cases were left out, by id.
     """
@@ -176,22 +176,22 @@ def _standard(
     if target.units == "voxel":
         log.warning("target.units=voxel: positions are in voxels, and so are the radius and all errors that say mm")
     excluded = {**cohort.cohort.excluded, **extraction.excluded}
-    needs_centre = config.retrieval.relevance != "metadata"
-    cases, centres, right = [], [], []
+    needs_center = config.retrieval.relevance != "metadata"
+    cases, centers, right = [], [], []
     for case in cohort.swept(config.holdout):
         facts = extraction.facts.get(case.id)
         if facts is None:
             continue
-        centre = position(facts, case.label_convention, target, frame)
-        if centre is None and needs_centre:
+        center = position(facts, case.label_convention, target, frame)
+        if center is None and needs_center:
             what = f"its label has no voxel of {target.region}" if facts.has_label else "it has no label"
-            excluded[case.id] = f"{what}: it has no centre to score"
+            excluded[case.id] = f"{what}: it has no center to score"
             log.warning("left out: case %s: %s", case.id, excluded[case.id])
             if config.dataset.strict:
                 raise CaseError(case.id, excluded[case.id])
             continue
         cases.append(case)
-        centres.append(np.full(3, np.nan) if centre is None else centre)
+        centers.append(np.full(3, np.nan) if center is None else center)
         right.append(bool(is_right(facts, case.label_convention, target)))
     if not cases:
         raise NeuroprintError(f"no case is left to be scored; {len(excluded)} were left out, as listed above")
@@ -201,7 +201,7 @@ def _standard(
     subjects = Subjects(
         ids=tuple(case.id for case in cases),
         patients=tuple(case.patient for case in cases),
-        centres_mm=np.array(centres),
+        centers_mm=np.array(centers),
         right=np.array(right),
         metadata={
             column: np.array([case.metadata.get(column) for case in cases], dtype=object)
@@ -235,7 +235,7 @@ def project_all(job: Job, row: Row) -> npt.NDArray[np.float64]:
     if getattr(projection, "transductive", False):
         return np.asarray(projection.fit_transform(embeddings), dtype=np.float64)
     subjects = row.standard.subjects
-    located = known(subjects.centres_mm) if is_supervised(projection) else np.ones(len(embeddings), dtype=bool)
+    located = known(subjects.centers_mm) if is_supervised(projection) else np.ones(len(embeddings), dtype=bool)
     patients = [patient for patient, kept in zip(subjects.patients, located, strict=True) if kept]
-    centres = subjects.centres_mm[located] if is_supervised(projection) else None
-    return transformed(fit_projection(lambda: projection, embeddings[located], centres, patients), embeddings)
+    centers = subjects.centers_mm[located] if is_supervised(projection) else None
+    return transformed(fit_projection(lambda: projection, embeddings[located], centers, patients), embeddings)

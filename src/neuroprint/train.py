@@ -165,7 +165,7 @@ def _train(
             log.info("step %d: %s", step, ", ".join(f"{name} {value:.3g}" for name, value in metrics.items()))
 
         fit(network, source, settings, checkpoint, resolve_device(config.device), keep, show)
-        marks = header(source.learnt_from | seen_images(encoder))
+        marks = header(source.learned_from | seen_images(encoder))
         written = {
             "identity": identity,
             "training_version": str(TRAINING_VERSION),

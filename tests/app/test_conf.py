@@ -232,7 +232,7 @@ def test_what_makes_no_difference_does_not_change_the_identity(one, other):
         *("retrieval.similarity=dot", "retrieval.radius_mm=25", "retrieval=side", "target.region=tumor_core"),
         *("target.weighting=label", "target.frame=brain", "encoder.spacing_mm=2", "inferer=sliding", "encoder=voxels"),
         *("target.units=voxel", "perplexity=50", "inferer=windows", "projection=tsne", "repeats=1"),
-        *("encoder.normalize=false", "encoder.crop=image", "encoder=combined"),
+        *("encoder.layer_norm=false", "encoder.crop=image", "encoder=combined"),
     ],
 )
 def test_what_makes_a_difference_changes_the_identity(change):

@@ -102,7 +102,7 @@ def test_a_damaged_case_is_named_and_the_rest_is_scored(project, small_cohort):
     assert strict.returncode == 2 and "Small_00003" in strict.stderr
 
 
-def test_an_empty_label_leaves_the_case_out_of_what_needs_a_centre(project, small_cohort):
+def test_an_empty_label_leaves_the_case_out_of_what_needs_a_center(project, small_cohort):
     import nibabel as nib
     import numpy as np
 

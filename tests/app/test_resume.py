@@ -130,7 +130,7 @@ def test_relevance_by_metadata_needs_no_label(new_project, small_cohort):
         )
     pd.DataFrame(rows).to_csv(project.folder / "cohort.csv", index=False)
     manifest = ["dataset=manifest", "dataset.root=cohort.csv", "encoder=voxels", "retrieval=metadata"]
-    # Supervised, and drawn: only cases with a centre can be fitted to, and all are shown.
+    # Supervised, and drawn: only cases with a center can be fitted to, and all are shown.
     outcome = project.run(*manifest, "retrieval.column=grade", "projection=ridge")
     assert outcome.returncode == 0, outcome.stderr
     (run,) = finished(project)
@@ -153,7 +153,7 @@ def test_the_holdout_is_extracted_and_takes_no_other_part(new_project, small_coh
             if file.suffix in (".html", ".yaml", ".csv"):
                 assert not [case for case in held if case in file.read_text()]
         queries = pd.read_parquet(artifact(found, "queries.parquet"))
-        assert not held & {case for row in queries["neighbours"] for case in row}
+        assert not held & {case for row in queries["neighbors"] for case in row}
 
 
 def test_a_cohort_copied_elsewhere_is_the_same_cohort(shared, small_cohort):

@@ -81,7 +81,7 @@ def test_pointing_at_a_case_of_the_interactive_map_names_it_and_shows_its_pictur
     name = frame.locator("#case").inner_text()
     assert re.fullmatch(r"Small_\d{5}", name)
     said = frame.locator("#facts").inner_text()
-    assert "side" in said and "centre x, y, z (mm)" in said and "cm³" in said
+    assert "side" in said and "center x, y, z (mm)" in said and "cm³" in said
     assert name in frame.locator(".hoverlayer").text_content()
 
 

@@ -71,15 +71,15 @@ def test_the_card_and_the_scores_say_what_was_added(folder, newcomer):
     assert "A_first" in (folder / "card.md").read_text() and "gallery before" in (folder / "card.md").read_text()
 
 
-def test_a_new_cases_neighbours_are_those_that_it_finds_and_the_others_keep_theirs(folder, newcomer):
+def test_a_new_cases_neighbors_are_those_that_it_finds_and_the_others_keep_theirs(folder, newcomer):
     before = Bundle.open(folder)
     found = answer(before, newcomer, 9)
     add(folder, [newcomer])
-    lists = Bundle.open(folder).neighbourhoods
+    lists = Bundle.open(folder).neighborhoods
     assert list(lists.rows[0]) == [*(match.row + 1 for match in found.matches), -1]
     similarities = [match.similarity for match in found.matches]
     np.testing.assert_allclose(lists.similarities[0, :9], similarities, atol=1e-6)
-    old = before.neighbourhoods
+    old = before.neighborhoods
     np.testing.assert_array_equal(lists.rows[1:, :9], np.where(old.rows < 0, -1, old.rows + 1))
     np.testing.assert_array_equal(lists.similarities[1:, :9], old.similarities)
 
@@ -91,8 +91,8 @@ def test_whose_cases_they_are_can_be_said(folder, newcomer, small_cohort):
     after = Bundle.open(folder)
     assert list(after.cases["patient"])[:2] == ["Small_00004", "Small_00000"]
     # The projection was fitted to this patient: what it finds for him is no measure of what it finds for others.
-    assert (after.neighbourhoods.rows[0] == -1).all()
-    assert answer(after, small_cohort / "Small_00004", 10, "side").group.neighbours == 8
+    assert (after.neighborhoods.rows[0] == -1).all()
+    assert answer(after, small_cohort / "Small_00004", 10, "side").group.neighbors == 8
 
 
 def test_an_id_or_an_image_that_is_there_is_refused_and_nothing_changes(folder, newcomer, small_cohort, tmp_path):

@@ -35,8 +35,8 @@ def test_its_gallery_is_what_was_put_in(bundle, bundle_contents):
     assert list(bundle.cases["meta:grade"]) == ["II", "III", "IV"] * 3
     assert isinstance(bundle.projected, np.memmap)
     case = bundle_contents.cases[4].id
-    grey, masks = bundle.pictures(case)
-    np.testing.assert_array_equal(grey["coronal"], bundle_contents.facts[case].projections["coronal"])
+    gray, masks = bundle.pictures(case)
+    np.testing.assert_array_equal(gray["coronal"], bundle_contents.facts[case].projections["coronal"])
     np.testing.assert_array_equal(masks["sagittal"], bundle_contents.facts[case].outlines["sagittal"])
 
 
@@ -114,7 +114,7 @@ def test_a_scan_that_is_said_to_be_far_larger_than_a_head_is_refused_unread(
         bundle.embed(read_case_folder(case))
     assert str(caught.value) == (
         f"case Small_00009: Small_00009_flair.nii.gz is said to cover {said}, expected at most 600 mm along an axis and "
-        "20 litres; correct the voxel sizes in its header"
+        "20 liters; correct the voxel sizes in its header"
     )
 
 

@@ -60,16 +60,16 @@ def test_an_older_format_is_to_be_exported_anew(copy_of_bundle, monkeypatch):
     assert "a bundle of format 2" in said(folder) and "export it anew" in said(folder)
 
 
-def test_lists_of_neighbours_that_are_not_there_are_refused(tmp_path, copy_of_bundle):
+def test_lists_of_neighbors_that_are_not_there_are_refused(tmp_path, copy_of_bundle):
     folder = copy_of_bundle()
-    lists = {name: np.array(array) for name, array in mapped(folder / "neighbours.safetensors").items()}
-    for rows in (lists["neighbours"] + 1, lists["neighbours"][:-1]):
-        save_arrays(folder / "neighbours.safetensors", {**lists, "neighbours": rows})
+    lists = {name: np.array(array) for name, array in mapped(folder / "neighbors.safetensors").items()}
+    for rows in (lists["neighbors"] + 1, lists["neighbors"][:-1]):
+        save_arrays(folder / "neighbors.safetensors", {**lists, "neighbors": rows})
         manifest = json.loads((folder / "bundle.json").read_text())
-        manifest["files"]["neighbours.safetensors"] = bundle_format._sha256(folder / "neighbours.safetensors")
+        manifest["files"]["neighbors.safetensors"] = bundle_format._sha256(folder / "neighbors.safetensors")
         manifest["sha256"] = bundle_format._own_sha256(manifest)
         (folder / "bundle.json").write_text(json.dumps(manifest))
-        assert "neighbours.safetensors" in said(folder)
+        assert "neighbors.safetensors" in said(folder)
 
 
 def test_a_folder_that_is_no_bundle_is_refused(tmp_path):

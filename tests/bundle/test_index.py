@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import FunctionTransformer
 
-from neuroprint.bundle.index import leave_fold_out, neighbourhoods_of
+from neuroprint.bundle.index import leave_fold_out, neighborhoods_of
 from neuroprint.bundle.projection import apply, steps_of
 from neuroprint.config import CONF
 from neuroprint.errors import NeuroprintError
@@ -20,7 +20,7 @@ IDS = [f"case-{row:03d}" for row in range(80)]
 
 
 def noise(seed):
-    """80 embeddings that know nothing of the centres, in mm; two visits each of 40 patients."""
+    """80 embeddings that know nothing of the centers, in mm; two visits each of 40 patients."""
     rng = np.random.default_rng(seed)
     embeddings = rng.normal(size=(80, 60)).astype(np.float32)
     return embeddings, rng.normal(size=(80, 3)) * 30, [f"patient-{row // 2:02d}" for row in range(80)]
@@ -39,11 +39,11 @@ def out_of_fold(cohort, name):
 
 
 def vote_on_side(cohort, name, lists):
-    embeddings, centres, patients = cohort
-    fitted = fit_projection(lambda: make(name)(80), embeddings.astype(float), centres, patients)
+    embeddings, centers, patients = cohort
+    fitted = fit_projection(lambda: make(name)(80), embeddings.astype(float), centers, patients)
     projected = apply(steps_of(fitted), embeddings)
-    side = ["right" if x > 0 else "left" for x in centres[:, 0]]
-    lists = lists or neighbourhoods_of(range(80), projected, patients, "cosine")
+    side = ["right" if x > 0 else "left" for x in centers[:, 0]]
+    lists = lists or neighborhoods_of(range(80), projected, patients, "cosine")
     return group_vote(projected[0], projected, IDS, patients, side, lists.rows, lists.similarities, shuffles=19)
 
 
@@ -55,18 +55,18 @@ def test_a_projection_that_was_fitted_to_noise_makes_no_vote_good(name):
         scores.append(vote_on_side(cohort, name, out_of_fold(cohort, name)[0]).score)
         fitted.append(vote_on_side(cohort, name, None).score)
     assert 0.42 < np.mean(scores) < 0.58
-    assert np.mean(fitted) > 0.7  # by neighbours that the projection has seen beside the case
+    assert np.mean(fitted) > 0.7  # by neighbors that the projection has seen beside the case
 
 
 @pytest.mark.parametrize("name", ["ridge", "lda"])
 def test_usual_similarities_are_those_of_cases_that_the_projection_has_not_seen(name):
-    embeddings, centres, patients = cohort = noise(0)
+    embeddings, centers, patients = cohort = noise(0)
     lists, quantiles = out_of_fold(cohort, name)
     fold = assign_folds(patients, 5, 0)
     held = np.flatnonzero(fold == 2)
     inside = np.flatnonzero(fold != 2)
     names = [patients[row] for row in inside]
-    model = fit_projection(lambda: make(name)(64), embeddings[inside].astype(float), centres[inside], names)
+    model = fit_projection(lambda: make(name)(64), embeddings[inside].astype(float), centers[inside], names)
     vectors = model.transform(embeddings.astype(float))
     close = cosine(vectors[held], vectors[inside])
     np.testing.assert_allclose(lists.similarities[held, 0], close.max(axis=1), atol=1e-5)
@@ -91,10 +91,10 @@ def test_without_a_projection_the_lists_are_those_of_the_other_folds():
 
 
 def test_a_vote_without_a_projection_is_that_of_the_other_folds():
-    embeddings, centres, patients = cohort = noise(2)
-    embeddings[:, 0] += 3 * (centres[:, 0] > 0)
+    embeddings, centers, patients = cohort = noise(2)
+    embeddings[:, 0] += 3 * (centers[:, 0] > 0)
     lists, _ = leave_fold_out(*cohort, lambda _: FunctionTransformer(), similarity="cosine", folds=5, seed=0)
-    side = np.array(["right" if x > 0 else "left" for x in centres[:, 0]])
+    side = np.array(["right" if x > 0 else "left" for x in centers[:, 0]])
     found = group_vote(embeddings[0], embeddings, IDS, patients, side, lists.rows, lists.similarities, k=3, shuffles=9)
     fold, close = assign_folds(patients, 5, 0), cosine(embeddings, embeddings)
     shares = []
@@ -105,26 +105,26 @@ def test_a_vote_without_a_projection_is_that_of_the_other_folds():
     assert found.score == pytest.approx(roc_auc_score(side == "right", shares), abs=1e-3)
 
 
-def test_a_supervised_projection_is_fitted_to_the_cases_with_a_centre_and_all_have_lists():
-    embeddings, centres, patients = noise(3)
-    centres[:10] = np.nan
-    lists, _ = out_of_fold((embeddings, centres, patients), "ridge")
+def test_a_supervised_projection_is_fitted_to_the_cases_with_a_center_and_all_have_lists():
+    embeddings, centers, patients = noise(3)
+    centers[:10] = np.nan
+    lists, _ = out_of_fold((embeddings, centers, patients), "ridge")
     assert (lists.rows[:, 0] >= 0).all()
 
 
-def test_one_patient_has_no_neighbours_and_few_have_few_folds():
-    embeddings, centres, _ = noise(4)
-    lists, quantiles = out_of_fold((embeddings, centres, ["one"] * 80), "none")
+def test_one_patient_has_no_neighbors_and_few_have_few_folds():
+    embeddings, centers, _ = noise(4)
+    lists, quantiles = out_of_fold((embeddings, centers, ["one"] * 80), "none")
     assert (lists.rows == -1).all() and lists.novelty_threshold is None and not len(quantiles)
-    lists, _ = out_of_fold((embeddings, centres, ["one"] * 40 + ["two"] * 40), "none")
+    lists, _ = out_of_fold((embeddings, centers, ["one"] * 40 + ["two"] * 40), "none")
     assert (lists.rows[:40, :40] >= 40).all() and (lists.rows[:, 40:] == -1).all()
 
 
 def test_a_projection_that_cannot_be_fitted_without_a_fold_is_a_clear_error():
-    embeddings, centres, patients = noise(5)
-    centres[2:] = np.nan
+    embeddings, centers, patients = noise(5)
+    centers[2:] = np.nan
     with pytest.raises(NeuroprintError, match="without a fold no case has one"):
-        out_of_fold((embeddings, centres, patients), "ridge")
-    centres[:4] = 1.0
+        out_of_fold((embeddings, centers, patients), "ridge")
+    centers[:4] = 1.0
     with pytest.raises(NeuroprintError, match="cannot be"):
-        out_of_fold((embeddings, centres, patients), "lda")
+        out_of_fold((embeddings, centers, patients), "lda")

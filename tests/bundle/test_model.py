@@ -53,10 +53,10 @@ def expected(bundle_folder, small_cohort):
 
 
 def assert_same(rows, expected):
-    assert [row["case"] for row in rows] == [found["case"] for found in expected["neighbours"]]
+    assert [row["case"] for row in rows] == [found["case"] for found in expected["neighbors"]]
     for key in ("similarity", "percentile", "distance_mm"):
         np.testing.assert_allclose(
-            [row[key] for row in rows], [found[key] for found in expected["neighbours"]], rtol=0, atol=1e-6
+            [row[key] for row in rows], [found[key] for found in expected["neighbors"]], rtol=0, atol=1e-6
         )
     assert {row["query"] for row in rows} == {expected["query"]}
     assert {row["unlike_gallery"] for row in rows} == {expected["unlike_gallery"]}

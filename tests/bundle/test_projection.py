@@ -12,11 +12,11 @@ from neuroprint.bundle import projection
 from neuroprint.bundle.format import save_arrays
 from neuroprint.errors import NeuroprintError
 from neuroprint.evaluation.projection import Identity
-from neuroprint.evaluation.projections import PLS, TSNE, UMAP, Chain, OctantLDA, OctantNCA, RidgeCentre
+from neuroprint.evaluation.projections import PLS, TSNE, UMAP, Chain, OctantLDA, OctantNCA, RidgeCenter
 
 SUPERVISED = {
     "pls": lambda: Chain([PLS()], 4),
-    "ridge": lambda: Chain([PCA(whiten=True, svd_solver="full"), RidgeCentre()], 8),
+    "ridge": lambda: Chain([PCA(whiten=True, svd_solver="full"), RidgeCenter()], 8),
     "lda": lambda: Chain([StandardScaler(), PCA(16, svd_solver="full"), OctantLDA(shrinkage=0.5)], 6),
     "nca": lambda: Chain([StandardScaler(), PCA(8, svd_solver="full"), OctantNCA(max_iter=5)], 4),
 }
@@ -38,7 +38,7 @@ UNSUPERVISED = {
 
 @pytest.fixture(scope="module")
 def data():
-    """Embeddings as they are: far from zero, of very unequal scales, correlated; and centres that depend on them."""
+    """Embeddings as they are: far from zero, of very unequal scales, correlated; and centers that depend on them."""
     rng = np.random.default_rng(0)
     latent = rng.normal(size=(90, 12))
     X = (

@@ -59,23 +59,23 @@ def run(capsys, *arguments):
     return stopped.value.code, printed.out, printed.err
 
 
-def test_matches_are_those_of_the_gallery_with_the_distances_of_the_tumours(bundle, found):
+def test_matches_are_those_of_the_gallery_with_the_distances_of_the_tumors(bundle, found):
     assert [match.rank for match in found.matches] == [1, 2, 3, 4, 5]
     similarities = [match.similarity for match in found.matches]
     assert similarities == sorted(similarities, reverse=True)
     for match in found.matches:
         row = bundle.cases[bundle.cases["case"] == match.case].iloc[0]
-        centre = row[["x_mm", "y_mm", "z_mm"]].to_numpy(dtype=float)
-        assert match.distance_mm == pytest.approx(np.linalg.norm(centre - found.query.centre_mm))
+        center = row[["x_mm", "y_mm", "z_mm"]].to_numpy(dtype=float)
+        assert match.distance_mm == pytest.approx(np.linalg.norm(center - found.query.center_mm))
         assert 0 <= match.percentile <= 100
     assert found.known_as is None
 
 
 def test_json_is_the_contract_and_nothing_else(found):
     said = json.loads(json.dumps(to_json(found), allow_nan=False))
-    assert list(said) == ["query", "bundle", "neighbours", "unlike_gallery", "group"]
+    assert list(said) == ["query", "bundle", "neighbors", "unlike_gallery", "group"]
     assert said["query"] == "Small_00009" and said["bundle"] == found.bundle
-    assert list(said["neighbours"][0]) == ["rank", "case", "similarity", "percentile", "distance_mm"]
+    assert list(said["neighbors"][0]) == ["rank", "case", "similarity", "percentile", "distance_mm"]
     assert said["group"]["column"] == "grade" and sum(said["group"]["shares"].values()) == pytest.approx(1)
     assert 0 < said["group"]["p_value"] <= 1
     assert to_json(replace(found, group=None))["group"] is None
@@ -85,7 +85,7 @@ def test_without_a_label_distances_are_null_and_the_ranking_is_the_same(bundle, 
     (spoilt / "Small_00009_seg.nii.gz").unlink()
     without = answer(bundle, spoilt)
     assert [match.case for match in without.matches] == [match.case for match in found.matches]
-    assert {match["distance_mm"] for match in to_json(without)["neighbours"]} == {None}
+    assert {match["distance_mm"] for match in to_json(without)["neighbors"]} == {None}
 
 
 def test_a_gallery_case_is_known_again_and_lies_on_its_own_place_of_the_map(bundle, small_cohort, tmp_path):
@@ -113,7 +113,7 @@ def test_a_resemblance_is_never_stated_without_what_it_is_worth(found):
     assert "accuracy" in worth and "permutation p =" in worth and ("not told from" in worth or "better than" in worth)
 
 
-def test_neighbours_may_vote_on_metadata_and_side(bundle):
+def test_neighbors_may_vote_on_metadata_and_side(bundle):
     assert group_columns(bundle) == ("grade", "side")
     assert groups_of(bundle, "grade")[:3] == ["II", "III", "IV"]
     assert set(groups_of(bundle, "side")) <= {"left", "right", None}
@@ -132,7 +132,7 @@ def test_a_scan_of_the_gallery_has_no_vote_on_itself_nor_has_its_patient(visits_
     renamed = Path(copytree(small_cohort / "Small_00003", tmp_path / "Somebody"))
     for patient in (None, "subject-4"):  # what the scan is counts for more than what is said of it
         vote = answer(bundle, renamed, 9, "grade", patient).group
-        assert vote.neighbours == 7  # of nine cases, two are his
+        assert vote.neighbors == 7  # of nine cases, two are his
     nearest = next(match for match in answer(bundle, renamed, 9).matches if match.row not in (2, 3))
     assert answer(bundle, renamed, 1, "grade").group.winner == groups_of(bundle, "grade")[nearest.row]
 
@@ -140,11 +140,11 @@ def test_a_scan_of_the_gallery_has_no_vote_on_itself_nor_has_its_patient(visits_
 def test_whose_scan_it_is_can_be_said(capsys, visits_folder, newcomer):
     for option, voters in (((), 9), (("--patient", "subject-1"), 7), (("--patient", "nobody"), 9)):
         code, out, _ = run(capsys, "query", visits_folder, newcomer, "-k", 9, "--group", "grade", "--json", *option)
-        assert code == 0 and json.loads(out)["group"]["neighbours"] == voters
+        assert code == 0 and json.loads(out)["group"]["neighbors"] == voters
 
 
 def test_as_many_vote_as_were_asked_for(bundle, newcomer):
-    assert [answer(bundle, newcomer, k, "grade").group.neighbours for k in (1, 3, 7)] == [1, 3, 7]
+    assert [answer(bundle, newcomer, k, "grade").group.neighbors for k in (1, 3, 7)] == [1, 3, 7]
 
 
 def test_the_command_prints_a_table_or_json(capsys, bundle_folder, newcomer, found, tmp_path):
@@ -154,7 +154,7 @@ def test_the_command_prints_a_table_or_json(capsys, bundle_folder, newcomer, fou
     assert "permutation p" in out
     code, out, _ = run(capsys, "query", bundle_folder, newcomer, "--json", "--report", tmp_path / "page.html")
     assert code == 0
-    assert json.loads(out)["neighbours"] == to_json(found)["neighbours"]
+    assert json.loads(out)["neighbors"] == to_json(found)["neighbors"]
     assert "Small_00009" in (tmp_path / "page.html").read_text()
 
 

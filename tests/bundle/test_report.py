@@ -16,7 +16,7 @@ from neuroprint.bundle.plates import outline_path, plates
 from neuroprint.bundle.query import answer
 from neuroprint.bundle.report import report
 from neuroprint.bundle.score_table import score_table
-from neuroprint.data.projections import as_grey, as_mask, project
+from neuroprint.data.projections import as_gray, as_mask, project
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_the_page_shows_query_and_matches_in_three_planes_with_outlines(page, fo
     drawn = [attributes["aria-label"] for tag, attributes in Page(page).elements if attributes.get("class") == "plate"]
     cases = [found.query.case, *(match.case for match in found.matches)]
     views = ("axial", "coronal", "sagittal")
-    assert drawn == [f"{view} projection of {case}, tumour outlined" for case in cases for view in views]
+    assert drawn == [f"{view} projection of {case}, tumor outlined" for case in cases for view in views]
     assert page.count('class="outline"') == 18
 
 
@@ -94,12 +94,12 @@ def test_a_query_unlike_the_gallery_carries_a_warning(found, bundle):
 
 
 def test_without_labels_the_page_says_so(found, bundle, small_cohort, tmp_path):
-    bare = replace(found.query, side=None, volume_cm3=None, centre_mm=None)
+    bare = replace(found.query, side=None, volume_cm3=None, center_mm=None)
     none = {view: np.zeros_like(mask) for view, mask in found.query.facts.outlines.items()}
     bare = replace(bare, facts=replace(found.query.facts, outlines=none))
     matches = tuple(replace(match, distance_mm=None, percentile=None) for match in found.matches)
     page = report(replace(found, query=bare, matches=matches, column=None, group=None), bundle)
-    assert page.count("not known") >= 7 and "1 of the 6 cases shown have no known tumour outline" in page
+    assert page.count("not known") >= 7 and "1 of the 6 cases shown have no known tumor outline" in page
     assert page.count('class="outline"') == 15
     read = Page(re.sub("<style>.*?</style>", "", page, flags=re.DOTALL))
     said = " ".join([*read.said, *(str(value) for _, attributes in read.elements for value in attributes.values())])
@@ -125,13 +125,13 @@ def test_names_are_not_believed(found, bundle):
 
 
 def front_left_high():
-    """A brain whose front, left and top octant holds the tumour, on a grid that runs to the left and to the back."""
+    """A brain whose front, left and top octant holds the tumor, on a grid that runs to the left and to the back."""
     affine = np.diag([-1.0, -1.0, 1.0, 1.0])
     brain = np.full((40, 40, 40), 50.0)
     label = np.zeros((40, 40, 40))
     label[28:36, 4:12, 28:36] = 1  # x index grows to the left, y index to the back
     brain[label > 0] = 250
-    return as_grey(project(brain, affine)), as_mask(project(label, affine))
+    return as_gray(project(brain, affine)), as_mask(project(label, affine))
 
 
 def test_letters_pictures_and_outlines_agree_on_which_side_is_which():

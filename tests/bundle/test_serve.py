@@ -254,7 +254,7 @@ def test_an_image_that_claims_more_space_than_a_head_has_is_refused(service, new
         image = nib.Nifti1Image(np.ones((40, 44, 36), np.uint8), np.diag([*spacing, 1.0]))
         files[name] = image.to_bytes()
     status, said = refusal(service, zipped(files))
-    assert status == 413 and "litres" in said and "x" in said
+    assert status == 413 and "liters" in said and "x" in said
 
 
 def test_an_upload_of_2_gb_is_refused_unread(service):
@@ -361,7 +361,7 @@ def test_a_bundle_that_needs_one_modality_takes_a_case_that_has_no_other(bundle_
         files = files_of(newcomer)
         alone = {name: files[name] for name in ("Small_00009_flair.nii.gz", "Small_00009_seg.nii.gz")}
         found = [json.loads(ask(service, "POST", "/api/query", zipped(each), ZIP)[2]) for each in (files, alone)]
-        assert found[0] == found[1] and len(found[0]["neighbours"]) == 5
+        assert found[0] == found[1] and len(found[0]["neighbors"]) == 5
         status, said = refusal(service, zipped({"Small_00009_t1.nii.gz": files["Small_00009_t1.nii.gz"]}))
         assert status == 422 and "Small_00009_flair.nii.gz missing: expected flair, found Small_00009_t1.nii.gz" in said
 

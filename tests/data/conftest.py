@@ -99,8 +99,8 @@ def brain() -> Callable[..., np.ndarray]:
 
 
 @pytest.fixture
-def tumour() -> Callable[..., np.ndarray]:
-    """``tumour(values)``: one slab of voxels per value."""
+def tumor() -> Callable[..., np.ndarray]:
+    """``tumor(values)``: one slab of voxels per value."""
 
     def make(*values: int) -> np.ndarray:
         return _label(values)

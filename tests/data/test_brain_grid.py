@@ -1,4 +1,4 @@
-"""Tumours of different heads meet in one grid: exact shares of cells, whatever the voxels, the affine and the head."""
+"""Tumors of different heads meet in one grid: exact shares of cells, whatever the voxels, the affine and the head."""
 
 from __future__ import annotations
 

@@ -27,11 +27,11 @@ def test_a_sound_cohort_has_no_problem(tmp_path: Path, write_case: Callable[...,
 
 
 def test_every_kind_of_problem_is_a_line(tmp_path: Path, write_case: Callable[..., Path]) -> None:
-    for seed, name in enumerate(("sound", "excluded", "cut", "unlabelled", "empty", "values")):
+    for seed, name in enumerate(("sound", "excluded", "cut", "unlabeled", "empty", "values")):
         write_case(
             tmp_path / name,
             seed=seed,
-            values={"unlabelled": None, "empty": (), "values": (1, 7)}.get(name, (1, 2, 4)),
+            values={"unlabeled": None, "empty": (), "values": (1, 7)}.get(name, (1, 2, 4)),
         )
     for path in write_case(tmp_path / "twin").iterdir():
         shutil.copy(tmp_path / "sound" / path.name.replace("twin", "sound"), path)
@@ -45,7 +45,7 @@ def test_every_kind_of_problem_is_a_line(tmp_path: Path, write_case: Callable[..
         ("empty", "warning", "empty_seg.nii.gz is empty"),
         ("excluded", "unusable", "excluded_t2.nii.gz missing"),
         ("twin", "warning", "byte for byte those of case sound"),
-        ("unlabelled", "warning", "has no label"),
+        ("unlabeled", "warning", "has no label"),
         ("values", "unusable", "[1, 7]"),
     ]
     assert [(problem.case, problem.severity) for problem in found] == [row[:2] for row in expected]

@@ -1,4 +1,4 @@
-"""Centres, sizes, boxes and pictures agree with scipy, nibabel and the orientation radiologists use."""
+"""Centers, sizes, boxes and pictures agree with scipy, nibabel and the orientation radiologists use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from scipy.ndimage import center_of_mass
 
 from neuroprint.data.brats import find_brats
-from neuroprint.data.facts import CaseFacts, Target, brain_centre_mm, centre_mm, is_right, measure, volume_cm3
+from neuroprint.data.facts import CaseFacts, Target, brain_center_mm, center_mm, is_right, measure, volume_cm3
 from neuroprint.data.targets import REGIONS, region_labels
 from neuroprint.data.volume import Volume, read_volume
 from neuroprint.errors import NeuroprintError
@@ -73,62 +73,62 @@ def _random_label(values: tuple[int, ...]) -> np.ndarray:
 
 @pytest.mark.parametrize("weighting", ["binary", "label"])
 @pytest.mark.parametrize("convention", VALUES)
-def test_centres_are_those_of_scipy_and_nibabel(
+def test_centers_are_those_of_scipy_and_nibabel(
     affine: np.ndarray, convention: LabelConvention, weighting: str
 ) -> None:
     label = _random_label(VALUES[convention])
     facts = measure(_volume(affine, label), convention)
-    box_centre = nib.affines.apply_affine(affine, [(3 + 17) / 2, (4 + 19) / 2, (2 + 15) / 2])
-    np.testing.assert_allclose(brain_centre_mm(facts), box_centre)
+    box_center = nib.affines.apply_affine(affine, [(3 + 17) / 2, (4 + 19) / 2, (2 + 15) / 2])
+    np.testing.assert_allclose(brain_center_mm(facts), box_center)
     for region in REGIONS if convention != "any" else ("whole_tumor",):
         mask = np.isin(label, list(region_labels(convention, region, VALUES[convention])))
         voxel = center_of_mass(mask * (label.astype(float) if weighting == "label" else 1.0))
         world = nib.affines.apply_affine(affine, voxel)
         target = Target(region, weighting)  # type: ignore[arg-type]
-        np.testing.assert_allclose(centre_mm(facts, convention, target, "world"), world, atol=1e-9)
-        np.testing.assert_allclose(centre_mm(facts, convention, target, "brain"), world - box_centre, atol=1e-9)
+        np.testing.assert_allclose(center_mm(facts, convention, target, "world"), world, atol=1e-9)
+        np.testing.assert_allclose(center_mm(facts, convention, target, "brain"), world - box_center, atol=1e-9)
         in_voxels = Target(region, weighting, "voxel")  # type: ignore[arg-type]
-        np.testing.assert_allclose(centre_mm(facts, convention, in_voxels, "world"), voxel, atol=1e-9)
+        np.testing.assert_allclose(center_mm(facts, convention, in_voxels, "world"), voxel, atol=1e-9)
         np.testing.assert_allclose(
-            centre_mm(facts, convention, in_voxels, "brain"), np.subtract(voxel, [10, 11.5, 8.5]), atol=1e-9
+            center_mm(facts, convention, in_voxels, "brain"), np.subtract(voxel, [10, 11.5, 8.5]), atol=1e-9
         )
         voxel_mm3 = np.prod(nib.affines.voxel_sizes(affine))
         assert volume_cm3(facts, convention, region) == pytest.approx(mask.sum() * voxel_mm3 / 1000)
         for asked in (target, in_voxels):
-            assert is_right(facts, convention, asked) == (world[0] > box_centre[0])
+            assert is_right(facts, convention, asked) == (world[0] > box_center[0])
 
 
 def test_the_seed_articles_target_is_center_of_mass_of_the_label_as_it_is() -> None:
     label = _random_label((1, 2, 4))
     facts = measure(_volume(AFFINES["lps"], label), "brats")
-    found = centre_mm(facts, "brats", Target("whole_tumor", "label", "voxel"), "world")
+    found = center_mm(facts, "brats", Target("whole_tumor", "label", "voxel"), "world")
     np.testing.assert_allclose(found, center_of_mass(label))
 
 
 def test_a_2021_name_with_2023_values_is_measured_by_the_values() -> None:
     label = _random_label((1, 2, 3))
     facts = measure(_volume(AFFINES["lps"], label), "brats")
-    found = centre_mm(facts, "brats", Target("enhancing", units="voxel"), "world")
+    found = center_mm(facts, "brats", Target("enhancing", units="voxel"), "world")
     np.testing.assert_allclose(found, center_of_mass(label == 3))
 
 
-def test_the_cavity_of_2024_moves_no_centre_and_is_not_outlined() -> None:
+def test_the_cavity_of_2024_moves_no_center_and_is_not_outlined() -> None:
     label = np.zeros(SHAPE, np.uint8)
     label[5, 6, 7], label[12, 15, 12] = 3, 4
     facts = measure(_volume(AFFINES["ras"], label), "brats2023")
-    np.testing.assert_allclose(centre_mm(facts, "brats2023", Target(), "world"), [5, 6, 7])
+    np.testing.assert_allclose(center_mm(facts, "brats2023", Target(), "world"), [5, 6, 7])
     assert facts.outlines["axial"].sum() == 1
 
 
-def test_without_a_voxel_there_is_no_centre() -> None:
+def test_without_a_voxel_there_is_no_center() -> None:
     empty = measure(_volume(AFFINES["lps"], np.zeros(SHAPE, np.uint8)), "brats")
     absent = measure(_volume(AFFINES["lps"], None), "brats")
     no_enhancing = measure(_volume(AFFINES["lps"], _random_label((1, 2))), "brats")
     for facts in (empty, absent):
-        assert centre_mm(facts, "brats", Target(), "world") is None
+        assert center_mm(facts, "brats", Target(), "world") is None
         assert is_right(facts, "brats") is None
         assert not any(mask.any() for mask in facts.outlines.values())
-    assert centre_mm(no_enhancing, "brats", Target("enhancing"), "world") is None
+    assert center_mm(no_enhancing, "brats", Target("enhancing"), "world") is None
     assert volume_cm3(no_enhancing, "brats", "enhancing") == 0.0
     assert (empty.has_label, volume_cm3(empty, "brats")) == (True, 0.0)
     assert (absent.has_label, volume_cm3(absent, "brats")) == (False, None)
@@ -137,7 +137,7 @@ def test_without_a_voxel_there_is_no_centre() -> None:
 def test_a_part_of_an_undeclared_label_is_refused() -> None:
     facts = measure(_volume(AFFINES["lps"], _random_label((1, 2))), "any")
     with pytest.raises(NeuroprintError, match=r"declare dataset\.labels"):
-        centre_mm(facts, "any", Target("enhancing"), "world")
+        center_mm(facts, "any", Target("enhancing"), "world")
 
 
 @pytest.mark.parametrize("wrong", [{"region": "core"}, {"weighting": "mass"}, {"units": "cm"}])
@@ -219,7 +219,7 @@ def test_pictures_are_small_with_square_pixels_and_show_flair_in_the_box() -> No
     assert row[0] > 250 > 5 > row[-1]
 
 
-def test_a_tumour_smaller_than_a_pixel_is_still_outlined() -> None:
+def test_a_tumor_smaller_than_a_pixel_is_still_outlined() -> None:
     images = np.ones((1, 240, 240, 8), np.int16)
     images[0, :20], images[0, -20:] = 0, 0
     label = np.zeros(images.shape[1:], np.uint8)
@@ -228,13 +228,13 @@ def test_a_tumour_smaller_than_a_pixel_is_still_outlined() -> None:
     assert all(mask.any() for mask in facts.outlines.values())
 
 
-def test_real_patients_centres_are_those_of_scipy(real_root: Path) -> None:
+def test_real_patients_centers_are_those_of_scipy(real_root: Path) -> None:
     for case in find_brats(real_root).cases[:3]:
         volume = read_volume(case, ("flair",))
         facts = measure(volume, case.label_convention)
         assert case.label is not None
         image = nib.load(case.label.path)
         world = nib.affines.apply_affine(image.affine, center_of_mass(np.asanyarray(image.dataobj) > 0))
-        np.testing.assert_allclose(centre_mm(facts, "brats", Target(), "world"), world, atol=1e-6)
+        np.testing.assert_allclose(center_mm(facts, "brats", Target(), "world"), world, atol=1e-6)
         where = np.nonzero(volume.images[0])
         assert facts.brain_box.tolist() == [[axis.min(), axis.max() + 1] for axis in where]

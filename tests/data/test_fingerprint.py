@@ -113,9 +113,9 @@ def test_a_case_is_its_bytes_by_role_and_channel(tmp_path: Path, cache: Fingerpr
 
 def test_features_do_not_depend_on_the_label(tmp_path: Path, cache: FingerprintCache) -> None:
     case = _case(tmp_path / "a")
-    unlabelled = replace(case, label=None)
-    assert image_fingerprint(case, cache) == image_fingerprint(unlabelled, cache)
-    assert case_fingerprint(case, cache) != case_fingerprint(unlabelled, cache)
+    unlabeled = replace(case, label=None)
+    assert image_fingerprint(case, cache) == image_fingerprint(unlabeled, cache)
+    assert case_fingerprint(case, cache) != case_fingerprint(unlabeled, cache)
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, cache: FingerprintCache) -> None:

@@ -1,4 +1,4 @@
-"""The Decathlon's brain tumour task: one 4-D file a case, channels as its description orders them."""
+"""The Decathlon's brain tumor task: one 4-D file a case, channels as its description orders them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The phantom cohort: layout of BraTS, determinism, believable tumours, pose apart from anatomy."""
+"""The phantom cohort: layout of BraTS, determinism, believable tumors, pose apart from anatomy."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def volume_cm3(phantom: Phantom) -> float:
     return float((phantom.label > 0).sum() * abs(np.linalg.det(phantom.affine[:3, :3])) / 1000)
 
 
-def centre_mm(phantom: Phantom) -> NDArray[np.float64]:
-    centre: NDArray[np.float64] = np.argwhere(phantom.label > 0).mean(axis=0)
-    return phantom.affine[:3, :3] @ centre + phantom.affine[:3, 3]
+def center_mm(phantom: Phantom) -> NDArray[np.float64]:
+    center: NDArray[np.float64] = np.argwhere(phantom.label > 0).mean(axis=0)
+    return phantom.affine[:3, :3] @ center + phantom.affine[:3, 3]
 
 
 def brain_of(phantom: Phantom) -> NDArray[np.bool_]:
@@ -118,7 +118,7 @@ def test_the_field_of_view_is_that_of_brats_at_every_spacing(
 
 
 def test_the_brain_is_stripped_and_lies_where_brats_has_it(phantoms: list[Phantom]) -> None:
-    centres, litres = [], []
+    centers, liters = [], []
     for phantom in phantoms:
         brain = brain_of(phantom)
         for image in phantom.images.values():
@@ -127,10 +127,10 @@ def test_the_brain_is_stripped_and_lies_where_brats_has_it(phantoms: list[Phanto
             np.testing.assert_array_equal(image > 0, brain)
         assert set(np.unique(phantom.label)) <= {0, 1, 2, 4}
         assert not phantom.label[~brain].any()
-        centres.append(phantom.affine[:3, :3] @ np.argwhere(brain).mean(axis=0) + phantom.affine[:3, 3])
-        litres.append(brain.sum() * 6**3 / 1e6)
-    np.testing.assert_allclose(np.mean(centres, axis=0), (-119.5, 111, 76), atol=5)
-    assert 1.1 < min(litres) < max(litres) < 2.1
+        centers.append(phantom.affine[:3, :3] @ np.argwhere(brain).mean(axis=0) + phantom.affine[:3, 3])
+        liters.append(brain.sum() * 6**3 / 1e6)
+    np.testing.assert_allclose(np.mean(centers, axis=0), (-119.5, 111, 76), atol=5)
+    assert 1.1 < min(liters) < max(liters) < 2.1
 
 
 def test_tissues_share_the_brain_and_follow_the_label(phantoms: list[Phantom]) -> None:
@@ -141,13 +141,13 @@ def test_tissues_share_the_brain_and_follow_the_label(phantoms: list[Phantom]) -
     parts = {name: phantom.tissues[TISSUES.index(name)] for name in TISSUES}
     assert parts["enhancing"][phantom.label == 4].mean() > 0.5
     assert (parts["necrosis"] + parts["non_enhancing"])[phantom.label == 1].mean() > 0.5
-    assert parts["oedema"][phantom.label == 2].mean() > 5 * parts["oedema"][phantom.label == 0].mean()
+    assert parts["edema"][phantom.label == 2].mean() > 5 * parts["edema"][phantom.label == 0].mean()
 
 
-# --- tumours ---------------------------------------------------------------------------------------------------------
+# --- tumors ---------------------------------------------------------------------------------------------------------
 
 
-def test_whole_tumours_measure_5_to_250_cm3_on_the_label(phantoms: list[Phantom], turned: list[Phantom]) -> None:
+def test_whole_tumors_measure_5_to_250_cm3_on_the_label(phantoms: list[Phantom], turned: list[Phantom]) -> None:
     volumes = [volume_cm3(phantom) for phantom in phantoms]
     assert 5 <= min(volumes) < 40
     assert 130 < max(volumes) <= 250
@@ -156,17 +156,17 @@ def test_whole_tumours_measure_5_to_250_cm3_on_the_label(phantoms: list[Phantom]
 
 
 @pytest.mark.parametrize(("drawn_cm3", "least", "most"), [(0.1, 5, 9), (1e5, 170, 250)])
-def test_extreme_tumours_stay_in_range_in_any_pose(
+def test_extreme_tumors_stay_in_range_in_any_pose(
     monkeypatch: pytest.MonkeyPatch, drawn_cm3: float, least: float, most: float
 ) -> None:
-    monkeypatch.setattr("neuroprint.data.phantom.tumour._MEDIAN_CM3", drawn_cm3)
+    monkeypatch.setattr("neuroprint.data.phantom.tumor._MEDIAN_CM3", drawn_cm3)
     for index in range(4):
         for pose_jitter in (False, True):
             assert least <= volume_cm3(make_phantom(0, index, PhantomSettings(6.0, pose_jitter))) <= most
 
 
-def test_tumours_lie_on_both_sides_and_everywhere(phantoms: list[Phantom]) -> None:
-    offsets = np.array([centre_mm(p) - (-119.5, 111, 76) for p in phantoms])
+def test_tumors_lie_on_both_sides_and_everywhere(phantoms: list[Phantom]) -> None:
+    offsets = np.array([center_mm(p) - (-119.5, 111, 76) for p in phantoms])
     assert 0.3 < (offsets[:, 0] > 0).mean() < 0.7
     assert (offsets.std(axis=0) > (18, 20, 11)).all()
 
@@ -177,43 +177,43 @@ def test_about_one_in_eight_has_no_enhancing_voxel(phantoms: list[Phantom]) -> N
     assert all((p.label == 1).any() and (p.label == 2).any() for p in without)
 
 
-def test_the_enhancing_rim_is_bright_in_t1ce_and_oedema_in_flair(phantoms: list[Phantom]) -> None:
+def test_the_enhancing_rim_is_bright_in_t1ce_and_edema_in_flair(phantoms: list[Phantom]) -> None:
     phantom = next(p for p in phantoms if (p.label == 4).sum() > 100)
     white = phantom.tissues[TISSUES.index("white_matter")] > 0.9
     assert np.median(phantom.images["t1ce"][phantom.label == 4]) > 1.3 * np.median(phantom.images["t1ce"][white])
     assert np.median(phantom.images["flair"][phantom.label == 2]) > 1.2 * np.median(phantom.images["flair"][white])
 
 
-def test_oedema_follows_white_matter() -> None:
+def test_edema_follows_white_matter() -> None:
     from neuroprint.data.phantom.anatomy import make_anatomy
     from neuroprint.data.phantom.template import load_template
-    from neuroprint.data.phantom.tumour import make_tumour
+    from neuroprint.data.phantom.tumor import make_tumor
 
     rng = np.random.default_rng(8)
-    tumour, anatomy = make_tumour(make_anatomy(load_template(), rng), rng, scale=1.0)
-    nodes = tumour.lattice.points()
+    tumor, anatomy = make_tumor(make_anatomy(load_template(), rng), rng, scale=1.0)
+    nodes = tumor.lattice.points()
     mni = anatomy.to_mni(nodes)
     inside = anatomy.depth(mni) > 5
     fold = anatomy.template.read(mni)["fold"]
-    distance = np.linalg.norm(nodes - tumour.foci[0].centre[:, None], axis=0)
-    ring = inside & (np.abs(distance - 1.8 * tumour.radii[0]) < 3)
-    assert np.median(tumour.reach[ring & (fold > 0.8)]) < np.median(tumour.reach[ring & (fold < 0.2)])
+    distance = np.linalg.norm(nodes - tumor.foci[0].center[:, None], axis=0)
+    ring = inside & (np.abs(distance - 1.8 * tumor.radii[0]) < 3)
+    assert np.median(tumor.reach[ring & (fold > 0.8)]) < np.median(tumor.reach[ring & (fold < 0.2)])
 
 
-def test_a_tumour_pushes_tissue_away_and_the_midline_over() -> None:
+def test_a_tumor_pushes_tissue_away_and_the_midline_over() -> None:
     from neuroprint.data.phantom.anatomy import Focus, make_anatomy
-    from neuroprint.data.phantom.pose import HEAD_CENTRE
+    from neuroprint.data.phantom.pose import HEAD_CENTER
     from neuroprint.data.phantom.template import load_template
 
     healthy = make_anatomy(load_template(), np.random.default_rng(0))
-    centre = HEAD_CENTRE + np.array([34, 10, 15], np.float32)
-    midline = (HEAD_CENTRE + np.array([0, 10, 22], np.float32))[:, None]
+    center = HEAD_CENTER + np.array([34, 10, 15], np.float32)
+    midline = (HEAD_CENTER + np.array([0, 10, 22], np.float32))[:, None]
 
     def shift(radius_mm: float) -> float:
-        ill = healthy.with_foci((Focus(centre, radius_mm, 0.4),))
+        ill = healthy.with_foci((Focus(center, radius_mm, 0.4),))
         return float((healthy.to_mni(midline) - ill.to_mni(midline))[0, 0])
 
-    # What lies on the midline now came from nearer to the tumour, on the right: it was pushed to the left.
+    # What lies on the midline now came from nearer to the tumor, on the right: it was pushed to the left.
     assert shift(28.0) < shift(18.0) < -0.5
     assert shift(28.0) < -3
 
@@ -225,9 +225,9 @@ def test_pose_jitter_moves_the_head_and_keeps_the_patient(phantoms: list[Phantom
     for still, moved in zip(phantoms, turned, strict=False):
         np.testing.assert_array_equal(still.pose, np.eye(4))
         assert not np.allclose(moved.pose, np.eye(4))
-        np.testing.assert_array_equal(still.centres, moved.centres)
+        np.testing.assert_array_equal(still.centers, moved.centers)
         back = np.linalg.inv(moved.pose)
-        np.testing.assert_allclose(back[:3, :3] @ centre_mm(moved) + back[:3, 3], centre_mm(still), atol=3.0)
+        np.testing.assert_allclose(back[:3, :3] @ center_mm(moved) + back[:3, 3], center_mm(still), atol=3.0)
         enlarged = np.linalg.det(moved.pose[:3, :3])
         assert 0.9**3 - 1e-6 <= enlarged <= 1.1**3 + 1e-6
         assert volume_cm3(moved) / volume_cm3(still) == pytest.approx(enlarged, rel=0.1)

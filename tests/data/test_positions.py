@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import center_of_mass
 
-from neuroprint.data.facts import Target, brain_centre_mm, centre_mm, is_right, measure
+from neuroprint.data.facts import Target, brain_center_mm, center_mm, is_right, measure
 from neuroprint.data.positions import midline, position
 from neuroprint.data.volume import Volume
 
@@ -44,13 +44,13 @@ def test_a_position_does_not_depend_on_how_the_grid_is_stored(orientation: str) 
     world = nib.affines.apply_affine(affine, expected)
     in_mm = Target("whole_tumor", "label")
     np.testing.assert_allclose(position(facts, "brats", in_mm, "world"), world)
-    np.testing.assert_allclose(position(facts, "brats", in_mm, "brain"), centre_mm(facts, "brats", in_mm, "brain"))
-    assert midline(facts, in_mm, "world") == pytest.approx(brain_centre_mm(facts)[0])
+    np.testing.assert_allclose(position(facts, "brats", in_mm, "brain"), center_mm(facts, "brats", in_mm, "brain"))
+    assert midline(facts, in_mm, "world") == pytest.approx(brain_center_mm(facts)[0])
     assert midline(facts, in_mm, "brain") == midline(facts, ARTICLE, "brain") == 0
     assert is_right(facts, "brats", ARTICLE) == (position(facts, "brats", ARTICLE, "brain")[0] > 0)
 
 
-def test_without_a_tumour_there_is_no_position() -> None:
+def test_without_a_tumor_there_is_no_position() -> None:
     images, label, affine = canonical()
     facts = measure(Volume(images, 0 * label, affine, ("t1", "flair")), "brats")
     assert position(facts, "brats", ARTICLE, "brain") is None

@@ -30,12 +30,12 @@ def test_a_brats_label_with_3_and_no_4_follows_the_later_convention() -> None:
     check_label_values("c", "c_seg.nii.gz", "brats", {0, 1, 2, 3})
 
 
-def test_the_cavity_of_2024_is_allowed_and_no_tumour() -> None:
+def test_the_cavity_of_2024_is_allowed_and_no_tumor() -> None:
     check_label_values("c", "c-seg.nii.gz", "brats2023", {0, 1, 2, 3, 4})
     assert 4 not in region_labels("brats2023", "whole_tumor", {1, 2, 3, 4})
 
 
-def test_any_knows_the_whole_tumour_only() -> None:
+def test_any_knows_the_whole_tumor_only() -> None:
     check_label_values("c", "seg.nii", "any", {0, 7, 200})
     assert region_labels("any", "whole_tumor", {0, 7, 200}) == {7, 200}
     for region in ("tumor_core", "enhancing"):
@@ -44,8 +44,8 @@ def test_any_knows_the_whole_tumour_only() -> None:
 
 
 def test_an_unknown_region_names_the_regions() -> None:
-    with pytest.raises(NeuroprintError, match="no region 'oedema'; the regions are whole_tumor, tumor_core, enhancing"):
-        region_labels("brats", "oedema", {1})
+    with pytest.raises(NeuroprintError, match="no region 'edema'; the regions are whole_tumor, tumor_core, enhancing"):
+        region_labels("brats", "edema", {1})
 
 
 @pytest.mark.parametrize(

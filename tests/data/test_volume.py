@@ -96,7 +96,7 @@ def test_a_nifti2_file_is_read(tmp_path: Path, brain: Brain) -> None:
 
 @pytest.mark.parametrize("dtype", [np.int16, np.float32])
 @pytest.mark.parametrize(("slope", "inter"), [(0.5, -3.0), (2.0, 0.0), (1.0, 10.0)])
-def test_slope_and_intercept_are_honoured(
+def test_slope_and_intercept_are_honored(
     tmp_path: Path, brain: Brain, slope: float, inter: float, dtype: type[np.generic]
 ) -> None:
     path = tmp_path / "scaled.nii.gz"
@@ -249,7 +249,7 @@ def test_a_channel_out_of_range_is_named(case_of: CaseOf, brain: Brain, channel:
 
 
 def test_modalities_and_label_must_share_a_grid(
-    tmp_path: Path, case: Case, brain: Brain, tumour: Brain, write_image: Callable[..., Path]
+    tmp_path: Path, case: Case, brain: Brain, tumor: Brain, write_image: Callable[..., Path]
 ) -> None:
     affine = nib.load(case.images["flair"].path).affine
     moved = affine.copy()
@@ -264,9 +264,9 @@ def test_modalities_and_label_must_share_a_grid(
         _refused(case, "case1_t1.nii.gz lies 0.", "off case1_flair.nii.gz", "at most 0.1 mm", "register and resample")
     write_image(t1, brain(1), affine)
     label = tmp_path / "case1" / "case1_seg.nii.gz"
-    write_image(label, tumour(1)[:, :, :9], affine)
+    write_image(label, tumor(1)[:, :, :9], affine)
     _refused(case, "case1_seg.nii.gz has 12 x 14 x 9 voxels", "to one grid")
-    write_image(label, tumour(1), moved)
+    write_image(label, tumor(1), moved)
     _refused(case, "case1_seg.nii.gz lies 0.5 mm off")
 
 
@@ -291,36 +291,36 @@ def test_a_constant_modality_is_named(case_of: CaseOf, brain: Brain, value: int)
     _refused(case, f"case1_t1.nii.gz (t1) is {value} everywhere", "export the image again")
 
 
-def test_an_interpolated_label_is_named(case_of: CaseOf, brain: Brain, tumour: Brain) -> None:
-    label = tumour(1, 2).astype(np.float32)
+def test_an_interpolated_label_is_named(case_of: CaseOf, brain: Brain, tumor: Brain) -> None:
+    label = tumor(1, 2).astype(np.float32)
     label[4, 4, 4] = 1.5
     case = case_of({"flair": brain(0), "t1": brain(1)}, label=label)
-    _refused(case, "case1_seg.nii.gz holds values that are not whole (1.5)", "nearest neighbour")
+    _refused(case, "case1_seg.nii.gz holds values that are not whole (1.5)", "nearest neighbor")
     label[4, 4, 4] = np.nan
     _refused(case_of({"flair": brain(0), "t1": brain(1)}, label=label), "not whole (nan)")
 
 
-def test_a_whole_label_in_floats_is_read(case_of: CaseOf, brain: Brain, tumour: Brain) -> None:
+def test_a_whole_label_in_floats_is_read(case_of: CaseOf, brain: Brain, tumor: Brain) -> None:
     for dtype in (np.float32, np.float64, np.int32):
-        volume = read_volume(case_of({"t1": brain(1)}, label=tumour(1, 2, 4).astype(dtype)), ("t1",))
+        volume = read_volume(case_of({"t1": brain(1)}, label=tumor(1, 2, 4).astype(dtype)), ("t1",))
         assert volume.label is not None
         assert volume.label.dtype == np.uint8
-        assert np.array_equal(volume.label, tumour(1, 2, 4))
+        assert np.array_equal(volume.label, tumor(1, 2, 4))
 
 
 @pytest.mark.parametrize("value", [-1, 300])
-def test_a_label_out_of_range_is_named(case_of: CaseOf, brain: Brain, tumour: Brain, value: int) -> None:
-    label = tumour(1).astype(np.int16)
+def test_a_label_out_of_range_is_named(case_of: CaseOf, brain: Brain, tumor: Brain, value: int) -> None:
+    label = tumor(1).astype(np.int16)
     label[5, 5, 5] = value
     case = case_of({"flair": brain(0), "t1": brain(1)}, label=label, convention="any")
     _refused(case, "case1_seg.nii.gz holds values from", "expected label numbers from 0 to 255", "not an image")
 
 
-def test_label_values_are_checked_against_the_convention(case_of: CaseOf, brain: Brain, tumour: Brain) -> None:
+def test_label_values_are_checked_against_the_convention(case_of: CaseOf, brain: Brain, tumor: Brain) -> None:
     images = {"flair": brain(0), "t1": brain(1)}
-    _refused(case_of(images, label=tumour(1, 7)), "case1_seg.nii.gz holds the values [1, 7]", "[1, 2, 4]")
-    _refused(case_of(images, label=tumour(3, 4)), "holds both 3 and 4", "correct the label")
-    assert read_volume(case_of(images, label=tumour(1, 2, 3)), ("t1",)).label is not None
+    _refused(case_of(images, label=tumor(1, 7)), "case1_seg.nii.gz holds the values [1, 7]", "[1, 2, 4]")
+    _refused(case_of(images, label=tumor(3, 4)), "holds both 3 and 4", "correct the label")
+    assert read_volume(case_of(images, label=tumor(1, 2, 3)), ("t1",)).label is not None
 
 
 def _rewrite_header(path: Path, change: Callable[[nib.Nifti1Header], None]) -> None:

@@ -242,7 +242,7 @@ def test_embeddings_are_what_the_network_gives_on_the_prepared_scan(work):
     prepared = prepare(list(volume.images), volume.affine, measure(volume, "brats").brain_box, CountingEncoder.input)
     expected = avg_pool3d(torch.from_numpy(prepared.image)[None].double(), 4)[0].mean(dim=(1, 2, 3)).numpy()
     found = work.extract(CountingEncoder(), ("coarse",), "mean").embeddings[0][case.id]
-    # The mean over a standardised brain is near 0: what is left of float32 is that of values near 1.
+    # The mean over a standardized brain is near 0: what is left of float32 is that of values near 1.
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
 
 

@@ -235,15 +235,15 @@ def box_brain(shape, low, high):
     return np.einsum("x,y,z->xyz", *map(np.array, shares)).astype(np.float32)
 
 
-def head(centre, radii, tumour, size=48, spread=0.3, seed=0):
+def head(center, radii, tumor, size=48, spread=0.3, seed=0):
     """An ellipsoid brain with a bright blob, in input voxels, averaged to cells: features (1, X, Y, Z) and brain.
 
-    ``tumour`` and ``spread`` are relative to the ellipsoid's radii: the whole head moves and scales at once.
+    ``tumor`` and ``spread`` are relative to the ellipsoid's radii: the whole head moves and scales at once.
     """
     grid = np.stack(np.meshgrid(*[np.arange(size) + 0.5] * 3, indexing="ij"))
-    relative = (grid - np.reshape(centre, (3, 1, 1, 1))) / np.reshape(radii, (3, 1, 1, 1))
+    relative = (grid - np.reshape(center, (3, 1, 1, 1))) / np.reshape(radii, (3, 1, 1, 1))
     brain = (relative**2).sum(axis=0) < 1
-    apart = ((relative - np.reshape(tumour, (3, 1, 1, 1))) ** 2).sum(axis=0)
+    apart = ((relative - np.reshape(tumor, (3, 1, 1, 1))) ** 2).sum(axis=0)
     noise = np.random.default_rng(seed).normal(size=brain.shape)
     image = brain * (5 * np.exp(-apart / (2 * spread**2)) + 0.2 * noise)
     cells = (size // SIDE, SIDE) * 3
@@ -276,37 +276,37 @@ def test_the_expected_position_follows_a_moving_blob_linearly():
     rng = np.random.default_rng(0)
     at = rng.uniform(-0.5, 0.5, size=(30, 3))
     found = []
-    for number, tumour in enumerate(at):
+    for number, tumor in enumerate(at):
         # No two heads lie alike or are of one size.
-        centre, radii = 24 + rng.uniform(-3, 3, size=3), rng.uniform(0.8, 1.1) * np.array((17, 20, 16))
-        found.append(position(centre, radii, tumour, seed=number))
+        center, radii = 24 + rng.uniform(-3, 3, size=3), rng.uniform(0.8, 1.1) * np.array((17, 20, 16))
+        found.append(position(center, radii, tumor, seed=number))
     for axis, coordinate in enumerate(np.transpose(found)):
         assert np.corrcoef(coordinate, at[:, axis])[0, 1] > 0.99
         assert 0.5 < np.polyfit(at[:, axis], coordinate, 1)[0] < 1.1
 
 
 def test_a_position_ignores_where_the_head_lies():
-    tumour = (0.4, -0.3, 0.2)
-    reference = position((24, 24, 24), (17, 20, 16), tumour)
+    tumor = (0.4, -0.3, 0.2)
+    reference = position((24, 24, 24), (17, 20, 16), tumor)
     for shift in [(4, 0, -4), (1, 2, 3), (-2, 1.5, 2.5), (0.5, -3.3, 0)]:  # whole and broken cells of four voxels
-        moved = position(np.add((24, 24, 24), shift), (17, 20, 16), tumour)
+        moved = position(np.add((24, 24, 24), shift), (17, 20, 16), tumor)
         np.testing.assert_allclose(moved, reference, atol=0.03)
 
 
 def test_a_position_scales_with_the_brains_box():
-    tumour = (0.4, -0.3, 0.2)
-    reference = position((24, 24, 24), (17, 20, 16), tumour)
+    tumor = (0.4, -0.3, 0.2)
+    reference = position((24, 24, 24), (17, 20, 16), tumor)
     for scale in (0.7, 0.85, 1.15):
-        scaled = position((24, 24, 24), scale * np.array((17, 20, 16)), tumour)
+        scaled = position((24, 24, 24), scale * np.array((17, 20, 16)), tumor)
         np.testing.assert_allclose(scaled, reference, atol=0.03)
 
 
 def softmax_of_a_full_map(features):
     """The paper's formula where the brain fills the map: its box is the map."""
-    centred = features - features.mean(axis=(1, 2, 3), keepdims=True)
+    centered = features - features.mean(axis=(1, 2, 3), keepdims=True)
     deviation = features.std(axis=(1, 2, 3), keepdims=True)
     flat = deviation < 1e-6 * np.abs(features).max(axis=(1, 2, 3), keepdims=True)
-    share = np.exp(np.where(flat, 0, centred / np.where(flat, 1, deviation)))
+    share = np.exp(np.where(flat, 0, centered / np.where(flat, 1, deviation)))
     share /= share.sum(axis=(1, 2, 3), keepdims=True)
     places = [(2 * np.arange(n) + 1 - n) / n for n in features.shape[1:]]
     return np.concatenate(
@@ -375,12 +375,12 @@ def test_the_temperature_does_not_depend_on_the_features_unit(scale):
     )
 
 
-def test_a_channel_without_contrast_gives_the_centre_of_gravity():
+def test_a_channel_without_contrast_gives_the_center_of_gravity():
     brain = box_brain((8, 6, 5), (1.25, 2, 0), (6.5, 5, 5))
     features = np.full((2, 8, 6, 5), 0.1, np.float32)
-    centre = [(np.indices(brain.shape)[a] + 0.5) for a in range(3)]
+    center = [(np.indices(brain.shape)[a] + 0.5) for a in range(3)]
     middle, half = [3.875, 3.5, 2.5], [2.625, 1.5, 2.5]
-    expected = [(np.average(centre[a], weights=brain) - middle[a]) / half[a] for a in range(3)]
+    expected = [(np.average(center[a], weights=brain) - middle[a]) / half[a] for a in range(3)]
     EXACT(pool(from_menu("spatial_softmax"), features, brain), np.repeat(expected, 2))
 
 

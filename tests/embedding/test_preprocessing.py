@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import center_of_mass
 
-from neuroprint.embedding.preprocessing import normalise, pad_to_multiple, prepare, resample
+from neuroprint.embedding.preprocessing import normalize, pad_to_multiple, prepare, resample
 from neuroprint.encoders.base import InputSpec
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -24,19 +24,19 @@ def box_of(channels):
 
 
 @pytest.mark.parametrize("joint", [False, True])
-def test_normalisation_equals_monai(joint):
+def test_normalization_equals_monai(joint):
     from monai.transforms import NormalizeIntensity
 
     channels = scan()
     channels[1][channels[1] > 700] = 0  # holes in one channel only
     expected = NormalizeIntensity(nonzero=True, channel_wise=not joint)(np.stack(channels).astype(np.float32))
-    image, brain = normalise(channels, joint)
+    image, brain = normalize(channels, joint)
     np.testing.assert_allclose(image, np.asarray(expected), atol=2e-4)
     np.testing.assert_array_equal(brain[0], np.any(channels, axis=0))
 
 
-def test_normalisation_of_a_constant_foreground_is_zero():
-    image, _ = normalise([np.full((3, 3, 3), 7, np.int16)], joint=False)
+def test_normalization_of_a_constant_foreground_is_zero():
+    image, _ = normalize([np.full((3, 3, 3), 7, np.int16)], joint=False)
     assert np.all(image == 0)
 
 
@@ -57,7 +57,7 @@ def test_resampling_does_not_alias():
 
 
 @pytest.mark.parametrize("target", [1.0, 1.7, 3.0])
-def test_resampling_keeps_the_centre_in_mm(target):
+def test_resampling_keeps_the_center_in_mm(target):
     blob = np.zeros((1, 41, 45, 39), np.float32)
     blob[0, 12:19, 20:31, 8:15] = 1
     before = (np.array(center_of_mass(blob[0])) - (np.array(blob.shape[1:]) - 1) / 2) * 1.0

@@ -53,7 +53,7 @@ def published_embedding(files, state):
         ]
     )
     image = transform({"image": [str(file) for file in files]})["image"]
-    assert image.shape[:2] == (1, 4)  # the added axis: one "channel" to normalise, and the batch of the network
+    assert image.shape[:2] == (1, 4)  # the added axis: one "channel" to normalize, and the batch of the network
     inferer = SlidingWindowInferer(roi_size=(WINDOW,) * 3, sw_batch_size=1, overlap=0.25)
     with torch.no_grad():
         maps = inferer(image, model.swinViT)
@@ -104,7 +104,7 @@ def test_the_embedding_is_that_of_the_published_snippet(tmp_path, patient, reque
     image, expected, cells = published_embedding([case.images[name].path for name in ORDER], state)
     np.testing.assert_allclose(
         prepared.image, image, atol=2e-4
-    )  # not resampled, cropped or padded; normalised together
+    )  # not resampled, cropped or padded; normalized together
     assert np.std([channel[channel != 0].mean() for channel in image]) > 0.1
     assert cells == tuple(size // 32 for size in volume.images.shape[1:])  # cut, as MONAI does
     assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
@@ -127,7 +127,7 @@ def test_the_preset_is_the_recipe():
         "monai": None,
     }
     spec = job.encoder.input
-    assert (spec.normalisation, spec.spacing_mm, spec.crop) == ("nonzero_joint", None, "image")
+    assert (spec.normalization, spec.spacing_mm, spec.crop) == ("nonzero_joint", None, "image")
     config = job.config
     assert (config.retrieval.similarity, config.map.value, config.perplexity) == ("dot", "tsne", 50)
     assert (config.target.weighting, config.target.units, config.target.frame) == ("label", "voxel", "world")

@@ -81,7 +81,7 @@ def test_the_identity_follows_the_files_content_and_the_architecture(saved, tmp_
     copy.write_bytes(path.read_bytes())
     identity = trained(path, sha256).identity
     assert trained(copy).identity == identity  # computed from the file
-    assert trained(path, normalize=False).identity != identity
+    assert trained(path, layer_norm=False).identity != identity
     assert trained(path, sha256, window_size=7).identity != identity
     assert identity != SwinUNETREncoder(MODALITIES, feature_size=12).identity
     save_weights(copy, {"other": torch.zeros(1)}, {})

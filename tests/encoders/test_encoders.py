@@ -31,7 +31,7 @@ def test_maps_are_those_of_monais_own_forward_pass(batch, normalize):
     """What is computed inside SwinUNETR.forward, without the fused attention, equals the encoder's maps."""
     from monai.networks.nets import SwinUNETR
 
-    encoder = SwinUNETREncoder(MODALITIES, feature_size=12, normalize=normalize)
+    encoder = SwinUNETREncoder(MODALITIES, feature_size=12, layer_norm=normalize)
     torch.manual_seed(encoder.seed)
     plain = SwinUNETR(4, 3, feature_size=12, window_size=4, normalize=normalize).eval()
     seen = []
@@ -65,7 +65,7 @@ def test_the_identity_tells_architectures_and_weights_apart():
         {"feature_size": 48},
         {"window_size": 7},
         {"depths": (2, 2, 6, 2)},
-        {"normalize": False},
+        {"layer_norm": False},
     ):
         assert SwinUNETREncoder(MODALITIES, **change).identity != base
 
@@ -87,7 +87,7 @@ def test_the_whole_network_segments(encoder, batch):
         assert encoder.network("cpu")(batch).shape == (1, 3, 64, 32, 32)
 
 
-@pytest.mark.parametrize("change", [{"crop": "head"}, {"normalisation": "z"}])
+@pytest.mark.parametrize("change", [{"crop": "head"}, {"normalization": "z"}])
 def test_a_wish_that_preprocessing_does_not_know_is_refused(change):
     with pytest.raises(NeuroprintError, match=f"encoder.{next(iter(change))}=.*must be one of"):
         SwinUNETREncoder(MODALITIES, **change)

@@ -192,7 +192,7 @@ def test_the_decoders_last_level_is_what_the_default_encoders_network_segments()
     decoder = OmegaConf.to_container(OmegaConf.merge(*entries), resolve=True)
     del decoder["defaults"]
     whole = OmegaConf.to_container(OmegaConf.load(CONF / "encoder" / "swin_unetr_phantom.yaml"), resolve=True)
-    for key in ("modalities", "weights", "sha256", "spacing_mm", "normalisation"):
+    for key in ("modalities", "weights", "sha256", "spacing_mm", "normalization"):
         assert decoder[key] == whole[key]
     batch = torch.randn(1, 4, 32, 32, 64, generator=torch.Generator().manual_seed(0))
     *_, out = instantiate(decoder).load("cpu")(batch)

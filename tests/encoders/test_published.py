@@ -268,7 +268,7 @@ def test_the_bundle_sees_its_channels_in_its_own_order(bundle):
 
     spec = SegResNetBundleEncoder(BUNDLE_ORDER, str(bundle[0])).input
     assert spec.for_cohort(("flair", "t1", "t1ce", "t2")) == BUNDLE_ORDER
-    assert (spec.spacing_mm, spec.normalisation, spec.divisor) == (1.0, "nonzero_channelwise", 8)
+    assert (spec.spacing_mm, spec.normalization, spec.divisor) == (1.0, "nonzero_channelwise", 8)
 
     class Volume:
         modalities = ("flair", "t1", "t1ce", "t2")

@@ -26,7 +26,7 @@ def test_the_file_is_the_one_that_the_configuration_names_and_small_enough():
     assert FILE.stat().st_size <= LARGEST_BYTES
 
 
-def test_it_outlines_tumours_that_it_has_never_seen(encoder, tmp_path):
+def test_it_outlines_tumors_that_it_has_never_seen(encoder, tmp_path):
     write_cohort(tmp_path / "unseen", cases=2, spacing_mm=2.0, seed=17, workers=1)
     dice = np.array(list(dice_of_cases(encoder, find_brats(tmp_path / "unseen").cases)))
     assert (dice[:, 0] > 0.7).all(), dice

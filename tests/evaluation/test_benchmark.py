@@ -45,8 +45,8 @@ CONTRACT = {
 def embeddings_of(subjects: Subjects, d: int = 20, noise: float = 15.0, seed: int = 0) -> np.ndarray:
     """Features that tell the position, with noise."""
     rng = np.random.default_rng(seed)
-    centres = np.nan_to_num(subjects.centres_mm)
-    return (centres @ rng.normal(size=(3, d)) + noise * rng.normal(size=(len(subjects), d))).astype(np.float32)
+    centers = np.nan_to_num(subjects.centers_mm)
+    return (centers @ rng.normal(size=(3, d)) + noise * rng.normal(size=(len(subjects), d))).astype(np.float32)
 
 
 def test_every_metric_of_the_contract_is_there_or_named_as_undefined(make_subjects):
@@ -62,21 +62,21 @@ def test_metrics_are_those_of_the_table_recomputed_by_others(make_subjects):
     subjects = make_subjects(60)
     result = Benchmark(subjects, QUICK).score(embeddings_of(subjects))
     table, metrics = result.queries, result.metrics
-    centre = dict(zip(subjects.ids, subjects.centres_mm, strict=True))
+    center = dict(zip(subjects.ids, subjects.centers_mm, strict=True))
     patient = dict(zip(subjects.ids, subjects.patients, strict=True))
     assert table["case"].tolist() == list(subjects.ids)
     for query in table.to_dict("records"):
         gallery = [case for case in subjects.ids if table["fold"][subjects.ids.index(case)] != query["fold"]]
-        near = {case for case in gallery if np.linalg.norm(centre[case] - centre[query["case"]]) <= 20}
+        near = {case for case in gallery if np.linalg.norm(center[case] - center[query["case"]]) <= 20}
         assert query["relevant"] == len(near)
         assert query["gallery"] == len(gallery)
-        assert set(query["neighbours"]) <= set(gallery) and len(query["neighbours"]) == min(50, len(gallery))
-        assert patient[query["case"]] not in {patient[case] for case in query["neighbours"]}
+        assert set(query["neighbors"]) <= set(gallery) and len(query["neighbors"]) == min(50, len(gallery))
+        assert patient[query["case"]] not in {patient[case] for case in query["neighbors"]}
         assert query["similarities"] == sorted(query["similarities"], reverse=True)
-        apart = [np.linalg.norm(centre[case] - centre[query["case"]]) for case in query["neighbours"]]
+        apart = [np.linalg.norm(center[case] - center[query["case"]]) for case in query["neighbors"]]
         assert query["distances_mm"] == pytest.approx(apart)
         if near:
-            hits = [case in near for case in query["neighbours"]]
+            hits = [case in near for case in query["neighbors"]]
             assert query["p_at_5"] == sum(hits[:5]) / 5
             assert query["dist_mm_at_5"] == pytest.approx(np.mean(apart[:5]))
             assert query["reciprocal_rank"] == 1 / (1 + hits.index(True))
@@ -89,13 +89,13 @@ def test_metrics_are_those_of_the_table_recomputed_by_others(make_subjects):
     assert metrics["retrieval/map"] == pytest.approx(scored["average_precision"].mean())
     predicted = table[["predicted_x_mm", "predicted_y_mm", "predicted_z_mm"]].to_numpy()
     assert np.array_equal(predicted, result.predicted_mm)
-    errors = np.linalg.norm(predicted - subjects.centres_mm, axis=1)
+    errors = np.linalg.norm(predicted - subjects.centers_mm, axis=1)
     assert metrics["probe/error_mm"] == pytest.approx(errors.mean())
     assert metrics["probe/error_mm_median"] == pytest.approx(np.median(errors))
     assert metrics["probe/side_auc"] == pytest.approx(roc_auc_score(subjects.right, predicted[:, 0]))
     # The gallery's mean is a worse baseline than the cohort's: R² comes out a little higher than scikit-learn's.
     assert (
-        r2_score(subjects.centres_mm, predicted) < metrics["probe/r2"] < r2_score(subjects.centres_mm, predicted) + 0.05
+        r2_score(subjects.centers_mm, predicted) < metrics["probe/r2"] < r2_score(subjects.centers_mm, predicted) + 0.05
     )
 
 
@@ -120,7 +120,7 @@ def test_the_order_of_the_rows_read_does_not_matter(make_subjects):
 def test_equal_embeddings_are_ranked_by_id(make_subjects):
     subjects = make_subjects(20)
     result = Benchmark(subjects, QUICK).score(np.ones((20, 7)))
-    assert all(neighbours == sorted(neighbours) for neighbours in result.queries["neighbours"])
+    assert all(neighbors == sorted(neighbors) for neighbors in result.queries["neighbors"])
     assert result.metrics["probe/r2"] == pytest.approx(0.0, abs=1e-12)
 
 
@@ -150,17 +150,17 @@ def test_without_any_relevant_case_retrieval_is_undefined_and_the_probe_is_not(m
 def test_with_one_side_only_the_side_is_undefined(make_subjects):
     subjects = make_subjects(20)
     benchmark = Benchmark(
-        Subjects(subjects.ids, subjects.patients, subjects.centres_mm, np.ones(20, dtype=bool)), QUICK
+        Subjects(subjects.ids, subjects.patients, subjects.centers_mm, np.ones(20, dtype=bool)), QUICK
     )
     for evaluation in (benchmark.chance, benchmark.oracle, benchmark.score(embeddings_of(subjects))):
         assert "probe/side_auc" in evaluation.undefined
 
 
-def test_metadata_relevance_scores_cases_without_a_tumour(make_subjects):
+def test_metadata_relevance_scores_cases_without_a_tumor(make_subjects):
     subjects = make_subjects(40)
-    centres = subjects.centres_mm.copy()
-    centres[[3, 17]] = np.nan
-    subjects = Subjects(subjects.ids, subjects.patients, centres, subjects.right, subjects.metadata)
+    centers = subjects.centers_mm.copy()
+    centers[[3, 17]] = np.nan
+    subjects = Subjects(subjects.ids, subjects.patients, centers, subjects.right, subjects.metadata)
     benchmark = Benchmark(subjects, Protocol(relevance=RelevanceRule("metadata", column="grade"), bootstrap=100))
     result = benchmark.score(embeddings_of(subjects))
     assert result.metrics["cohort/cases"] == 40 and result.metrics["cohort/queries"] == 30
@@ -262,7 +262,7 @@ def test_the_holdout_is_scored_against_a_gallery_of_the_sweeps_size(make_subject
     assert result.queries["case"].tolist() == [case for case in asked for _ in range(5)]
     assert result.metrics["cohort/cases"] == 15
     assert set(result.queries["gallery"]) == {48}  # 60 in the sweep, less one fold
-    assert not {case for row in result.queries["neighbours"] for case in row} & set(asked)
+    assert not {case for row in result.queries["neighbors"] for case in row} & set(asked)
     assert set(result.metrics) == CONTRACT
     for name, column in (("retrieval/p_at_5", "p_at_5"), ("retrieval/map", "average_precision")):
         assert result.metrics[name] == pytest.approx(result.queries[column].mean())
@@ -286,15 +286,15 @@ def test_a_patient_on_both_sides_of_the_holdout_is_refused(make_subjects):
 
 def test_under_overlap_the_oracle_ranks_by_the_true_overlap(make_subjects):
     subjects = make_subjects(40)
-    # A ball around each centre, of a radius of its own: the nearest centre need not overlap the most.
+    # A ball around each center, of a radius of its own: the nearest center need not overlap the most.
     axes = np.stack(np.meshgrid(*[np.linspace(-80, 80, 17)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
     radius = np.random.default_rng(0).uniform(12, 40, 40)
-    masks = np.linalg.norm(axes[None] - subjects.centres_mm[:, None], axis=2) < radius[:, None]
+    masks = np.linalg.norm(axes[None] - subjects.centers_mm[:, None], axis=2) < radius[:, None]
     subjects = replace(subjects, masks=(255 * masks).astype(np.uint8))
     protocol = Protocol(relevance=RelevanceRule("overlap", min_dice=0.2), bootstrap=100)
     benchmark = Benchmark(subjects, protocol)
     assert benchmark.oracle.metrics["retrieval/map"] == 1.0 and benchmark.oracle.metrics["retrieval/p_at_1"] == 1.0
-    by_distance = benchmark.score(subjects.centres_mm, similarity="euclidean").metrics
+    by_distance = benchmark.score(subjects.centers_mm, similarity="euclidean").metrics
     assert benchmark.chance.metrics["retrieval/map"] < by_distance["retrieval/map"] < 1.0
     assert benchmark.oracle.metrics["probe/r2"] > 0.99
 

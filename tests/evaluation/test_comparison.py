@@ -20,7 +20,7 @@ def evaluations(make_subjects) -> list[Evaluation]:
     subjects = make_subjects(120)
     benchmark = Benchmark(subjects, Protocol(bootstrap=100, similarity="euclidean"))
     rng = np.random.default_rng(4)
-    noisy = [subjects.centres_mm + rng.normal(size=(120, 3)) * mm for mm in (15.0, 15.1, 500.0)]
+    noisy = [subjects.centers_mm + rng.normal(size=(120, 3)) * mm for mm in (15.0, 15.1, 500.0)]
     return [benchmark.score(noisy[2]), benchmark.oracle, *(benchmark.score(v) for v in noisy[:2]), benchmark.chance]
 
 
@@ -31,11 +31,11 @@ def boards() -> list[list[pd.DataFrame]]:
     tables = []
     for seed in range(30):
         rng = np.random.default_rng(seed)
-        centres = rng.normal(size=(64, 3)) * [30.0, 35.0, 20.0]
+        centers = rng.normal(size=(64, 3)) * [30.0, 35.0, 20.0]
         benchmark = Benchmark(
-            Subjects(ids, ids, centres, centres[:, 0] > 0), Protocol(bootstrap=100, similarity="euclidean")
+            Subjects(ids, ids, centers, centers[:, 0] > 0), Protocol(bootstrap=100, similarity="euclidean")
         )
-        runs = [benchmark.score(centres + rng.normal(size=(64, 3)) * 15) for _ in range(5)]
+        runs = [benchmark.score(centers + rng.normal(size=(64, 3)) * 15) for _ in range(5)]
         tables.append([run.queries for run in runs])
     return tables
 

@@ -35,7 +35,7 @@ def test_credit_goes_to_the_case_that_stands_at_the_rank():
 def test_what_cases_earn_is_what_queries_score(make_subjects):
     subjects = make_subjects(40, visits=2)
     benchmark = Benchmark(subjects, Protocol(bootstrap=100))
-    for evaluation in (benchmark.chance, benchmark.oracle, benchmark.score(subjects.centres_mm)):
+    for evaluation in (benchmark.chance, benchmark.oracle, benchmark.score(subjects.centers_mm)):
         for name in ("p_at_5", "average_precision", "reciprocal_rank", "ndcg_at_10", "auc", "dist_mm_at_5"):
             table = evaluation.queries
             assert table[f"{name}_as_answer"].sum() == pytest.approx(table[name].sum()), name

@@ -1,4 +1,4 @@
-"""The probes beyond ridge: k nearest neighbours and kernel ridge, against scikit-learn."""
+"""The probes beyond ridge: k nearest neighbors and kernel ridge, against scikit-learn."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def curved(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("weights", ["distance", "uniform"])
 @pytest.mark.parametrize("k", [1, 5, 100])
-def test_knn_is_scikit_learns_on_standardised_embeddings(k, weights):
+def test_knn_is_scikit_learns_on_standardized_embeddings(k, weights):
     X, y = curved(60)
     new, _ = curved(20, seed=1)
     new[:3] = X[:3]
@@ -37,18 +37,18 @@ def test_knn_is_scikit_learns_on_standardised_embeddings(k, weights):
 
 
 def reference_predictions(X, y, new, gamma, alpha):
-    """scikit-learn's kernel ridge on the centred kernel: its intercept is the mean, not penalised."""
+    """scikit-learn's kernel ridge on the centered kernel: its intercept is the mean, not penalized."""
 
     def kernel(a, b):
         return np.exp(-gamma * np.square(a[:, None] - b).sum(axis=2))
 
-    centre = KernelCenterer().fit(kernel(X, X))
-    model = KernelRidge(alpha=alpha, kernel="precomputed").fit(centre.transform(kernel(X, X)), y - y.mean(axis=0))
-    return model.predict(centre.transform(kernel(new, X))) + y.mean(axis=0)
+    center = KernelCenterer().fit(kernel(X, X))
+    model = KernelRidge(alpha=alpha, kernel="precomputed").fit(center.transform(kernel(X, X)), y - y.mean(axis=0))
+    return model.predict(center.transform(kernel(new, X))) + y.mean(axis=0)
 
 
 @pytest.mark.parametrize("alpha", [1e-3, 1.0, 100.0])
-def test_kernel_ridge_is_scikit_learns_on_the_centred_kernel(alpha):
+def test_kernel_ridge_is_scikit_learns_on_the_centered_kernel(alpha):
     X, y = curved(50)
     new, _ = curved(20, seed=1)
     scaler = StandardScaler().fit(X)
@@ -105,24 +105,24 @@ def test_shuffled_labels_are_not_read_and_true_ones_are(make_subjects, make):
     subjects = make_subjects(60)
     rng = np.random.default_rng(1)
     benchmark = Benchmark(subjects, Protocol(bootstrap=100))
-    vectors = subjects.centres_mm @ rng.normal(size=(3, 20)) + rng.normal(size=(60, 20))
+    vectors = subjects.centers_mm @ rng.normal(size=(3, 20)) + rng.normal(size=(60, 20))
     assert benchmark.score(vectors, make_probe=make).metrics["probe/r2"] > 0.6
     shuffled = [benchmark.score(vectors[rng.permutation(60)], make_probe=make).metrics["probe/r2"] for _ in range(8)]
     assert max(shuffled) < 0.12 and np.mean(shuffled) < 0.0
 
 
 @pytest.mark.parametrize("make", [KNNProbe, KernelRidgeProbe])
-def test_a_querys_centre_moves_no_prediction_of_its_fold(make_subjects, make):
+def test_a_querys_center_moves_no_prediction_of_its_fold(make_subjects, make):
     from dataclasses import replace
 
     subjects = make_subjects(40)
-    vectors = np.random.default_rng(0).normal(size=(40, 12)) + subjects.centres_mm @ np.ones((3, 12)) / 30
+    vectors = np.random.default_rng(0).normal(size=(40, 12)) + subjects.centers_mm @ np.ones((3, 12)) / 30
     protocol = Protocol(bootstrap=100)
     benchmark = Benchmark(subjects, protocol)
     queries = benchmark.splits[1].queries
-    centres = subjects.centres_mm.copy()
-    centres[queries] = 500.0
-    moved = Benchmark(replace(subjects, centres_mm=centres), protocol)
+    centers = subjects.centers_mm.copy()
+    centers[queries] = 500.0
+    moved = Benchmark(replace(subjects, centers_mm=centers), protocol)
     before, after = (b.score(vectors, make_probe=make).predicted_mm[queries] for b in (benchmark, moved))
     assert np.array_equal(before, after)
 

@@ -16,7 +16,7 @@ def cohort(make_subjects, seed, n=75):
     subjects = make_subjects(n, seed=seed)
     rng = np.random.default_rng(1000 + seed)
     held = rng.permutation(n) < n // 5
-    return subjects, held, subjects.centres_mm / 30 @ rng.normal(size=(3, 12)) + 2 * rng.normal(size=(n, 12))
+    return subjects, held, subjects.centers_mm / 30 @ rng.normal(size=(3, 12)) + 2 * rng.normal(size=(n, 12))
 
 
 def test_without_a_choice_the_difference_is_nothing_but_chance(make_subjects):

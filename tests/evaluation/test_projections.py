@@ -15,12 +15,12 @@ from neuroprint.errors import NeuroprintError
 from neuroprint.evaluation.benchmark import Benchmark, Protocol
 from neuroprint.evaluation.probe import RidgeProbe
 from neuroprint.evaluation.projection import fit_projection, is_supervised, transformed
-from neuroprint.evaluation.projections import Chain, OctantLDA, RidgeCentre, octants
+from neuroprint.evaluation.projections import Chain, OctantLDA, RidgeCenter, octants
 
 CONF = Path(__file__).parents[2] / "conf" / "projection"
 SUPERVISED = {"pls", "lda", "nca", "ridge"}
 UNSIZED = {"none", "l2", "standardize"}
-OF_THREE = {"ridge"}  # a centre, whatever it was predicted from
+OF_THREE = {"ridge"}  # a center, whatever it was predicted from
 
 
 def named(name):
@@ -59,11 +59,11 @@ def fitted(name, X, y, **keywords):
 
 
 def cohort(n, d=30, seed=0):
-    """Embeddings that tell the position, and the centres."""
+    """Embeddings that tell the position, and the centers."""
     rng = np.random.default_rng(seed)
-    centres = rng.normal(size=(n, 3)) * [30, 35, 20]
+    centers = rng.normal(size=(n, 3)) * [30, 35, 20]
     mix = np.random.default_rng(9).normal(size=(3, d)) / 40
-    return centres @ mix + rng.normal(size=(n, d)) + 4, centres
+    return centers @ mix + rng.normal(size=(n, d)) + 4, centers
 
 
 @pytest.mark.parametrize("name", MENU)
@@ -118,8 +118,8 @@ def test_the_supervised_ones_are_marked():
 
 
 @pytest.mark.parametrize("name", sorted(SUPERVISED))
-def test_what_sees_the_centres_uses_them(name):
-    # The strongest directions say nothing of the centre: only who sees the centres finds it in three.
+def test_what_sees_the_centers_uses_them(name):
+    # The strongest directions say nothing of the center: only who sees the centers finds it in three.
     rng = np.random.default_rng(3)
     (X, y), (new, at), loud = cohort(80), cohort(200, seed=1), rng.normal(size=(3, 30))
     X, new = X + 2 * rng.normal(size=(80, 3)) @ loud, new + 2 * rng.normal(size=(200, 3)) @ loud
@@ -141,7 +141,7 @@ def gain_on_noise(make_subjects, seed, prepare=None, **score):
     subjects = make_subjects(50, seed=seed)
     noise = np.random.default_rng(100 + seed).normal(size=(50, 60))
     if prepare is not None:
-        noise = prepare(noise, subjects.centres_mm)
+        noise = prepare(noise, subjects.centers_mm)
     benchmark = Benchmark(subjects, Protocol(bootstrap=100, seed=seed))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -151,7 +151,7 @@ def gain_on_noise(make_subjects, seed, prepare=None, **score):
 
 @pytest.mark.parametrize("name", EVERY)
 def test_noise_is_retrieved_at_chance(make_subjects, name):
-    # Supervised projections must not carry the gallery's centres to the queries.
+    # Supervised projections must not carry the gallery's centers to the queries.
     gains = [gain_on_noise(make_subjects, seed, make_projection=lambda: build(name)) for seed in range(3)]
     above_chance, r2 = np.mean(gains, axis=0)
     assert abs(above_chance) < 0.05
@@ -160,8 +160,8 @@ def test_noise_is_retrieved_at_chance(make_subjects, name):
 
 def test_noise_is_not_at_chance_if_the_queries_are_fitted_too(make_subjects):
     # The control: the same cohorts, the projection fitted once on all. The leak is there to be found.
-    def leak(noise, centres):
-        return transformed(fitted("pls", noise, centres), noise)
+    def leak(noise, centers):
+        return transformed(fitted("pls", noise, centers), noise)
 
     above_chance, r2 = np.mean([gain_on_noise(make_subjects, seed, leak) for seed in range(3)], axis=0)
     assert above_chance > 0.1
@@ -172,8 +172,8 @@ def test_whitened_galleries_have_unit_covariance():
     X, y = cohort(40)
     projection = fitted("whiten", X, y, components=8)
     np.testing.assert_allclose(np.cov(transformed(projection, X).T), np.eye(8), atol=1e-9)
-    centred = X - X.mean(axis=0)
-    _, spectrum, directions = np.linalg.svd(centred)
+    centered = X - X.mean(axis=0)
+    _, spectrum, directions = np.linalg.svd(centered)
     new, _ = cohort(5, seed=1)
     by_hand = (new - X.mean(axis=0)) @ directions[:8].T / spectrum[:8] * np.sqrt(39)
     np.testing.assert_allclose(np.abs(transformed(projection, new)), np.abs(by_hand), rtol=1e-6)
@@ -203,7 +203,7 @@ def test_without_a_projection_embeddings_stay_as_they_are():
     assert np.array_equal(transformed(fitted("none", X, y), X), X)
 
 
-def test_standardised_numbers_have_the_gallerys_mean_and_deviation_taken_out():
+def test_standardized_numbers_have_the_gallerys_mean_and_deviation_taken_out():
     (X, y), (new, _) = cohort(20), cohort(7, seed=1)
     np.testing.assert_allclose(transformed(fitted("standardize", X, y), new), (new - X.mean(axis=0)) / X.std(axis=0))
 
@@ -238,11 +238,11 @@ def test_partial_least_squares_follows_its_recursion():
     up_to_sign(transformed(fitted("pls", X, y, components=3), new), expected, rtol=1e-3)
 
 
-def test_the_ridge_predicts_the_centre_as_the_probe_does_about_the_gallerys_mean():
+def test_the_ridge_predicts_the_center_as_the_probe_does_about_the_gallerys_mean():
     X, y = cohort(30)
     new, _ = cohort(4, seed=5)
     probe = RidgeProbe().fit(X, y, np.arange(30))
-    np.testing.assert_allclose(RidgeCentre().fit(X, y).transform(new), probe.predict(new) - y.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(RidgeCenter().fit(X, y).transform(new), probe.predict(new) - y.mean(axis=0), rtol=1e-12)
 
 
 def test_a_patients_other_visits_do_not_choose_the_ridges_penalty():
@@ -251,7 +251,7 @@ def test_a_patients_other_visits_do_not_choose_the_ridges_penalty():
     X = np.repeat(rng.normal(size=(12, 20)), 5, axis=0) + 1e-3 * rng.normal(size=(60, 20))
     y = np.repeat(rng.normal(size=(12, 3)) * 30, 5, axis=0)
     patients = [f"p{number // 5}" for number in range(60)]
-    chain = Chain([PCA(whiten=True, svd_solver="full"), RidgeCentre()], n_components=16)
+    chain = Chain([PCA(whiten=True, svd_solver="full"), RidgeCenter()], n_components=16)
     grouped, alone = (
         transformed(fit_projection(lambda: clone(chain), X, y, names), X)
         for names in (patients, [*map(str, range(60))])
@@ -276,12 +276,12 @@ def test_octant_discriminants_are_fishers_with_shrunken_covariances():
     up_to_sign(found, new @ directions)
 
 
-def test_neighbourhood_components_raise_the_chance_that_neighbours_share_an_octant():
+def test_neighborhood_components_raise_the_chance_that_neighbors_share_an_octant():
     X, y = cohort(60)
     parts = octants(y)
 
     def chance(points):
-        """Goldberger et al.: the mean probability of drawing a neighbour of one's own part."""
+        """Goldberger et al.: the mean probability of drawing a neighbor of one's own part."""
         squared = np.square(points[:, None] - points[None]).sum(axis=2)
         np.fill_diagonal(squared, np.inf)
         share = np.exp(-(squared - squared.min(axis=1, keepdims=True)))
@@ -321,7 +321,7 @@ def test_a_perplexity_above_the_cohort_is_clipped_and_said_once(caplog):
 
 def test_tsne_lays_out_gallery_and_queries_together(make_subjects):
     subjects = make_subjects(30)
-    X = subjects.centres_mm @ np.random.default_rng(0).normal(size=(3, 12))
+    X = subjects.centers_mm @ np.random.default_rng(0).normal(size=(3, 12))
     seen = []
 
     class Recording:
@@ -355,7 +355,7 @@ def test_embeddings_of_one_number_are_served(name):
 
 def test_embeddings_in_half_precision_are_scored_as_the_numbers_they_are(make_subjects):
     subjects = make_subjects(30)
-    half = (subjects.centres_mm @ np.random.default_rng(0).normal(size=(3, 12))).astype(np.float16)
+    half = (subjects.centers_mm @ np.random.default_rng(0).normal(size=(3, 12))).astype(np.float16)
     benchmark = Benchmark(subjects, Protocol(bootstrap=100))
     for name in ("whiten", "pls"):
         found = [benchmark.score(X, make_projection=lambda: build(name)) for X in (half, half.astype(np.float64))]  # noqa: B023
@@ -428,11 +428,11 @@ def test_the_last_step_with_a_size_gets_the_chains():
 
 
 def test_octants_are_split_at_the_medians():
-    _, centres = cohort(40)
-    parts = octants(centres)
+    _, centers = cohort(40)
+    parts = octants(centers)
     assert set(parts) == set(range(8))
     same = parts[:, None] == parts[None]
-    above = centres > np.median(centres, axis=0)
+    above = centers > np.median(centers, axis=0)
     assert np.array_equal(same, (above[:, None] == above[None]).all(axis=2))
 
 
@@ -446,17 +446,17 @@ def test_an_octant_of_one_case_is_no_news(recwarn):
 
 @pytest.mark.parametrize(("cases", "most"), [(3, 2), (4, 2), (5, 4), (8, 4), (9, 8)])
 def test_cases_outnumber_the_parts(cases, most):
-    centres = cohort(cases)[1]
-    assert 2 <= len(np.unique(octants(centres))) <= most < cases
+    centers = cohort(cases)[1]
+    assert 2 <= len(np.unique(octants(centers))) <= most < cases
 
 
 def test_few_cases_are_split_along_the_widest_axis():
-    centres = np.array([[0, 50, 1], [1, -40, 2], [2, 60, 3], [3, -30, 0]], dtype=float)
-    parts = octants(centres)
+    centers = np.array([[0, 50, 1], [1, -40, 2], [2, 60, 3], [3, -30, 0]], dtype=float)
+    parts = octants(centers)
     assert parts[0] == parts[2] != parts[1] == parts[3]
 
 
-def test_centres_in_one_place_cannot_be_told_apart():
+def test_centers_in_one_place_cannot_be_told_apart():
     X, _ = cohort(20)
     with pytest.raises(NeuroprintError, match="cannot be split"):
         OctantLDA().fit(X, np.zeros((20, 3)))

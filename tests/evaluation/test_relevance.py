@@ -11,9 +11,9 @@ from neuroprint.evaluation.subjects import Subjects
 
 def line(*x_mm: float, patients: tuple[str, ...] | None = None, **metadata: object) -> Subjects:
     ids = tuple(f"c{number}" for number in range(len(x_mm)))
-    centres = np.array([[x, 0.0, 0.0] for x in x_mm])
+    centers = np.array([[x, 0.0, 0.0] for x in x_mm])
     columns = {name: np.array(values, dtype=object) for name, values in metadata.items()}
-    return Subjects(ids, patients or ids, centres, centres[:, 0] > 0, columns)
+    return Subjects(ids, patients or ids, centers, centers[:, 0] > 0, columns)
 
 
 def test_within_the_radius_is_relevant_and_the_gain_falls_to_twice_the_radius():
@@ -49,11 +49,11 @@ def test_numbers_equal_as_numbers():
     assert np.argwhere(judged.relevant).tolist() == [[0, 1], [1, 0]]
 
 
-def test_only_metadata_does_without_a_centre():
+def test_only_metadata_does_without_a_center():
     whole = line(0, 1, 5, grade=["2", "2", "3"])
-    centres = whole.centres_mm.copy()
-    centres[1] = np.nan
-    subjects = Subjects(whole.ids, whole.patients, centres, whole.right, whole.metadata)
+    centers = whole.centers_mm.copy()
+    centers[1] = np.nan
+    subjects = Subjects(whole.ids, whole.patients, centers, whole.right, whole.metadata)
     assert relevance(subjects, RelevanceRule("metadata", column="grade")).relevant[0, 1]
     assert np.isnan(distances_mm(subjects)[0, 1])
     for kind in ("distance", "side"):

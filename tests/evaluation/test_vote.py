@@ -1,11 +1,11 @@
-"""A vote of neighbours: what it says of a query, and what it is worth on the gallery."""
+"""A vote of neighbors: what it says of a query, and what it is worth on the gallery."""
 
 import numpy as np
 import pytest
 
 from neuroprint.errors import NeuroprintError
 from neuroprint.evaluation.similarity import similarity_named
-from neuroprint.evaluation.vote import group_vote, neighbour_weights
+from neuroprint.evaluation.vote import group_vote, neighbor_weights
 
 
 def gallery(n, visits=1, groups=("no", "yes"), signal=0.0, seed=0):
@@ -21,11 +21,11 @@ def gallery(n, visits=1, groups=("no", "yes"), signal=0.0, seed=0):
 def vote(cohort, query=None, **options):
     options = {"similarity": "euclidean", "shuffles": 99} | options
     vectors, ids, patients, _ = cohort
-    lists = neighbours(vectors, ids, patients, options["similarity"])
+    lists = neighbors(vectors, ids, patients, options["similarity"])
     return group_vote(np.zeros(4) if query is None else query, *cohort, *lists, **options)
 
 
-def neighbours(vectors, ids, patients, similarity="euclidean"):
+def neighbors(vectors, ids, patients, similarity="euclidean"):
     """Each case's list of the cases of other patients, nearest first, equals by id; and how similar they are."""
     close = similarity_named(similarity)(vectors, vectors)
     close[np.array(patients)[:, None] == np.array(patients)] = -np.inf
@@ -42,7 +42,7 @@ def test_the_shares_are_the_weights_that_dudani_gives_the_nearest():
     # Three voters at 1, 2 and 4; the fourth, at 5, is the reference: weights 4/4, 3/4 and 1/4.
     assert shares == pytest.approx({"a": 1 / 2, "b": 1 / 2})
     assert vote(cohort, np.zeros(1), k=1).shares == {"a": 1, "b": 0}
-    assert vote(cohort, np.zeros(1), k=6).neighbours == 6
+    assert vote(cohort, np.zeros(1), k=6).neighbors == 6
 
 
 def test_out_of_fold_scores_are_those_of_scikit_learn():
@@ -62,7 +62,7 @@ def test_out_of_fold_scores_are_those_of_scikit_learn():
         shares = []
         for row in range(60):
             rest = owner != owner[row]
-            # The sixth neighbour has weight 0: he is the reference of the five who vote.
+            # The sixth neighbor has weight 0: he is the reference of the five who vote.
             knn = KNeighborsClassifier(6, weights=dudani).fit(vectors[rest], truth[rest])
             shares.append(knn.predict_proba(vectors[row : row + 1])[0])
         shares = np.array(shares)
@@ -155,7 +155,7 @@ def test_the_score_is_that_of_the_lists_and_of_nothing_else():
     seen, ids, patients, groups = gallery(80, signal=6.0)
     unseen = np.random.default_rng(7).normal(size=seen.shape)
     found = group_vote(
-        seen[0], seen, ids, patients, groups, *neighbours(unseen, ids, patients), similarity="euclidean", shuffles=99
+        seen[0], seen, ids, patients, groups, *neighbors(unseen, ids, patients), similarity="euclidean", shuffles=99
     )
     assert found.shares[groups[0]] == 1
     assert 0.3 < found.score < 0.7 and found.p_value > 0.05
@@ -164,21 +164,21 @@ def test_the_score_is_that_of_the_lists_and_of_nothing_else():
 
 def test_who_has_no_list_is_not_scored():
     vectors, ids, patients, groups = gallery(30, signal=2.0)
-    rows, close = neighbours(vectors, ids, patients)
+    rows, close = neighbors(vectors, ids, patients)
     rows[:4] = -1
     found = group_vote(vectors[0], vectors, ids, patients, groups, rows, close, similarity="euclidean", shuffles=9)
     assert (found.cases, found.patients) == (26, 26)
-    with pytest.raises(NeuroprintError, match="no case of the gallery has neighbours"):
+    with pytest.raises(NeuroprintError, match="no case of the gallery has neighbors"):
         group_vote(vectors[0], vectors, ids, patients, groups, np.full_like(rows, -1), close, shuffles=9)
 
 
 def test_as_many_vote_in_the_score_as_on_the_query():
     one, five = (vote(gallery(60, signal=1.0), k=k) for k in (1, 5))
-    assert (one.neighbours, five.neighbours) == (1, 5)
+    assert (one.neighbors, five.neighbors) == (1, 5)
     assert one.score != five.score
 
 
 def test_the_weights_fall_to_one_mean_step_beyond_the_last_where_nobody_comes_after():
-    weights = neighbour_weights(np.array([[0.9, 0.7, 0.5, -np.inf]]))
+    weights = neighbor_weights(np.array([[0.9, 0.7, 0.5, -np.inf]]))
     np.testing.assert_allclose(weights, [[1, 2 / 3, 1 / 3]])
-    assert (neighbour_weights(np.array([[0.9, -np.inf]])) == 1).all()
+    assert (neighbor_weights(np.array([[0.9, -np.inf]])) == 1).all()

@@ -12,7 +12,7 @@ from neuroprint.data.phantom.seeds import FIRST_TRAINING_SEED
 from neuroprint.embedding.preprocessing import prepare
 from neuroprint.encoders.base import InputSpec
 from neuroprint.errors import NeuroprintError
-from neuroprint.training.appearance import AppearanceSettings, field, render, standardise
+from neuroprint.training.appearance import AppearanceSettings, field, render, standardize
 from neuroprint.training.deform import DeformSettings, deform
 from neuroprint.training.examples import Example, framed, shuffled
 from neuroprint.training.regions import prepare_regions
@@ -71,7 +71,7 @@ def test_an_example_has_the_networks_shape_and_regions_inside_each_other(heads):
     assert (enhancing <= core).all()
 
 
-def test_validation_scans_are_of_heads_that_are_not_learnt_from_and_made_once(heads, monkeypatch):
+def test_validation_scans_are_of_heads_that_are_not_learned_from_and_made_once(heads, monkeypatch):
     import neuroprint.training.sources as module
 
     asked = []
@@ -107,7 +107,7 @@ def test_a_shift_moves_by_at_most_its_limit():
         assert (at - 16).abs().max() <= 4
 
 
-def test_a_channel_is_standardised_over_the_brain(tissues):
+def test_a_channel_is_standardized_over_the_brain(tissues):
     image = render(tissues, MODALITIES, 6.0, PLAIN, np.random.default_rng(0))
     brain = tissues.sum(dim=0) > 0.5
     assert image.shape == (4, *tissues.shape[1:])
@@ -117,7 +117,7 @@ def test_a_channel_is_standardised_over_the_brain(tissues):
         assert (channel[tissues.sum(dim=0) == 0] == 0).all()
 
 
-def test_without_randomisation_fluid_is_bright_in_t2_and_dark_in_t1(tissues):
+def test_without_randomization_fluid_is_bright_in_t2_and_dark_in_t1(tissues):
     image = render(tissues, ("t1", "t2"), 6.0, PLAIN, np.random.default_rng(1))
     fluid = tissues[TISSUES.index("ventricle")] > 0.9
     white = tissues[TISSUES.index("white_matter")] > 0.9
@@ -145,13 +145,13 @@ def test_the_usual_scanner_loses_nothing(tissues):
         assert sum(not channel.any() for channel in image) == lost
 
 
-def test_a_faint_tumour_is_hardly_seen_in_some_modality(tissues):
-    white, oedema = (tissues[TISSUES.index(name)] > 0.9 for name in ("white_matter", "oedema"))
+def test_a_faint_tumor_is_hardly_seen_in_some_modality(tissues):
+    white, edema = (tissues[TISSUES.index(name)] > 0.9 for name in ("white_matter", "edema"))
 
     def contrasts(faint, seed):
         settings = dataclasses.replace(PLAIN, faint=faint)
         image = render(tissues, MODALITIES, 6.0, settings, np.random.default_rng(seed))
-        return np.array([abs(float(channel[oedema].mean() - channel[white].mean())) for channel in image])
+        return np.array([abs(float(channel[edema].mean() - channel[white].mean())) for channel in image])
 
     for seed in range(8):
         left = contrasts(1.0, seed) / contrasts(0.0, seed)
@@ -159,7 +159,7 @@ def test_a_faint_tumour_is_hardly_seen_in_some_modality(tissues):
         assert np.median(left) > 0.75
 
 
-def test_a_tumour_that_is_all_alike_is_whole_tumour_and_nothing_else(heads):
+def test_a_tumor_that_is_all_alike_is_whole_tumor_and_nothing_else(heads):
     still = dataclasses.replace(heads, place=STILL, alike=0.0)
     for number in range(2):
         usual, alike = still.example(number), dataclasses.replace(still, alike=1.0).example(number)
@@ -211,7 +211,7 @@ def test_smooth_noise_has_unit_variance_whatever_its_scale():
 
 
 def test_a_constant_channel_becomes_zero():
-    assert (standardise(torch.full((4, 4, 4), 7.0), torch.ones(4, 4, 4)) == 0).all()
+    assert (standardize(torch.full((4, 4, 4), 7.0), torch.ones(4, 4, 4)) == 0).all()
 
 
 def test_training_refuses_the_seeds_of_evaluation_and_evaluation_those_of_training(tmp_path):

@@ -17,7 +17,7 @@ def label_with(*values):
 
 
 @pytest.mark.parametrize(("convention", "sizes"), [("brats", (3, 2, 1)), ("msd", (3, 2, 1)), ("brats2023", (3, 2, 1))])
-def test_regions_overlap_whole_tumour_holds_core_holds_enhancing(convention, sizes):
+def test_regions_overlap_whole_tumor_holds_core_holds_enhancing(convention, sizes):
     values = {"brats": (1, 2, 4), "msd": (1, 2, 3), "brats2023": (1, 2, 3)}[convention]
     whole, core, enhancing = regions_of(label_with(*values), convention)
     assert (whole.sum(), core.sum(), enhancing.sum()) == sizes
@@ -57,7 +57,7 @@ def test_dice_is_its_formula():
 
 
 @pytest.mark.parametrize(("voxels", "left"), [(7, 0), (8, 8)])
-def test_specks_of_enhancing_tumour_are_dropped_and_nothing_else(voxels, left):
+def test_specks_of_enhancing_tumor_are_dropped_and_nothing_else(voxels, left):
     predicted = np.zeros((3, 4, 4, 4), bool)
     predicted[:, 0, :2, :] = True
     predicted[2].ravel()[voxels:] = False

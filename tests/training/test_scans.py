@@ -1,4 +1,4 @@
-"""Labelled scans: split by patient, prepared once for each way to see them, and never those of an evaluation's phantoms."""
+"""Labeled scans: split by patient, prepared once for each way to see them, and never those of an evaluation's phantoms."""
 
 import csv
 import dataclasses
@@ -71,12 +71,12 @@ def test_a_scan_that_cannot_be_read_is_named_and_left_out(own_cohort, tmp_path, 
     assert len(scans._usable[0]) == len(scans._split[0]) - 1
 
 
-def test_what_was_learnt_from_is_marked_and_what_validates_is_not(small_cohort, tmp_path):
+def test_what_was_learned_from_is_marked_and_what_validates_is_not(small_cohort, tmp_path):
     scans = source(small_cohort, tmp_path)
     learn, keep = ([file_sha256(case.images["t1"].path)[:16] for case in side] for side in scans._split)
-    assert set(learn) <= scans.learnt_from
-    assert not set(keep) & scans.learnt_from
-    assert len(scans.learnt_from) == 4 * len(learn)
+    assert set(learn) <= scans.learned_from
+    assert not set(keep) & scans.learned_from
+    assert len(scans.learned_from) == 4 * len(learn)
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, 0.001])

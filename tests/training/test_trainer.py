@@ -74,7 +74,7 @@ def test_the_loss_is_dice_plus_weighted_cross_entropy():
     assert float(region_loss(logits, truth, 2.0)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_regions_are_learnt_apart_a_voxel_can_be_in_all():
+def test_regions_are_learned_apart_a_voxel_can_be_in_all():
     truth = torch.ones(1, 3, 2, 2, 2)
     assert float(region_loss(torch.full_like(truth, 20.0), truth, 1.0)) == pytest.approx(0, abs=1e-6)
 
@@ -123,7 +123,7 @@ def test_a_checkpoint_of_an_older_version_is_gone_on_from(two_phantoms, tmp_path
     settings = dataclasses.replace(QUICK, steps=2, validate_every=1)
     fit(network(), two_phantoms, dataclasses.replace(settings, stop=1), tmp_path / "a.pt")
     found = torch.load(tmp_path / "a.pt")
-    torch.save({name: found[name] for name in ("network", "optimiser", "done")}, tmp_path / "a.pt")
+    torch.save({name: found[name] for name in ("network", "optimizer", "done")}, tmp_path / "a.pt")
     steps = []
     fit(network(), two_phantoms, settings, tmp_path / "a.pt", progress=lambda step, loss: steps.append(step))
     assert steps == [2]

@@ -21,17 +21,17 @@ def followed_up(patients: int, visits: int, seed: int = 0) -> tuple[Subjects, np
     rng = np.random.default_rng(seed)
     n = patients * visits
     number = np.arange(n) // visits
-    centres = (rng.normal(size=(patients, 3)) * 30)[number] + rng.normal(size=(n, 3))
+    centers = (rng.normal(size=(patients, 3)) * 30)[number] + rng.normal(size=(n, 3))
     subjects = Subjects(
         tuple(f"case-{case:04d}" for case in range(n)),
         tuple(f"p{place:04d}" for place in number),
-        centres,
-        centres[:, 0] > 0,
+        centers,
+        centers[:, 0] > 0,
     )
     return subjects, rng.normal(size=(patients, 40))[number] + 0.01 * rng.normal(size=(n, 40))
 
 
-def test_recognising_the_patient_does_not_pay():
+def test_recognizing_the_patient_does_not_pay():
     subjects, identity = followed_up(40, 3)
     benchmark = Benchmark(subjects, QUICK)
     metrics, chance = benchmark.score(identity).metrics, benchmark.chance.metrics
@@ -43,7 +43,7 @@ def test_recognising_the_patient_does_not_pay():
 def test_it_would_pay_if_cases_instead_of_patients_were_split():
     # The control: the same numbers, each case called a patient of its own. The leak is there to be found.
     subjects, identity = followed_up(40, 3)
-    split = Subjects(subjects.ids, subjects.ids, subjects.centres_mm, subjects.right)
+    split = Subjects(subjects.ids, subjects.ids, subjects.centers_mm, subjects.right)
     metrics = Benchmark(split, QUICK).score(identity).metrics
     assert metrics["retrieval/p_at_1"] > 0.9 and metrics["probe/r2"] > 0.5
 
@@ -65,8 +65,8 @@ def test_no_query_is_answered_by_its_own_patient(seed):
     subjects, identity = followed_up(11, 4, seed)
     patient = dict(zip(subjects.ids, subjects.patients, strict=True))
     table = Benchmark(subjects, Protocol(seed=seed, bootstrap=100)).score(identity).queries
-    for case, neighbours in zip(table["case"], table["neighbours"], strict=True):
-        assert patient[case] not in {patient[neighbour] for neighbour in neighbours}
+    for case, neighbors in zip(table["case"], table["neighbors"], strict=True):
+        assert patient[case] not in {patient[neighbor] for neighbor in neighbors}
 
 
 def test_a_querys_embedding_moves_no_other_querys_result(make_subjects):
@@ -74,7 +74,7 @@ def test_a_querys_embedding_moves_no_other_querys_result(make_subjects):
     from sklearn.decomposition import PCA
 
     subjects = make_subjects(40)
-    vectors = np.random.default_rng(0).normal(size=(40, 12)) + subjects.centres_mm @ np.ones((3, 12)) / 30
+    vectors = np.random.default_rng(0).normal(size=(40, 12)) + subjects.centers_mm @ np.ones((3, 12)) / 30
     benchmark = Benchmark(subjects, QUICK)
     before = benchmark.score(vectors, make_projection=lambda: PCA(4)).queries
     outlier = int(benchmark.splits[2].queries[0])
@@ -86,25 +86,25 @@ def test_a_querys_embedding_moves_no_other_querys_result(make_subjects):
     assert not before.loc[[outlier]].equals(after.loc[[outlier]])
 
 
-def test_a_querys_true_centre_moves_no_prediction_of_its_fold(make_subjects):
+def test_a_querys_true_center_moves_no_prediction_of_its_fold(make_subjects):
     subjects = make_subjects(40)
-    vectors = np.random.default_rng(0).normal(size=(40, 12)) + subjects.centres_mm @ np.ones((3, 12)) / 30
+    vectors = np.random.default_rng(0).normal(size=(40, 12)) + subjects.centers_mm @ np.ones((3, 12)) / 30
     benchmark = Benchmark(subjects, QUICK)
     queries = benchmark.splits[1].queries
-    centres = subjects.centres_mm.copy()
-    centres[queries] = 500.0
-    moved = Benchmark(Subjects(subjects.ids, subjects.patients, centres, subjects.right), QUICK)
+    centers = subjects.centers_mm.copy()
+    centers[queries] = 500.0
+    moved = Benchmark(Subjects(subjects.ids, subjects.patients, centers, subjects.right), QUICK)
     assert np.array_equal(benchmark.score(vectors).predicted_mm[queries], moved.score(vectors).predicted_mm[queries])
 
 
-def test_a_projection_that_memorises_its_centres_does_not_fool_the_penalty():
-    """The planted leak: a projection that returns the centres of the cases it was fitted on, and noise for others."""
+def test_a_projection_that_memorizes_its_centers_does_not_fool_the_penalty():
+    """The planted leak: a projection that returns the centers of the cases it was fitted on, and noise for others."""
 
     class Memory:
         supervised = True
 
         def fit(self, X, y):
-            self.known = {row.tobytes(): centre for row, centre in zip(X, y, strict=True)}
+            self.known = {row.tobytes(): center for row, center in zip(X, y, strict=True)}
             return self
 
         def transform(self, X):
@@ -112,14 +112,14 @@ def test_a_projection_that_memorises_its_centres_does_not_fool_the_penalty():
             return np.stack([self.known.get(row.tobytes(), other) for row, other in zip(X, unknown, strict=True)])
 
     rng = np.random.default_rng(0)
-    vectors, centres = rng.normal(size=(60, 5)), rng.normal(size=(60, 3)) * 30
+    vectors, centers = rng.normal(size=(60, 5)), rng.normal(size=(60, 3)) * 30
     patients = [f"p{number:02d}" for number in range(60)]
-    probe = fit(vectors, centres, patients, Memory, RidgeProbe, seed=0).probe
-    fooled = RidgeProbe().fit(Memory().fit(vectors, centres).transform(vectors), centres, np.arange(60))
+    probe = fit(vectors, centers, patients, Memory, RidgeProbe, seed=0).probe
+    fooled = RidgeProbe().fit(Memory().fit(vectors, centers).transform(vectors), centers, np.arange(60))
     assert fooled.alpha <= 0.01
     assert isinstance(probe, RidgeProbe) and probe.alpha >= 100 * fooled.alpha
     new = rng.normal(size=(200, 5))
     truth = rng.normal(size=(200, 3)) * 30
-    memory = Memory().fit(vectors, centres)
+    memory = Memory().fit(vectors, centers)
     error = [np.square(model.predict(memory.transform(new)) - truth).mean() for model in (fooled, probe)]
     assert error[1] < 0.75 * error[0]

@@ -14,7 +14,7 @@ RETRIEVAL = ("retrieval/p_at_5", "retrieval/map", "retrieval/ndcg_at_10")
 
 
 class CentroidDirections:
-    """A greedy supervised projection: the directions of the embedding that covary most with the centres."""
+    """A greedy supervised projection: the directions of the embedding that covary most with the centers."""
 
     supervised = True
 
@@ -65,7 +65,7 @@ def test_shuffled_labels_give_chance(make_subjects):
     rng = np.random.default_rng(1)
     benchmark = Benchmark(subjects, Protocol(bootstrap=1000))
     chance = benchmark.chance.metrics
-    vectors = subjects.centres_mm @ rng.normal(size=(3, 60)) + rng.normal(size=(64, 60))
+    vectors = subjects.centers_mm @ rng.normal(size=(3, 60)) + rng.normal(size=(64, 60))
     informed = benchmark.score(vectors).metrics
     inside = dict.fromkeys(RETRIEVAL, 0)
     r2 = []
@@ -98,7 +98,7 @@ def test_noise_through_a_supervised_projection_scores_chance(make_subjects, d):
 
 
 def test_noise_in_a_layout_that_sees_the_queries_scores_chance(make_subjects):
-    # t-SNE lays out gallery and queries together. It sees no centre, so that noise has nothing to gain by it.
+    # t-SNE lays out gallery and queries together. It sees no center, so that noise has nothing to gain by it.
     subjects = make_subjects(64)
     benchmark = Benchmark(subjects, Protocol(bootstrap=1000))
     chance = benchmark.chance.metrics
@@ -120,6 +120,6 @@ def test_a_supervised_projection_finds_what_is_there(make_subjects):
     subjects = make_subjects(64)
     rng = np.random.default_rng(0)
     noise = rng.normal(size=(64, 100)) * 20
-    noise[:, :3] += subjects.centres_mm * 3
+    noise[:, :3] += subjects.centers_mm * 3
     metrics = Benchmark(subjects, Protocol(bootstrap=100)).score(noise, make_projection=CentroidDirections).metrics
     assert metrics["probe/r2"] > 0.8

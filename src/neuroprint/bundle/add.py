@@ -16,7 +16,7 @@ import numpy.typing as npt
 from neuroprint.bundle.bundle import Bundle
 from neuroprint.bundle.contents import Gallery, cases_table, pictures_of, write_gallery
 from neuroprint.bundle.format import write
-from neuroprint.bundle.index import Neighbourhoods, neighbourhoods_of
+from neuroprint.bundle.index import Neighborhoods, neighborhoods_of
 from neuroprint.bundle.query import known_as, place_on_map
 from neuroprint.data.brats import read_case_folder
 from neuroprint.errors import CaseError, NeuroprintError
@@ -35,7 +35,7 @@ _OF_THE_MANIFEST = ("format_version", "created", "versions", "files", "sha256")
 _OF_THE_GALLERY = (
     "gallery.safetensors",
     "index.faiss",
-    "neighbours.safetensors",
+    "neighbors.safetensors",
     "cases.parquet",
     "projections.safetensors",
     "scores.json",
@@ -71,7 +71,7 @@ def add(
     scored, and say so, and so do the percentiles; the novelty threshold is taken anew. A new case is placed on the map as
     a query is.
 
-    The projection has not seen the new cases, so that their neighbours are those that it finds in the whole gallery; of a
+    The projection has not seen the new cases, so that their neighbors are those that it finds in the whole gallery; of a
     patient that it was fitted to they are left open, and such a case is not counted when a vote is scored.
 
     Args:
@@ -178,14 +178,14 @@ def _longer(bundle: Bundle, cases: Sequence[Case], queries: Sequence[Query]) -> 
         projected=projected,
         map_xy=np.concatenate([bundle.map_xy, np.array(places, dtype=np.float32)])[order],
         pictures=[pictures[row] for row in order],
-        neighbourhoods=_longer_lists(bundle, table, projected, np.argsort(order)),
+        neighborhoods=_longer_lists(bundle, table, projected, np.argsort(order)),
         quantiles=bundle.quantiles,
     )
 
 
 def _longer_lists(
     bundle: Bundle, table: pd.DataFrame, projected: npt.NDArray[np.float32], place: npt.NDArray[np.int64]
-) -> Neighbourhoods:
+) -> Neighborhoods:
     """The old cases' lists as they are, and the new cases'.
 
     Args:
@@ -200,8 +200,8 @@ def _longer_lists(
     fitted = {str(patient) for case, patient in rows if case not in came_later} if bundle.is_fitted else set()
     patients = [str(patient) for patient in table["patient"]]
     new = [int(row) for row in place[before:] if patients[row] not in fitted]
-    longer = neighbourhoods_of(new, projected, patients, bundle.similarity)
-    old = bundle.neighbourhoods
+    longer = neighborhoods_of(new, projected, patients, bundle.similarity)
+    old = bundle.neighborhoods
     width = old.rows.shape[1]
     longer.rows[place[:before], :width] = np.where(old.rows >= 0, place[old.rows], -1)
     longer.similarities[place[:before], :width] = old.similarities
@@ -209,8 +209,8 @@ def _longer_lists(
 
 
 def _stored_pictures(bundle: Bundle, case: str) -> dict[str, npt.NDArray[np.uint8]]:
-    grey, masks = bundle.pictures(case)
-    return {**grey, **{f"{view}/tumour": mask.astype(np.uint8) for view, mask in masks.items()}}
+    gray, masks = bundle.pictures(case)
+    return {**gray, **{f"{view}/tumor": mask.astype(np.uint8) for view, mask in masks.items()}}
 
 
 def _is_unlike(bundle: Bundle, query: Query) -> bool:

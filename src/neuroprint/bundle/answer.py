@@ -24,7 +24,7 @@ class Match:
         similarity: To the query, by the bundle's measure; larger is closer.
         percentile: Share of the gallery's pairs of different patients that is less similar, 0 to 100; None where the
             gallery has one patient.
-        distance_mm: Between the tumours' centres; None where one is not known.
+        distance_mm: Between the tumors' centers; None where one is not known.
     """
 
     rank: int
@@ -47,7 +47,7 @@ class Answer:
         known_as: The gallery's case that holds one of the query's images, if any does.
         map_xy: (2,) where the query falls on the cohort's 2-D map.
         column: The metadata column that was asked about.
-        group: What the neighbours say about that column.
+        group: What the neighbors say about that column.
     """
 
     query: Query
@@ -67,7 +67,7 @@ def to_json(answer: Answer) -> dict[str, Any]:
     return {
         "query": answer.query.case,
         "bundle": answer.bundle,
-        "neighbours": [{key: match[key] for key in keys} for match in matches],
+        "neighbors": [{key: match[key] for key in keys} for match in matches],
         "unlike_gallery": answer.unlike_gallery,
         "group": None if answer.group is None else {"column": answer.column, **asdict(answer.group)},
     }
@@ -102,7 +102,7 @@ def group_sentences(answer: Answer) -> list[str]:
     score = "an AUC" if vote.metric == "auc" else "an accuracy"
     told = "better than chance" if vote.p_value <= 0.05 else "not told from chance"
     return [
-        f"{answer.column}: the {vote.neighbours} nearest cases of other patients vote {shares}; in the gallery: {rates}.",
+        f"{answer.column}: the {vote.neighbors} nearest cases of other patients vote {shares}; in the gallery: {rates}.",
         f"On the gallery's own cases, their patient left out, such votes reach {score} of {vote.score:.2f} "
         f"(shuffled groups: {vote.chance:.2f} on average; permutation p = {vote.p_value:.3f}; {vote.cases} cases of "
         f"{vote.patients} patients): {told}.",

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from neuroprint.bundle import projection
 from neuroprint.bundle.format import FORMAT_VERSION, mapped, read
-from neuroprint.bundle.index import NEIGHBOURS, Neighbourhoods, Search, percentiles
+from neuroprint.bundle.index import NEIGHBORS, Neighborhoods, Search, percentiles
 from neuroprint.bundle.recipe import Recipe
 from neuroprint.bundle.upload import check_space
 from neuroprint.data.case import Case
@@ -40,9 +40,9 @@ class Query:
         projected: (d,) what is compared.
         facts: Its measures and small pictures; its label's, where it has one.
         volume: Its voxels: the modalities that the bundle needs, and FLAIR.
-        centre_mm: (3,) the tumour's centre as the gallery's are given; None without a label or a tumour.
-        volume_cm3: The tumour's volume; None without a label.
-        side: ``left`` or ``right``; None without a centre.
+        center_mm: (3,) the tumor's center as the gallery's are given; None without a label or a tumor.
+        volume_cm3: The tumor's volume; None without a label.
+        side: ``left`` or ``right``; None without a center.
     """
 
     case: str
@@ -50,13 +50,13 @@ class Query:
     projected: Floats
     facts: CaseFacts
     volume: Volume
-    centre_mm: npt.NDArray[np.float64] | None
+    center_mm: npt.NDArray[np.float64] | None
     volume_cm3: float | None
     side: str | None
 
 
 @dataclass(frozen=True, eq=False)
-class Neighbours:
+class Neighbors:
     """The most similar cases of a gallery, best first.
 
     Attributes:
@@ -88,7 +88,7 @@ class Bundle:
         projected: (n, d) float32, mapped: what is compared.
         embeddings: (n, D) float32, mapped: before projection.
         map_xy: (n, 2) float32, the cohort's 2-D picture.
-        neighbourhoods: Which cases of other patients each case of the gallery finds when the projection has not seen it.
+        neighborhoods: Which cases of other patients each case of the gallery finds when the projection has not seen it.
             Of a case that was added, but whose patient the projection was fitted to, this is not known: its list is
             empty.
         scores: ``scores.json``.
@@ -102,7 +102,7 @@ class Bundle:
     projected: Floats
     embeddings: Floats
     map_xy: Floats
-    neighbourhoods: Neighbourhoods
+    neighborhoods: Neighborhoods
     scores: Mapping[str, Any]
     similarity: str
     _arrays: Mapping[str, npt.NDArray[Any]] = field(repr=False)
@@ -138,7 +138,7 @@ class Bundle:
             rows = {len(cases), *(len(arrays[name]) for name in ("projected", "embeddings", "map", "lengths"))}
             if len(rows) > 1 or "quantiles" not in arrays:
                 raise ValueError(f"its files differ in the number of cases: {sorted(rows)}")
-            neighbourhoods = _neighbourhoods(folder, len(cases))
+            neighborhoods = _neighborhoods(folder, len(cases))
         except (OSError, ValueError, KeyError, yaml.YAMLError) as error:
             raise NeuroprintError(f"{folder}: not a sound bundle ({type(error).__name__}: {error})") from error
         return cls(
@@ -149,7 +149,7 @@ class Bundle:
             arrays["projected"],
             arrays["embeddings"],
             arrays["map"],
-            neighbourhoods,
+            neighborhoods,
             scores,
             str(manifest["similarity"]),
             arrays,
@@ -164,7 +164,7 @@ class Bundle:
 
     @property
     def is_fitted(self) -> bool:
-        """Whether there is a projection that has learnt from the gallery."""
+        """Whether there is a projection that has learned from the gallery."""
         return any(step.array is not None for step in self._steps)
 
     @property
@@ -201,7 +201,7 @@ class Bundle:
             projected=self.project(embedding[None])[0],
             facts=facts,
             volume=volume,
-            centre_mm=position(facts, case.label_convention, target, frame),
+            center_mm=position(facts, case.label_convention, target, frame),
             volume_cm3=volume_cm3(facts, case.label_convention, target.region),
             side=None if right is None else "right" if right else "left",
         )
@@ -210,7 +210,7 @@ class Bundle:
         """(m, D) -> (m, d) by the bundle's projection."""
         return projection.apply(self._steps, embeddings)
 
-    def rank(self, projected: npt.NDArray[np.floating[Any]], k: int) -> Neighbours:
+    def rank(self, projected: npt.NDArray[np.floating[Any]], k: int) -> Neighbors:
         """The k cases of the gallery that are most similar to a projected fingerprint, (d,); equals by id.
 
         Raises:
@@ -218,7 +218,7 @@ class Bundle:
         """
         rows, similarities = self._search(projected, k)
         ids = tuple(str(self.cases["case"].iloc[row]) for row in rows)
-        return Neighbours(tuple(rows), ids, similarities, percentiles(self.quantiles, similarities))
+        return Neighbors(tuple(rows), ids, similarities, percentiles(self.quantiles, similarities))
 
     def unlike_gallery(self, similarities: npt.NDArray[np.floating[Any]]) -> bool:
         """Whether the best of a query's similarities is low: below the 5th percentile (``scores["novelty"]``) of how
@@ -229,7 +229,7 @@ class Bundle:
         return threshold is not None and bool(np.max(similarities) < threshold)
 
     def pictures(self, case: str) -> tuple[dict[str, npt.NDArray[np.uint8]], dict[str, npt.NDArray[np.bool_]]]:
-        """A gallery case's FLAIR projections (uint8) and tumour masks (bool) by view, as in ``CaseFacts``.
+        """A gallery case's FLAIR projections (uint8) and tumor masks (bool) by view, as in ``CaseFacts``.
 
         Raises:
             NeuroprintError: There is no such case.
@@ -237,9 +237,9 @@ class Bundle:
         row = self._row_of.get(case)
         if row is None:
             raise NeuroprintError(f"the bundle has no case {case}")
-        grey = {view: np.asarray(self._pictures[f"{row}/{view}"]) for view in VIEWS}
-        masks = {view: np.asarray(self._pictures[f"{row}/{view}/tumour"]).astype(bool) for view in VIEWS}
-        return grey, masks
+        gray = {view: np.asarray(self._pictures[f"{row}/{view}"]) for view in VIEWS}
+        masks = {view: np.asarray(self._pictures[f"{row}/{view}/tumor"]).astype(bool) for view in VIEWS}
+        return gray, masks
 
     @cached_property
     def _row_of(self) -> dict[str, int]:
@@ -261,22 +261,22 @@ class Bundle:
         return Target(**target), frame
 
 
-def _neighbourhoods(folder: Path, cases: int) -> Neighbourhoods:
+def _neighborhoods(folder: Path, cases: int) -> Neighborhoods:
     """The lists of a gallery's own cases.
 
     Raises:
         ValueError: They are not of these cases.
         NeuroprintError: Their file cannot be read.
     """
-    arrays = mapped(folder / NEIGHBOURS)
-    rows, similarities = arrays["neighbours"], arrays["neighbour_similarity"]
+    arrays = mapped(folder / NEIGHBORS)
+    rows, similarities = arrays["neighbors"], arrays["neighbor_similarity"]
     if (
         rows.ndim != 2
         or len(rows) != cases
         or rows.shape != similarities.shape
         or not np.issubdtype(rows.dtype, np.integer)
     ):
-        raise ValueError(f"{NEIGHBOURS} has lists of shape {rows.shape} and {similarities.shape} for {cases} cases")
+        raise ValueError(f"{NEIGHBORS} has lists of shape {rows.shape} and {similarities.shape} for {cases} cases")
     if rows.size and not -1 <= int(rows.min()) <= int(rows.max()) < cases:
-        raise ValueError(f"{NEIGHBOURS} names cases that are not there")
-    return Neighbourhoods(rows, similarities)
+        raise ValueError(f"{NEIGHBORS} names cases that are not there")
+    return Neighborhoods(rows, similarities)

@@ -11,8 +11,8 @@ _SHOWN = {
     "retrieval/ndcg_at_10": "nDCG at 10",
     "retrieval/auc": "retrieval AUC",
     "retrieval/dist_mm_at_5": "distance of the five nearest, mm",
-    "probe/r2": "R² of the centre of mass",
-    "probe/error_mm": "error of the centre of mass, mm",
+    "probe/r2": "R² of the center of mass",
+    "probe/error_mm": "error of the center of mass, mm",
 }
 _REFERENCES = ("chance", "voxels", "untrained", "oracle")
 
@@ -25,7 +25,7 @@ def write_card(name: str, cohort: Mapping[str, Any], scores: Mapping[str, Any], 
         cohort: ``dataset``, ``fingerprint``, ``gallery`` (cases), ``patients``, ``excluded``, ``frame``, ``relevance`` (a
             sentence), ``metadata`` (columns), ``seen_in_training`` (cases).
         scores: As ``scores.json`` holds them.
-        projection: What the projection is, and whether it has seen the tumours' positions.
+        projection: What the projection is, and whether it has seen the tumors' positions.
         weights: Where the encoder's weights are.
     """
     metadata = ", ".join(cohort["metadata"]) or "none"
@@ -55,7 +55,7 @@ def write_card(name: str, cohort: Mapping[str, Any], scores: Mapping[str, Any], 
             f"- Projection: {projection}.",
             f"- Weights: {weights}.",
             *(
-                [f"- The encoder has learnt from {seen} of these cases, which flatters the scores above."]
+                [f"- The encoder has learned from {seen} of these cases, which flatters the scores above."]
                 if seen
                 else []
             ),
@@ -65,11 +65,11 @@ def write_card(name: str, cohort: Mapping[str, Any], scores: Mapping[str, Any], 
             "not to be used for diagnosis, prognosis or any decision about a patient's treatment.",
             "",
             "## Limits",
-            "- It was measured on the cohort above only. Other scanners, sequences, preprocessing or kinds of tumour may be",
+            "- It was measured on the cohort above only. Other scanners, sequences, preprocessing or kinds of tumor may be",
             "  beyond it; a query that is unlike anything in the gallery is said to be so, by a threshold and not by proof.",
-            "- How good a vote of neighbours is, which similarity is usual, and what is unlike the gallery, was measured on",
+            "- How good a vote of neighbors is, which similarity is usual, and what is unlike the gallery, was measured on",
             "  the gallery's own cases, each put to the other folds by a projection that was fitted on those alone.",
-            "- Similar means similar in what was scored above, the tumour's place first of all; not similar in outcome.",
+            "- Similar means similar in what was scored above, the tumor's place first of all; not similar in outcome.",
             "- A query needs the same modalities, on one grid, skull-stripped or not as the gallery was.",
             "- Its gallery's pictures and measures come from the patients' scans: who may see those may see the bundle.",
             "",

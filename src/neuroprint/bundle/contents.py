@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from neuroprint.bundle import projection
 from neuroprint.bundle.format import save_arrays, write
-from neuroprint.bundle.index import INDEX, NEIGHBOURS, Neighbourhoods, leave_fold_out, lengths_of, write_faiss
+from neuroprint.bundle.index import INDEX, NEIGHBORS, Neighborhoods, leave_fold_out, lengths_of, write_faiss
 from neuroprint.bundle.recipe import View, write_recipe
 from neuroprint.data.case import Case, Frame
 from neuroprint.data.facts import CaseFacts, Target, is_right, volume_cm3
@@ -37,7 +37,7 @@ class Contents:
         pooling: The pooling's configuration.
         steps: The projection.
         similarity: ``cosine``, ``dot`` or ``euclidean``.
-        target: What the tumours' positions are.
+        target: What the tumors' positions are.
         frame: Where they are compared.
         cases: The gallery, sorted by id.
         facts: Of the gallery, by id.
@@ -93,20 +93,20 @@ def _fill(folder: Path, contents: Contents) -> None:
     projection.save(folder, contents.steps)
     facts = [contents.facts[case.id] for case in contents.cases]
     table = cases_table(contents.cases, facts, contents.target, contents.frame)
-    neighbourhoods, quantiles = _out_of_fold(contents, table)
+    neighborhoods, quantiles = _out_of_fold(contents, table)
     gallery = Gallery(
         table,
         contents.embeddings.astype(np.float32),
         projection.apply(contents.steps, contents.embeddings),
         np.asarray(contents.map_xy, dtype=np.float32),
         [pictures_of(found) for found in facts],
-        neighbourhoods,
+        neighborhoods,
         quantiles,
     )
     write_gallery(folder, gallery, contents.similarity, contents.scores)
 
 
-def _out_of_fold(contents: Contents, table: pd.DataFrame) -> tuple[Neighbourhoods, npt.NDArray[np.float32]]:
+def _out_of_fold(contents: Contents, table: pd.DataFrame) -> tuple[Neighborhoods, npt.NDArray[np.float32]]:
     import yaml
     from hydra.utils import instantiate
 
@@ -144,7 +144,7 @@ class Gallery:
         projected: (n, d) float32.
         map_xy: (n, 2) float32.
         pictures: Of each case, as :func:`pictures_of` makes them.
-        neighbourhoods: Which cases of other patients each case finds when the projection has not seen it.
+        neighborhoods: Which cases of other patients each case finds when the projection has not seen it.
         quantiles: (1001,) float32, of the similarities of such pairs; empty where there are none.
     """
 
@@ -153,7 +153,7 @@ class Gallery:
     projected: npt.NDArray[np.float32]
     map_xy: npt.NDArray[np.float32]
     pictures: Sequence[Mapping[str, npt.NDArray[np.uint8]]]
-    neighbourhoods: Neighbourhoods
+    neighborhoods: Neighborhoods
     quantiles: npt.NDArray[np.float32]
 
 
@@ -169,8 +169,8 @@ def write_gallery(folder: Path, gallery: Gallery, similarity: str, scores: Mappi
             "quantiles": gallery.quantiles,
         },
     )
-    lists = gallery.neighbourhoods
-    save_arrays(folder / NEIGHBOURS, {"neighbours": lists.rows, "neighbour_similarity": lists.similarities})
+    lists = gallery.neighborhoods
+    save_arrays(folder / NEIGHBORS, {"neighbors": lists.rows, "neighbor_similarity": lists.similarities})
     write_faiss(folder / INDEX, gallery.projected, similarity)
     gallery.table.to_parquet(folder / "cases.parquet", index=False)
     named = {f"{row}/{name}": array for row, found in enumerate(gallery.pictures) for name, array in found.items()}
@@ -184,16 +184,16 @@ def write_gallery(folder: Path, gallery: Gallery, similarity: str, scores: Mappi
 
 
 def cases_table(cases: Sequence[Case], facts: Sequence[CaseFacts], target: Target, frame: Frame) -> pd.DataFrame:
-    """A row a case: id, patient, centre, volume, side, metadata, and by which the same image is known again."""
+    """A row a case: id, patient, center, volume, side, metadata, and by which the same image is known again."""
     import pandas as pd
 
     columns = sorted({column for case in cases for column in case.metadata})
     modalities = sorted({modality for found in facts for modality in found.contents})
     rows = []
     for case, found in zip(cases, facts, strict=True):
-        centre = position(found, case.label_convention, target, frame)
+        center = position(found, case.label_convention, target, frame)
         right = is_right(found, case.label_convention, target)
-        x, y, z = (np.nan, np.nan, np.nan) if centre is None else map(float, centre)
+        x, y, z = (np.nan, np.nan, np.nan) if center is None else map(float, center)
         row = {
             "case": case.id,
             "patient": case.patient,
@@ -215,11 +215,11 @@ def cases_table(cases: Sequence[Case], facts: Sequence[CaseFacts], target: Targe
 
 
 def pictures_of(facts: CaseFacts) -> dict[str, npt.NDArray[np.uint8]]:
-    """A case's small pictures by name: a view, and a view's tumour."""
+    """A case's small pictures by name: a view, and a view's tumor."""
     found = {}
     for view, picture in facts.projections.items():
         found[view] = picture
-        found[f"{view}/tumour"] = facts.outlines[view].astype(np.uint8)
+        found[f"{view}/tumor"] = facts.outlines[view].astype(np.uint8)
     return found
 
 

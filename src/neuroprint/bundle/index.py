@@ -23,7 +23,7 @@ from neuroprint.evaluation.vote import LISTED
 Vectors = npt.NDArray[np.float32]
 
 INDEX = "index.faiss"
-NEIGHBOURS = "neighbours.safetensors"
+NEIGHBORS = "neighbors.safetensors"
 _QUANTILES = 1001
 _MOST_PAIRS = 2000  # cases of which all pairs are compared: beyond, a sample
 _NOVEL = 0.05
@@ -91,7 +91,7 @@ def lengths_of(vectors: Vectors) -> Vectors:
 
 
 @dataclass(frozen=True, eq=False)
-class Neighbourhoods:
+class Neighborhoods:
     """The gallery's own cases as a query would find them: by a projection that was fitted without them.
 
     Attributes:
@@ -114,14 +114,14 @@ class Neighbourhoods:
 
 def leave_fold_out(
     embeddings: Vectors,
-    centres_mm: npt.NDArray[np.float64],
+    centers_mm: npt.NDArray[np.float64],
     patients: Sequence[str],
     make_projection: Callable[[int], Projection],
     *,
     similarity: str,
     folds: int,
     seed: int,
-) -> tuple[Neighbourhoods, Vectors]:
+) -> tuple[Neighborhoods, Vectors]:
     """What similarities are usual between a scan that is new and the gallery.
 
     Fold by fold, by patient, the projection is fitted anew on the other folds, and the fold's cases are put to those.
@@ -129,7 +129,7 @@ def leave_fold_out(
 
     Args:
         embeddings: (n, D), before projection.
-        centres_mm: (n, 3), which supervised projections are fitted to; NaN where not known.
+        centers_mm: (n, 3), which supervised projections are fitted to; NaN where not known.
         patients: (n,).
         make_projection: From the number of cases that it is to be fitted to, a new projection.
         similarity: ``cosine``, ``dot`` or ``euclidean``.
@@ -137,15 +137,15 @@ def leave_fold_out(
         seed: Of the folds.
 
     Returns:
-        The neighbourhoods, of at most 200 cases each, and the quantiles 0, 0.001 ... 1 of the similarity of the cases, or
-        of 2000 that are evenly spread, to all cases of other folds, (1001,) float32. Without a neighbour, and of no
+        The neighborhoods, of at most 200 cases each, and the quantiles 0, 0.001 ... 1 of the similarity of the cases, or
+        of 2000 that are evenly spread, to all cases of other folds, (1001,) float32. Without a neighbor, and of no
         length, where all cases are of one patient.
 
     Raises:
         NeuroprintError: The projection cannot be fitted without one of the folds.
     """
     n, distinct = len(patients), len(set(patients))
-    found = _no_neighbours(n, n)
+    found = _no_neighbors(n, n)
     if distinct < 2:
         return found, np.empty(0, dtype=np.float32)
     fold = assign_folds(patients, min(folds, distinct), seed)
@@ -153,7 +153,7 @@ def leave_fold_out(
     usual = []
     for held in np.unique(fold):
         inside, queries = np.flatnonzero(fold != held), np.flatnonzero(fold == held)
-        vectors = _project_without(embeddings, centres_mm, patients, inside, make_projection)
+        vectors = _project_without(embeddings, centers_mm, patients, inside, make_projection)
         for block in _blocks(queries):
             close = similarity_named(similarity)(vectors[block], vectors[inside])
             _enlist(found, block, inside, close)
@@ -161,10 +161,10 @@ def leave_fold_out(
     return found, np.quantile(np.concatenate(usual), np.linspace(0, 1, _QUANTILES)).astype(np.float32)
 
 
-def neighbourhoods_of(
+def neighborhoods_of(
     rows: Sequence[int], vectors: Vectors, patients: Sequence[str], similarity: str
-) -> Neighbourhoods:
-    """Neighbourhoods, among all cases of other patients, of cases that the projection was not fitted to.
+) -> Neighborhoods:
+    """Neighborhoods, among all cases of other patients, of cases that the projection was not fitted to.
 
     Args:
         rows: Those cases. The others' lists, of n in all, are empty.
@@ -172,7 +172,7 @@ def neighbourhoods_of(
         patients: (n,).
         similarity: ``cosine``, ``dot`` or ``euclidean``.
     """
-    found = _no_neighbours(len(patients), len(patients))
+    found = _no_neighbors(len(patients), len(patients))
     names = np.unique(np.asarray(patients, dtype=str), return_inverse=True)[1]
     for row in rows:
         others = np.flatnonzero(names != names[row])
@@ -182,20 +182,20 @@ def neighbourhoods_of(
 
 def _project_without(
     embeddings: Vectors,
-    centres_mm: npt.NDArray[np.float64],
+    centers_mm: npt.NDArray[np.float64],
     patients: Sequence[str],
     inside: npt.NDArray[np.int64],
     make_projection: Callable[[int], Projection],
 ) -> Vectors:
-    """All embeddings by a projection that is fitted on some of them; a supervised one on those with a centre."""
+    """All embeddings by a projection that is fitted on some of them; a supervised one on those with a center."""
     supervised = is_supervised(make_projection(len(inside)))
-    rows = inside[known(centres_mm[inside])] if supervised else inside
+    rows = inside[known(centers_mm[inside])] if supervised else inside
     if not len(rows):
-        raise NeuroprintError("the projection is fitted to the tumours' centres, and without a fold no case has one")
+        raise NeuroprintError("the projection is fitted to the tumors' centers, and without a fold no case has one")
     wide = np.asarray(embeddings[rows], dtype=np.float64)
-    centres = centres_mm[rows] if supervised else None
+    centers = centers_mm[rows] if supervised else None
     try:
-        fitted = fit_projection(lambda: make_projection(len(rows)), wide, centres, [patients[row] for row in rows])
+        fitted = fit_projection(lambda: make_projection(len(rows)), wide, centers, [patients[row] for row in rows])
     except ValueError as error:
         raise NeuroprintError(
             f"the projection cannot be fitted to {len(rows)} cases of the gallery: {error}"
@@ -203,9 +203,9 @@ def _project_without(
     return apply(steps_of(fitted), embeddings)
 
 
-def _no_neighbours(n: int, most: int) -> Neighbourhoods:
+def _no_neighbors(n: int, most: int) -> Neighborhoods:
     shape = n, min(LISTED, most)
-    return Neighbourhoods(np.full(shape, -1, dtype=np.int64), np.full(shape, -np.inf, dtype=np.float32))
+    return Neighborhoods(np.full(shape, -1, dtype=np.int64), np.full(shape, -np.inf, dtype=np.float32))
 
 
 def _blocks(rows: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
@@ -213,7 +213,7 @@ def _blocks(rows: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
 
 
 def _enlist(
-    found: Neighbourhoods,
+    found: Neighborhoods,
     queries: npt.NDArray[np.int64],
     others: npt.NDArray[np.int64],
     close: npt.NDArray[np.float64],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from neuroprint.tracking.figures.style import BLUE, CATEGORIES, GREY, VERMILLION
+from neuroprint.tracking.figures.style import BLUE, CATEGORIES, GRAY, VERMILLION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,20 +31,20 @@ def map_drawing(
     Args:
         points: (n, 2) places of the gallery's cases; distances have no unit.
         titles: (n,) what is shown when a dot is pointed at.
-        groups: (n,) by which dots are coloured; None is grey and hollow.
+        groups: (n,) by which dots are colored; None is gray and hollow.
         matches: Rows of the matches, best first.
         query: (2,) place of the query.
     """
     where = _fit(np.vstack([np.asarray(points, dtype=np.float64), np.asarray(query, dtype=np.float64)]))
-    colours = group_colours(groups)
+    colors = group_colors(groups)
     shown = np.unique(np.linspace(0, len(points) - 1, min(MOST_POINTS, len(points))).astype(int)).tolist()
     star_x, star_y = where[-1]
     radius = 5.0 if len(shown) <= 200 else 3.4 if len(shown) <= 800 else 2.2
     parts = [f'<line x1="{star_x:.1f}" y1="{star_y:.1f}" x2="{x:.1f}" y2="{y:.1f}"/>' for x, y in where[list(matches)]]
     for row in sorted({*shown, *matches}):
         x, y = where[row]
-        colour = colours.get(groups[row] or "")
-        look = f'fill="{colour}"' if colour else f'class="unknown" stroke="{GREY}"'
+        color = colors.get(groups[row] or "")
+        look = f'fill="{color}"' if color else f'class="unknown" stroke="{GRAY}"'
         parts.append(
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" {look}><title>{html.escape(titles[row])}</title></circle>'
         )
@@ -61,8 +61,8 @@ def map_drawing(
     )
 
 
-def group_colours(groups: Sequence[str | None]) -> dict[str, str]:
-    """A colour for each group by name: blue and vermillion for two, such as left and right, else as figures have them.
+def group_colors(groups: Sequence[str | None]) -> dict[str, str]:
+    """A color for each group by name: blue and vermillion for two, such as left and right, else as figures have them.
 
     What is beyond the sixth group in number of cases is drawn like the unknown.
     """

@@ -45,7 +45,7 @@ class BundleModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         for folder in model_input["case"]:
             found = to_json(answer(self._bundle, Path(str(folder)), int((params or {}).get("k", 5))))
             shared = {"query": found["query"], "unlike_gallery": found["unlike_gallery"]}
-            rows.extend({**shared, **neighbour} for neighbour in found["neighbours"])
+            rows.extend({**shared, **neighbor} for neighbor in found["neighbors"])
         columns = ["query", "rank", "case", "similarity", "percentile", "distance_mm", "unlike_gallery"]
         table = pd.DataFrame(rows, columns=columns)
         return table.astype({"rank": "int64", "percentile": "float64", "distance_mm": "float64"})

@@ -1,4 +1,4 @@
-"""Projections of a case as vector drawings: the scan, the tumour's outline, and letters that say which side is which."""
+"""Projections of a case as vector drawings: the scan, the tumor's outline, and letters that say which side is which."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def plates(projections: Mapping[str, NDArray[np.uint8]], outlines: Mapping[str, 
 
     Args:
         projections: (rows, columns) uint8 by view, first row on top.
-        outlines: Tumour masks by view, of the same shapes; one without a pixel has no outline.
+        outlines: Tumor masks by view, of the same shapes; one without a pixel has no outline.
         name: The case's id, for those who do not see the picture.
     """
     longest = max((max(picture.shape) for picture in projections.values()), default=1)
@@ -47,7 +47,7 @@ def outline_path(mask: NDArray[np.bool_]) -> str:
     """The edge of a mask as an SVG path in pixels, the origin at the corner of the first; empty where there is none."""
     from contourpy import contour_generator
 
-    # A rim of background closes outlines that touch the picture's edge; pixel centres lie at half integers.
+    # A rim of background closes outlines that touch the picture's edge; pixel centers lie at half integers.
     padded = np.pad(mask.astype(np.float64), 1)
     lines: list[NDArray[np.float64]] = contour_generator(z=padded).lines(0.5)  # type: ignore[assignment]
     return "".join("M" + "L".join(f"{x - 0.5:g} {y - 0.5:g}" for x, y in line[:-1]) + "Z" for line in lines)
@@ -58,7 +58,7 @@ def _plate(view: str, picture: NDArray[np.uint8], mask: NDArray[np.bool_] | None
     left, top = (_SIDE - columns * scale) / 2, (_SIDE - rows * scale) / 2
     outline = "" if mask is None else outline_path(mask)
     drawn = f'<path class="outline" d="{outline}"/>' if outline else ""
-    words = f"{view} projection of {name}" + (", tumour outlined" if outline else "")
+    words = f"{view} projection of {name}" + (", tumor outlined" if outline else "")
     before, after, above, below = list(_LETTERS[view])
     middle, edge = _SIDE / 2, _MARGIN / 2
     letters = "".join(

@@ -28,9 +28,9 @@ class Step:
     """One step of a projection.
 
     Attributes:
-        kind: ``centre`` subtracts a vector, ``scale`` multiplies by one, ``linear`` multiplies by a matrix from the
+        kind: ``center`` subtracts a vector, ``scale`` multiplies by one, ``linear`` multiplies by a matrix from the
             right, and ``l1``, ``l2`` and ``max`` divide each row by that norm of it (a row of zeros stays).
-        array: ``(d,)`` of centre and scale, ``(d, components)`` of linear, None of the norms.
+        array: ``(d,)`` of center and scale, ``(d, components)`` of linear, None of the norms.
     """
 
     kind: str
@@ -45,7 +45,7 @@ class Step:
             raise NeuroprintError(f"a projection's step {self.kind} has no numbers")
         if self.kind == "linear":
             return X @ self.array
-        return X - self.array if self.kind == "centre" else X * self.array
+        return X - self.array if self.kind == "center" else X * self.array
 
 
 def apply(steps: Sequence[Step], embeddings: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
@@ -109,7 +109,7 @@ def load(folder: Path) -> list[Step]:
         kinds = [str(step["kind"]) for step in json.loads(path.read_text(encoding="utf-8"))["steps"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise NeuroprintError(f"{path}: cannot be read ({error})") from error
-    unknown = sorted(set(kinds) - {"centre", "scale", "linear", *_NORMS})
+    unknown = sorted(set(kinds) - {"center", "scale", "linear", *_NORMS})
     if unknown:
         raise NeuroprintError(f"{path}: steps that this neuroprint does not know: {', '.join(unknown)}")
     arrays = mapped(folder / "projection.safetensors")
@@ -134,8 +134,8 @@ def _wide(array: npt.NDArray[Any] | None) -> Array | None:
     return None if array is None else np.asarray(array, dtype=np.float64)
 
 
-def _centre(vector: Any) -> Step:
-    return Step("centre", np.asarray(vector, dtype=np.float64).ravel())
+def _center(vector: Any) -> Step:
+    return Step("center", np.asarray(vector, dtype=np.float64).ravel())
 
 
 def _scale(vector: Any) -> Step:
@@ -147,7 +147,7 @@ def _linear(matrix: Any) -> Step:
 
 
 def _standard_scaler(model: Any) -> list[Step]:
-    steps = [_centre(model.mean_)] if model.with_mean else []
+    steps = [_center(model.mean_)] if model.with_mean else []
     return [*steps, _scale(1.0 / model.scale_)] if model.with_std else steps
 
 
@@ -156,26 +156,26 @@ def _pca(model: Any) -> list[Step]:
     if model.whiten:
         least = np.finfo(np.float64).eps  # scikit-learn's own floor
         matrix = matrix / np.maximum(np.sqrt(model.explained_variance_), least)
-    return [_centre(model.mean_), _linear(matrix)]
+    return [_center(model.mean_), _linear(matrix)]
 
 
 def _ica(model: Any) -> list[Step]:
-    return [*([_centre(model.mean_)] if model.whiten else []), _linear(model.components_.T)]
+    return [*([_center(model.mean_)] if model.whiten else []), _linear(model.components_.T)]
 
 
 def _pls(model: Any) -> list[Step]:
-    return [_centre(model._x_mean), _scale(1.0 / model._x_std), _linear(model.x_rotations_)]
+    return [_center(model._x_mean), _scale(1.0 / model._x_std), _linear(model.x_rotations_)]
 
 
-def _ridge_centre(model: Any) -> list[Step]:
+def _ridge_center(model: Any) -> list[Step]:
     probe = model.model_
-    return [_linear(probe.coef), _centre(model.mean_ - probe.intercept)]
+    return [_linear(probe.coef), _center(model.mean_ - probe.intercept)]
 
 
 def _lda(model: Any) -> list[Step]:
     fitted = getattr(model, "model_", model)
     directions = _linear(fitted.scalings_[:, : fitted._max_components])
-    return [_centre(fitted.xbar_), directions] if fitted.solver == "svd" else [directions]
+    return [_center(fitted.xbar_), directions] if fitted.solver == "svd" else [directions]
 
 
 def _nca(model: Any) -> list[Step]:
@@ -192,7 +192,7 @@ _PLAIN = {
     "GaussianRandomProjection": lambda model: [_linear(model.components_.T)],
     "PLS": _pls,
     "PLSRegression": _pls,
-    "RidgeCentre": _ridge_centre,
+    "RidgeCenter": _ridge_center,
     "OctantLDA": _lda,
     "LinearDiscriminantAnalysis": _lda,
     "OctantNCA": _nca,

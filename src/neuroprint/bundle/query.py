@@ -11,7 +11,7 @@ import numpy.typing as npt
 from neuroprint.bundle.answer import Answer, Match
 from neuroprint.data.brats import read_case_folder
 from neuroprint.errors import NeuroprintError
-from neuroprint.evaluation.vote import group_vote, neighbour_weights
+from neuroprint.evaluation.vote import group_vote, neighbor_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from neuroprint.data.case_facts import CaseFacts
     from neuroprint.evaluation.vote import GroupVote
 
-MAP_NEIGHBOURS = 5
+MAP_NEIGHBORS = 5
 """The query is drawn on the map between this many of its nearest cases."""
 _META = "meta:"
 _EXACT = 2.0**53  # from here on a float does not tell one whole number from the next
@@ -34,7 +34,7 @@ def answer(bundle: Bundle, case_dir: Path, k: int = 5, group: str | None = None,
         bundle: The bundle.
         case_dir: A folder in BraTS layout, with or without a label.
         k: How many cases to find, and of other patients to vote; all where the gallery has fewer.
-        group: Metadata column of the gallery, or ``side``, on which the neighbours vote.
+        group: Metadata column of the gallery, or ``side``, on which the neighbors vote.
         patient: Whose scan it is, as the gallery names patients: his cases have no vote. By default the patient of the
             folder's name. Of a scan that is in the gallery, whatever its name, it is the patient of that case.
 
@@ -78,7 +78,7 @@ def answer_to(
 
 
 def group_columns(bundle: Bundle) -> tuple[str, ...]:
-    """Columns that neighbours can vote on: the gallery's metadata, and the tumour's side."""
+    """Columns that neighbors can vote on: the gallery's metadata, and the tumor's side."""
     named = [str(column) for column in bundle.cases.columns]
     return (*sorted(column.removeprefix(_META) for column in named if column.startswith(_META)), "side")
 
@@ -114,19 +114,19 @@ def place_on_map(bundle: Bundle, query: Query, known: str | None = None) -> npt.
     if known is not None:
         row = [str(case) for case in bundle.cases["case"]].index(known)
         return np.array(points[row])
-    found = bundle.rank(query.projected, MAP_NEIGHBOURS + 1)
-    values = np.full((1, MAP_NEIGHBOURS + 1), -np.inf)
+    found = bundle.rank(query.projected, MAP_NEIGHBORS + 1)
+    values = np.full((1, MAP_NEIGHBORS + 1), -np.inf)
     values[0, : len(found.rows)] = found.similarities
-    weights = neighbour_weights(values)[0][: len(found.rows)]
+    weights = neighbor_weights(values)[0][: len(found.rows)]
     place: npt.NDArray[np.float64] = weights @ points[list(found.rows[: len(weights)])] / weights.sum()
     return place
 
 
 def _distances_mm(bundle: Bundle, query: Query, rows: Sequence[int]) -> list[float | None]:
-    if query.centre_mm is None or bundle.manifest["target"]["units"] != "mm":
+    if query.center_mm is None or bundle.manifest["target"]["units"] != "mm":
         return [None] * len(rows)
-    centres = bundle.cases[["x_mm", "y_mm", "z_mm"]].iloc[list(rows)].to_numpy(dtype=np.float64)
-    return [_finite(float(distance)) for distance in np.linalg.norm(centres - query.centre_mm, axis=1)]
+    centers = bundle.cases[["x_mm", "y_mm", "z_mm"]].iloc[list(rows)].to_numpy(dtype=np.float64)
+    return [_finite(float(distance)) for distance in np.linalg.norm(centers - query.center_mm, axis=1)]
 
 
 def _patient(bundle: Bundle, known: str | None) -> str | None:
@@ -144,8 +144,8 @@ def _vote(bundle: Bundle, query: Query, patient: str, column: str, k: int) -> Gr
             [str(case) for case in bundle.cases["case"]],
             [str(name) for name in bundle.cases["patient"]],
             groups_of(bundle, column),
-            bundle.neighbourhoods.rows,
-            bundle.neighbourhoods.similarities,
+            bundle.neighborhoods.rows,
+            bundle.neighborhoods.similarities,
             query_patient=patient,
             similarity=bundle.similarity,
             k=k,

@@ -60,9 +60,9 @@ def save_model(path: Path, bundle: Path) -> None:
         )
     # Neither is needed to load it, and both are folders of this machine.
     described = yaml.safe_load((path / "MLmodel").read_text(encoding="utf-8"))
-    flavour = described["flavors"]["python_function"]
-    flavour["model_code_path"] = Path(flavour["model_code_path"]).name
-    flavour["artifacts"]["bundle"]["uri"] = bundle.name
+    flavor = described["flavors"]["python_function"]
+    flavor["model_code_path"] = Path(flavor["model_code_path"]).name
+    flavor["artifacts"]["bundle"]["uri"] = bundle.name
     (path / "MLmodel").write_text(yaml.safe_dump(described), encoding="utf-8")
 
 

@@ -8,9 +8,9 @@ from string import Template
 from typing import TYPE_CHECKING
 
 from neuroprint.bundle.answer import group_sentences, remarks
-from neuroprint.bundle.map_drawing import MOST_POINTS, group_colours, map_drawing
+from neuroprint.bundle.map_drawing import MOST_POINTS, group_colors, map_drawing
 from neuroprint.bundle.plates import CONVENTION, plates
-from neuroprint.bundle.query import MAP_NEIGHBOURS, groups_of
+from neuroprint.bundle.query import MAP_NEIGHBORS, groups_of
 from neuroprint.bundle.score_table import score_table
 from neuroprint.errors import NeuroprintError
 
@@ -54,7 +54,7 @@ def report(answer: Answer, bundle: Bundle) -> str:
         remarks=_remarks(answer, bundle),
         cards="\n".join(cards),
         convention=html.escape(CONVENTION),
-        outlined=f"{missing} of the {len(known)} cases shown have no known tumour outline." if missing else "",
+        outlined=f"{missing} of the {len(known)} cases shown have no known tumor outline." if missing else "",
         vote=_vote(answer),
         map=map_drawing(
             bundle.map_xy,
@@ -80,7 +80,7 @@ def _lead(answer: Answer, bundle: Bundle) -> str:
     if best.percentile is not None:
         said += f": closer than {_percent(best.percentile)} of the gallery's pairs of different patients"
     if best.distance_mm is not None:
-        said += f", its tumour's centre {best.distance_mm:.0f} mm from this one's"
+        said += f", its tumor's center {best.distance_mm:.0f} mm from this one's"
     return said + "."
 
 
@@ -95,7 +95,7 @@ def _remarks(answer: Answer, bundle: Bundle) -> str:
 
 def _query_card(answer: Answer) -> str:
     query = answer.query
-    facts = [("tumour", query.side or "not known"), ("volume", _volume(query.volume_cm3))]
+    facts = [("tumor", query.side or "not known"), ("volume", _volume(query.volume_cm3))]
     drawn = plates(query.facts.projections, query.facts.outlines, query.case)
     return (
         f'<article class="case query"><h3><span class="rank">query</span>{html.escape(query.case)}</h3>'
@@ -107,7 +107,7 @@ def _match_card(match: Match, answer: Answer, bundle: Bundle, groups: list[str |
     case = bundle.cases.iloc[match.row]
     projections, outlines = bundle.pictures(match.case)
     distance = "not known" if match.distance_mm is None else f"{match.distance_mm:.1f}{_SPACE}mm"
-    facts = [("centre distance", distance), ("tumour", _text(case["side"]) or "not known")]
+    facts = [("center distance", distance), ("tumor", _text(case["side"]) or "not known")]
     facts.append(("volume", _volume(float(case["volume_cm3"]))))
     if answer.column not in (None, "side"):
         facts.append((str(answer.column), groups[match.row] or "not known"))
@@ -137,7 +137,7 @@ def _vote(answer: Answer) -> str:
     said = "".join(f'<p class="verdict">{html.escape(sentence)}</p>' for sentence in group_sentences(answer))
     return (
         f'<section aria-labelledby="vote"><h2 id="vote">Which group it resembles: {html.escape(str(answer.column))}</h2>'
-        f'<div class="shares">{rows}</div>{said}<p class="note">Bar: share of the neighbours\' votes, each weighted by '
+        f'<div class="shares">{rows}</div>{said}<p class="note">Bar: share of the neighbors\' votes, each weighted by '
         "similarity; black line: share of the gallery. A resemblance is not a prognosis.</p></section>"
     )
 
@@ -149,19 +149,19 @@ def _titles(bundle: Bundle, column: str, groups: list[str | None]) -> list[str]:
 
 
 def _legend(groups: list[str | None], column: str) -> str:
-    colours = group_colours(groups)
+    colors = group_colors(groups)
     said = ['<span><span class="star">★</span>query</span>', '<span><span class="dot number">1</span>matches</span>']
     said += [
-        f'<span><span class="dot" style="background:{colour}"></span>{html.escape(_of(column, group))}</span>'
-        for group, colour in colours.items()
+        f'<span><span class="dot" style="background:{color}"></span>{html.escape(_of(column, group))}</span>'
+        for group, color in colors.items()
     ]
-    if any(group not in colours for group in groups):
+    if any(group not in colors for group in groups):
         said.append('<span><span class="dot hollow"></span>other or not known</span>')
     return "".join(said)
 
 
 def _of(column: str, group: str) -> str:
-    return f"tumour {group}" if column == "side" else f"{column} {group}"
+    return f"tumor {group}" if column == "side" else f"{column} {group}"
 
 
 def _placement(answer: Answer, bundle: Bundle) -> str:
@@ -169,7 +169,7 @@ def _placement(answer: Answer, bundle: Bundle) -> str:
         said = f"The query is drawn where {html.escape(answer.known_as)} lies."
     else:
         said = (
-            f"The map was drawn without the query, which is placed between its {min(MAP_NEIGHBOURS, len(bundle.cases))} "
+            f"The map was drawn without the query, which is placed between its {min(MAP_NEIGHBORS, len(bundle.cases))} "
             "nearest cases, each pulling by its similarity (dashed lines lead to the matches)."
         )
     if len(bundle.cases) > MOST_POINTS:

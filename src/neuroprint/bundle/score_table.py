@@ -50,9 +50,9 @@ def score_table(scores: Mapping[str, Any], retrieval: Mapping[str, Any]) -> str:
 
 def _note(scores: Mapping[str, Any], retrieval: Mapping[str, Any]) -> str:
     relevant = {
-        "distance": f"its tumour's centre lies within {retrieval.get('radius_mm', 0):g} mm of the query's",
-        "side": "its tumour lies in the same hemisphere",
-        "overlap": "the tumours overlap",
+        "distance": f"its tumor's center lies within {retrieval.get('radius_mm', 0):g} mm of the query's",
+        "side": "its tumor lies in the same hemisphere",
+        "overlap": "the tumors overlap",
         "metadata": f"it has the same {retrieval.get('column')}",
     }.get(str(retrieval.get("relevance")))
     said = [f"A case is relevant if {html.escape(relevant)}."] if relevant else []

@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+from urllib.parse import Splitersult, parse_qs, unquote, urlsplit
 
 from neuroprint.bundle.answer import to_json
 from neuroprint.bundle.query import answer_to, group_columns, groups_of
@@ -34,7 +34,7 @@ ZIP: Final = "application/zip"
 FOLDER: Final = "application/x-neuroprint-folder"
 """The files of a folder one behind the other; the header ``Neuroprint-Files`` has a JSON list of [name, size]."""
 
-MOST_NEIGHBOURS: Final = 50
+MOST_NEIGHBORS: Final = 50
 _AT_ONCE: Final = 8  # uploads that are taken side by side; one at a time is extracted
 _LINGER_S: Final = 2.0
 _MOST_OPTIONS: Final = 10
@@ -199,7 +199,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send_json(200, to_json(found))
 
-    def _address(self) -> SplitResult:
+    def _address(self) -> Splitersult:
         try:
             return urlsplit(self.path)
         except ValueError as error:
@@ -213,8 +213,8 @@ class _Handler(BaseHTTPRequestHandler):
                 400, f"the address has more than {_MOST_OPTIONS} options, expected k and group"
             ) from error
         k = options.get("k", ["5"])[0]
-        if not (k.isascii() and k.isdigit() and len(k) < 9 and 1 <= int(k) <= MOST_NEIGHBOURS):
-            raise UploadError(400, f"k must be a number from 1 to {MOST_NEIGHBOURS}")
+        if not (k.isascii() and k.isdigit() and len(k) < 9 and 1 <= int(k) <= MOST_NEIGHBORS):
+            raise UploadError(400, f"k must be a number from 1 to {MOST_NEIGHBORS}")
         group = options.get("group", [""])[0] or None
         if group is not None:
             groups_of(self.server.bundle, group)

@@ -43,5 +43,5 @@ def _legend(answer: Answer, bundle: Bundle) -> str:
     said = "similarity: " + ("negative Euclidean distance" if bundle.similarity == "euclidean" else bundle.similarity)
     said += "; percentile: share of the gallery's pairs of different patients that is less similar"
     if all(match.distance_mm is None for match in answer.matches):
-        return f"{said}; distance of the tumours' centres: unknown, as the query or the cases have no label"
-    return f"{said}; distance: of the tumours' centres"
+        return f"{said}; distance of the tumors' centers: unknown, as the query or the cases have no label"
+    return f"{said}; distance: of the tumors' centers"

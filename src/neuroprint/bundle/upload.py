@@ -55,7 +55,7 @@ class Limits:
         unpacked_bytes: All images of a zip together, compressed as NIfTI or not.
         voxels: Of one image.
         axis_mm: Length of any of its axes: a network's input grows with the space that an image is said to cover.
-        litres: That space.
+        liters: That space.
         seconds: For sending it.
     """
 
@@ -64,7 +64,7 @@ class Limits:
     unpacked_bytes: int = 1 << 30
     voxels: int = 1 << 25
     axis_mm: float = 600.0
-    litres: float = 20.0
+    liters: float = 20.0
     seconds: float = 600.0
 
 
@@ -173,12 +173,12 @@ def check_space(case: Case, modalities: Sequence[str], limits: Limits | None = N
 
 def _too_wide(file: NiftiFile, limits: Limits) -> str:
     lengths = file.shape * voxel_sizes(file.affine)
-    if lengths.max() <= limits.axis_mm and lengths.prod() <= limits.litres * 1e6:
+    if lengths.max() <= limits.axis_mm and lengths.prod() <= limits.liters * 1e6:
         return ""
     said = " x ".join(f"{length:.0f}" for length in lengths)
     return (
         f"{file.path.name} is said to cover {said} mm, expected at most {limits.axis_mm:.0f} mm along an axis and "
-        f"{limits.litres:g} litres; correct the voxel sizes in its header"
+        f"{limits.liters:g} liters; correct the voxel sizes in its header"
     )
 
 

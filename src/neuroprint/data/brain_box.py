@@ -14,7 +14,7 @@ def brain_box(images: np.ndarray) -> np.ndarray:
     What background is, each modality's eight corners tell:
 
     - At least half of the corner voxels share one value (0 where the skull was stripped, -1024 or the minimum of a
-      normalised scan elsewhere): background is exactly that value, and a single other voxel belongs to the brain.
+      normalized scan elsewhere): background is exactly that value, and a single other voxel belongs to the brain.
     - They do not (noise in the air around a head): background is below ``p2 + 0.1 (p98 - p2)`` of the volume's
       percentiles, the threshold of BET (Smith 2002), and only slices count of which 1 % lies above it, so that
       specks in the air do not move the box.
@@ -33,10 +33,10 @@ def brain_box(images: np.ndarray) -> np.ndarray:
     return np.stack([found[:, :, 0].min(axis=0), found[:, :, 1].max(axis=0)], axis=1)
 
 
-def box_centre(box: np.ndarray) -> np.ndarray:
-    """Return the centre of a box in voxel indices, (3,) float64: the mean of its first and last voxels."""
-    centre: np.ndarray = (box[:, 0] + box[:, 1] - 1) / 2
-    return centre
+def box_center(box: np.ndarray) -> np.ndarray:
+    """Return the center of a box in voxel indices, (3,) float64: the mean of its first and last voxels."""
+    center: np.ndarray = (box[:, 0] + box[:, 1] - 1) / 2
+    return center
 
 
 def _bounds(image: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The common frame in which tumours of different heads overlap: the brain's box, cut into equally many cells."""
+"""The common frame in which tumors of different heads overlap: the brain's box, cut into equally many cells."""
 
 from __future__ import annotations
 

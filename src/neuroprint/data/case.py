@@ -27,7 +27,7 @@ class Case:
         id: Unique within the cohort; the only name that leaves this machine's disk.
         patient: Examinations of one patient share it; folds and galleries are by patient.
         images: File of each modality, by the modality's name (``flair``, ``t1ce``, ``t1``, ``t2`` ...).
-        label: The tumour segmentation, where there is one.
+        label: The tumor segmentation, where there is one.
         label_convention: What the label's numbers mean (see :mod:`neuroprint.data.targets`).
         metadata: Further columns (response, grade, site ...), as read.
     """

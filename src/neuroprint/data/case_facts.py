@@ -24,10 +24,10 @@ class CaseFacts:
         brain_box: (3, 2) int64, first voxel of the brain and the one after the last, per axis.
         has_label: Whether the case has a label at all; an empty label is one.
         label_moments: For each non-zero value of the label its number of voxels and their mean index (i, j, k). The
-            centre of any region under any weighting follows from them.
+            center of any region under any weighting follows from them.
         projections: Maximum intensity projections of FLAIR (else the first modality) over the brain box, uint8, by
             view (see :mod:`neuroprint.data.projections`).
-        outlines: The whole tumour projected likewise: bool masks of the same shapes, whose edge is the outline.
+        outlines: The whole tumor projected likewise: bool masks of the same shapes, whose edge is the outline.
         label_cells: Where in the brain each non-zero value of the label lies (see :mod:`neuroprint.data.brain_grid`):
             numbers of the cells it reaches, uint16 ascending, and the share of each that it fills, uint8 in 255ths.
         contents: Hash of each modality's voxels within the brain's box, by which the same image is known again after

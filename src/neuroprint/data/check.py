@@ -71,9 +71,9 @@ def _warnings(case: Case, modalities: Sequence[str], columns: Sequence[str]) -> 
     volume = read_volume(case, modalities)
     found = []
     if case.label is None:
-        found.append("it has no label: it serves as a gallery case, but has no tumour position; add the label file")
+        found.append("it has no label: it serves as a gallery case, but has no tumor position; add the label file")
     elif volume.label is not None and not volume.label.any():
-        found.append(f"the label {case.label.path.name} is empty: the case has no tumour position; check the label")
+        found.append(f"the label {case.label.path.name} is empty: the case has no tumor position; check the label")
     missing = [column for column in columns if column not in case.metadata]
     if missing:
         found.append(f"no value for {', '.join(missing)}, which other cases have; fill it in where it is needed")

@@ -1,4 +1,4 @@
-"""What is asked of a case's facts: where its tumour is, on which side, and how large."""
+"""What is asked of a case's facts: where its tumor is, on which side, and how large."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from neuroprint.data.brain_box import box_centre
+from neuroprint.data.brain_box import box_center
 from neuroprint.data.brain_grid import CELLS
 from neuroprint.data.case_facts import CaseFacts
 from neuroprint.data.measure import measure
@@ -17,12 +17,12 @@ from neuroprint.errors import NeuroprintError
 if TYPE_CHECKING:
     from neuroprint.data.case import Frame, LabelConvention
 
-__all__ = ["CaseFacts", "Target", "brain_centre_mm", "centre_mm", "is_right", "measure", "region_cells", "volume_cm3"]
+__all__ = ["CaseFacts", "Target", "brain_center_mm", "center_mm", "is_right", "measure", "region_cells", "volume_cm3"]
 
 
 @dataclass(frozen=True)
 class Target:
-    """What is meant by the tumour's position.
+    """What is meant by the tumor's position.
 
     Attributes:
         region: One of :data:`neuroprint.data.targets.REGIONS`.
@@ -46,34 +46,34 @@ class Target:
             raise NeuroprintError(f"there are no units '{self.units}'; use mm or voxel")
 
 
-def centre_mm(facts: CaseFacts, convention: LabelConvention, target: Target, frame: Frame) -> np.ndarray | None:
-    """Return the centre of mass of the target's region.
+def center_mm(facts: CaseFacts, convention: LabelConvention, target: Target, frame: Frame) -> np.ndarray | None:
+    """Return the center of mass of the target's region.
 
     Args:
         facts: The case's facts.
         convention: What the label's numbers mean.
         target: Region, weighting and units.
-        frame: ``world``: as the affine places it; ``brain``: relative to the centre of the brain's box.
+        frame: ``world``: as the affine places it; ``brain``: relative to the center of the brain's box.
 
     Returns:
         (3,) float64, RAS+ mm (x to the patient's right, y to the front, z up), or voxel indices where the target's
         units are ``voxel``; None where the region has no voxel, or there is no label.
 
     Raises:
-        NeuroprintError: The convention is ``any`` and the region only a part of the tumour.
+        NeuroprintError: The convention is ``any`` and the region only a part of the tumor.
     """
-    voxel = _centre_voxel(facts, convention, target)
+    voxel = _center_voxel(facts, convention, target)
     if voxel is None:
         return None
     if target.units == "voxel":
-        return voxel - box_centre(facts.brain_box) if frame == "brain" else voxel
+        return voxel - box_center(facts.brain_box) if frame == "brain" else voxel
     world = _to_world(facts.affine, voxel)
-    return world - brain_centre_mm(facts) if frame == "brain" else world
+    return world - brain_center_mm(facts) if frame == "brain" else world
 
 
-def brain_centre_mm(facts: CaseFacts) -> np.ndarray:
-    """Return the centre of the brain's box in world RAS+ mm, (3,) float64."""
-    return _to_world(facts.affine, box_centre(facts.brain_box))
+def brain_center_mm(facts: CaseFacts) -> np.ndarray:
+    """Return the center of the brain's box in world RAS+ mm, (3,) float64."""
+    return _to_world(facts.affine, box_center(facts.brain_box))
 
 
 def volume_cm3(facts: CaseFacts, convention: LabelConvention, region: str = "whole_tumor") -> float | None:
@@ -86,13 +86,13 @@ def volume_cm3(facts: CaseFacts, convention: LabelConvention, region: str = "who
 
 
 def is_right(facts: CaseFacts, convention: LabelConvention, target: Target | None = None) -> bool | None:
-    """Tell whether the region's centre lies on the patient's right of the brain box's centre.
+    """Tell whether the region's center lies on the patient's right of the brain box's center.
 
-    Always in mm along the patient's axes, whatever the target's units; None where there is no centre.
+    Always in mm along the patient's axes, whatever the target's units; None where there is no center.
     """
     target = target or Target()
-    centre = centre_mm(facts, convention, Target(target.region, target.weighting), "brain")
-    return None if centre is None else bool(centre[0] > 0)
+    center = center_mm(facts, convention, Target(target.region, target.weighting), "brain")
+    return None if center is None else bool(center[0] > 0)
 
 
 def region_cells(facts: CaseFacts, convention: LabelConvention, region: str = "whole_tumor") -> np.ndarray:
@@ -109,7 +109,7 @@ def region_cells(facts: CaseFacts, convention: LabelConvention, region: str = "w
     return np.minimum(filled, 255).astype(np.uint8)
 
 
-def _centre_voxel(facts: CaseFacts, convention: LabelConvention, target: Target) -> np.ndarray | None:
+def _center_voxel(facts: CaseFacts, convention: LabelConvention, target: Target) -> np.ndarray | None:
     wanted = region_labels(convention, target.region, facts.label_moments.keys())
     parts = [(value, *facts.label_moments[value]) for value in sorted(wanted) if value in facts.label_moments]
     if not parts:

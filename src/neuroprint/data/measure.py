@@ -11,7 +11,7 @@ from nibabel.affines import voxel_sizes
 from neuroprint.data.brain_box import brain_box
 from neuroprint.data.brain_grid import along_patient, shares
 from neuroprint.data.case_facts import CaseFacts
-from neuroprint.data.projections import as_grey, as_mask, project
+from neuroprint.data.projections import as_gray, as_mask, project
 from neuroprint.data.targets import region_labels
 
 if TYPE_CHECKING:
@@ -31,14 +31,14 @@ def measure(volume: Volume, convention: LabelConvention) -> CaseFacts:
     box = brain_box(volume.images)
     inside = tuple(slice(start, stop) for start, stop in box)
     shown = volume.modalities.index("flair") if "flair" in volume.modalities else 0
-    projections = as_grey(project(volume.images[shown][inside], volume.affine))
+    projections = as_gray(project(volume.images[shown][inside], volume.affine))
     moments = {} if volume.label is None else _moments(volume.label)
-    tumour = region_labels(convention, "whole_tumor", moments.keys())
-    if volume.label is None or not tumour:
+    tumor = region_labels(convention, "whole_tumor", moments.keys())
+    if volume.label is None or not tumor:
         outlines = {view: np.zeros(picture.shape, bool) for view, picture in projections.items()}
     else:
         lookup = np.zeros(256, np.uint8)
-        lookup[list(tumour)] = 1
+        lookup[list(tumor)] = 1
         outlines = as_mask(project(lookup[volume.label[inside]], volume.affine))
     x, y, z = volume.images.shape[1:]
     dx, dy, dz = (float(mm) for mm in voxel_sizes(volume.affine))

@@ -79,7 +79,7 @@ def _channels(root: Path, description: dict[str, Any]) -> list[str]:
     if sorted(order) != sorted(set(_MODALITIES.values())):
         raise NeuroprintError(
             f"{path} lists the channels {', '.join(map(str, named.values()))};\n"
-            f"{wanted}, in any order; pass the brain tumour task or correct the names"
+            f"{wanted}, in any order; pass the brain tumor task or correct the names"
         )
     return order
 

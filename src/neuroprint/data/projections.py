@@ -39,7 +39,7 @@ def project(image: np.ndarray, affine: np.ndarray) -> dict[str, np.ndarray]:
     return pictures
 
 
-def as_grey(pictures: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def as_gray(pictures: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Scale the pictures of one case alike to uint8: from the 1st to the 99.5th percentile of their pixels."""
     pixels = np.concatenate([picture.ravel() for picture in pictures.values()])
     low, high = np.percentile(pixels, (1, 99.5))

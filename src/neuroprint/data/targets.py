@@ -1,4 +1,4 @@
-"""What the numbers of a tumour label mean, and which of them make up a region."""
+"""What the numbers of a tumor label mean, and which of them make up a region."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 REGIONS = ("whole_tumor", "tumor_core", "enhancing")
 
-# From 2024 on, BraTS label 4 is the resection cavity: allowed in 'brats2023', but no tumour.
+# From 2024 on, BraTS label 4 is the resection cavity: allowed in 'brats2023', but no tumor.
 _REGION_LABELS: dict[LabelConvention, dict[str, frozenset[int]]] = {
     "brats": {
         "whole_tumor": frozenset({1, 2, 4}),
@@ -64,7 +64,7 @@ def check_label_values(case: str, file_name: str, declared: LabelConvention, val
     if declared == "brats" and {3, 4} <= set(found):
         raise CaseError(
             case,
-            f"{file_name} holds both 3 and 4 (found {found}): 4 is enhancing tumour up to 2021 and a cavity from 2024, "
+            f"{file_name} holds both 3 and 4 (found {found}): 4 is enhancing tumor up to 2021 and a cavity from 2024, "
             "expected only one of them; use the naming of 2023 (<case>-seg.nii.gz) or correct the label",
         )
     expected = _ALLOWED[convention]
@@ -80,12 +80,12 @@ def region_labels(declared: LabelConvention, region: str, values: Collection[int
     """Return the label values that make up a region.
 
     Args:
-        declared: The cohort's label convention. Under ``any``, every non-zero value is whole tumour.
+        declared: The cohort's label convention. Under ``any``, every non-zero value is whole tumor.
         region: One of :data:`REGIONS`.
         values: The values found in the label.
 
     Raises:
-        NeuroprintError: Unknown region, or a part of the tumour is asked for where the convention is ``any``.
+        NeuroprintError: Unknown region, or a part of the tumor is asked for where the convention is ``any``.
     """
     check_region(region)
     convention = actual_convention(declared, values)

@@ -172,7 +172,7 @@ def _read_label(case: Case, file: NiftiFile, frame: int) -> np.ndarray:
         raise CaseError(
             case.id,
             f"{name} holds values that are not whole ({shown}), expected label numbers; "
-            "it was probably resampled with interpolation: resample the label with nearest neighbour",
+            "it was probably resampled with interpolation: resample the label with nearest neighbor",
         )
     if len(values) and (values.min() < 0 or values.max() > 255):
         raise CaseError(

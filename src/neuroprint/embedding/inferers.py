@@ -72,7 +72,7 @@ class _Windowed:
 
     Attributes:
         window: Edge of the window in input voxels, a multiple of the network's divisor.
-        overlap: Share of a window that its neighbour covers again, from 0 up to but not including 1.
+        overlap: Share of a window that its neighbor covers again, from 0 up to but not including 1.
     """
 
     window: int = 128
@@ -132,7 +132,7 @@ class Sliding(_Windowed):
     """Overlapping windows, blended at each level's own resolution.
 
     Attributes:
-        blending: ``gaussian`` weighs a window's centre more than its border, ``constant`` does not.
+        blending: ``gaussian`` weighs a window's center more than its border, ``constant`` does not.
     """
 
     padded: ClassVar[bool] = True

@@ -63,7 +63,7 @@ def mean_std(features: Tensor, brain: Tensor) -> Tensor:
 
 
 def gem(features: Tensor, brain: Tensor, p: float = 3.0, eps: float = 1e-6) -> Tensor:
-    """Generalised mean of each channel: ``(1/N sum_i max(x_i, eps)^p)^(1/p)``, ``(C,)``.
+    """Generalized mean of each channel: ``(1/N sum_i max(x_i, eps)^p)^(1/p)``, ``(C,)``.
 
     Between the mean (p = 1) and the maximum (p to infinity); Radenović, Tolias and Chum 2018, arXiv:1711.02512, eq. 3.
     Features below ``eps`` count as ``eps``, as in the authors' code: made for features after a ReLU, it does not see how
@@ -72,11 +72,11 @@ def gem(features: Tensor, brain: Tensor, p: float = 3.0, eps: float = 1e-6) -> T
     _require(p > 0, "p", p, "must be greater than 0")
     _require(eps > 0, "eps", eps, "must be greater than 0")
 
-    def generalised(cells: Tensor) -> Tensor:
+    def generalized(cells: Tensor) -> Tensor:
         largest = cells.clamp_(min=eps).amax(dim=1)
         return (cells / largest[:, None]).pow(p).mean(dim=1).pow(1 / p) * largest
 
-    return _by_block(features, generalised)
+    return _by_block(features, generalized)
 
 
 def quantile(features: Tensor, brain: Tensor, q: Sequence[float] = (0.1, 0.5, 0.9)) -> Tensor:
@@ -167,13 +167,13 @@ def spatial_softmax(features: Tensor, brain: Tensor, temperature: float = 1.0) -
     Finn et al. 2016, arXiv:1509.06113, eq. 2: the mean position of the cells under a softmax of the features. Here the
     softmax runs over the brain, cells weighing by their share of it, and positions along each axis of the map are 0 in
     the middle of the brain's box and -1 and 1 at its faces, so that neither padding nor where and how large the head lies
-    in the scan plays a role. Each channel is standardised over the brain first: the temperature is in its standard
-    deviations. A channel without contrast gives the brain's centre of gravity.
+    in the scan plays a role. Each channel is standardized over the brain first: the temperature is in its standard
+    deviations. A channel without contrast gives the brain's center of gravity.
 
     Args:
         features: ``(C, X, Y, Z)``.
         brain: ``(X, Y, Z)``.
-        temperature: Low, and the position is that of the strongest cell; high, and all is the brain's centre of gravity.
+        temperature: Low, and the position is that of the strongest cell; high, and all is the brain's center of gravity.
     """
     import torch
 
@@ -198,7 +198,7 @@ def spatial_softmax(features: Tensor, brain: Tensor, temperature: float = 1.0) -
 def center_of_mass(features: Tensor, brain: Tensor) -> Tensor:
     """Where the mass of each channel lies in the brain's box, mass being sigmoid(feature): ``(3C,)``, x then y then z.
 
-    Of the logits of a segmentation this is the expected centre of the region: each cell counts by the probability that it
+    Of the logits of a segmentation this is the expected center of the region: each cell counts by the probability that it
     belongs to it. Unlike :func:`spatial_softmax` it takes features in their own unit, and once the network is sure of a
     part, how sure no longer matters. Cells and coordinates are as there.
     """
@@ -207,13 +207,13 @@ def center_of_mass(features: Tensor, brain: Tensor) -> Tensor:
     inside, weights = _brain_cells(brain)
     places = _places(brain)[inside]
 
-    def centres(cells: Tensor) -> Tensor:
+    def centers(cells: Tensor) -> Tensor:
         cells = cells[:, inside]
-        # By their logarithms: where there is next to no mass, what there is still has a centre.
+        # By their logarithms: where there is next to no mass, what there is still has a center.
         mass = torch.nn.functional.logsigmoid(cells).where(cells.isfinite(), torch.nan)
         return ((mass + weights.log()).softmax(dim=1) @ places).T
 
-    return _by_block(features, centres)
+    return _by_block(features, centers)
 
 
 def covariance(features: Tensor, brain: Tensor, rank: int = 32, seed: int = 0) -> Tensor:
@@ -234,8 +234,8 @@ def covariance(features: Tensor, brain: Tensor, rank: int = 32, seed: int = 0) -
         generator = torch.Generator().manual_seed(seed)
         mix = torch.randn(rank, channels, generator=generator, dtype=torch.float64) / math.sqrt(channels)
         cells = mix.to(cells.device) @ cells
-    centred = cells - (cells @ weights)[:, None]
-    matrix = (centred * weights) @ centred.T
+    centered = cells - (cells @ weights)[:, None]
+    matrix = (centered * weights) @ centered.T
     row, column = torch.triu_indices(len(cells), len(cells), device=cells.device)
     upper = matrix[row, column]
     # A mixture of very large channels may be larger than single precision holds.

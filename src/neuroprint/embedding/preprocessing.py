@@ -18,7 +18,7 @@ class NetworkInput:
     """One case, ready for a network.
 
     Attributes:
-        image: ``(C, X, Y, Z)`` normalised intensities; background and padding are zero.
+        image: ``(C, X, Y, Z)`` normalized intensities; background and padding are zero.
         brain: ``(X, Y, Z)`` share of each voxel that is brain, from 0 to 1.
     """
 
@@ -32,7 +32,7 @@ def prepare(
     brain_box: npt.NDArray[np.int64],
     spec: InputSpec,
 ) -> NetworkInput:
-    """Reorient, crop, normalise, resample and pad one case.
+    """Reorient, crop, normalize, resample and pad one case.
 
     Args:
         images: One ``(X, Y, Z)`` array a channel, in the network's order.
@@ -43,7 +43,7 @@ def prepare(
     turn = Turn.to(spec.orientation, affine)
     box = tuple(slice(start, stop) for start, stop in brain_box)
     # Outside the box all is background: it neither moves the statistics nor needs computing.
-    image, brain = normalise([channel[box] for channel in images], joint=spec.normalisation == "nonzero_joint")
+    image, brain = normalize([channel[box] for channel in images], joint=spec.normalization == "nonzero_joint")
     if spec.crop == "image":
         image, brain = (_uncrop(array, box, images[0].shape) for array in (image, brain))
     image, brain = turn.apply(image), turn.apply(brain)
@@ -69,7 +69,7 @@ def prepare_mask(
     return pad_to_multiple(image, spec.divisor)
 
 
-def normalise(channels: Sequence[npt.NDArray[np.generic]], joint: bool) -> tuple[FloatArray, FloatArray]:
+def normalize(channels: Sequence[npt.NDArray[np.generic]], joint: bool) -> tuple[FloatArray, FloatArray]:
     """Zero mean and unit variance over the voxels that are not zero; zero, the background, stays zero.
 
     As MONAI's ``NormalizeIntensity(nonzero=True, channel_wise=not joint)``.
@@ -79,7 +79,7 @@ def normalise(channels: Sequence[npt.NDArray[np.generic]], joint: bool) -> tuple
         joint: One mean and deviation for all channels together, instead of one a channel.
 
     Returns:
-        ``(C, X, Y, Z)`` normalised intensities, and ``(1, X, Y, Z)``: 1 where any channel is not zero.
+        ``(C, X, Y, Z)`` normalized intensities, and ``(1, X, Y, Z)``: 1 where any channel is not zero.
     """
     layout = channels[0].transpose().shape  # as on disk, x fastest
     image = np.empty((len(channels), *layout), np.float32).transpose(0, 3, 2, 1)
@@ -103,10 +103,10 @@ def normalise(channels: Sequence[npt.NDArray[np.generic]], joint: bool) -> tuple
 
 
 def resample(image: FloatArray, spacing: tuple[float, ...], target_mm: float) -> FloatArray:
-    """Resample ``(C, X, Y, Z)`` to isotropic voxels, linearly, without aliasing, about the volume's centre.
+    """Resample ``(C, X, Y, Z)`` to isotropic voxels, linearly, without aliasing, about the volume's center.
 
     Each axis is one matrix of triangle weights, as wide as the coarser of the two grids: the separable filter that image
-    libraries call antialiased linear. Sampling about the centre keeps both ends of the volume alike.
+    libraries call antialiased linear. Sampling about the center keeps both ends of the volume alike.
     """
     # The axis that lies closest in memory first: it needs no copy, and the rest is smaller afterwards.
     for axis in sorted((1, 2, 3), key=lambda axis: abs(image.strides[axis])):

@@ -11,7 +11,7 @@ from neuroprint.errors import NeuroprintError
 if TYPE_CHECKING:
     from torch import Tensor
 
-Normalisation = Literal["nonzero_channelwise", "nonzero_joint"]
+Normalization = Literal["nonzero_channelwise", "nonzero_joint"]
 Crop = Literal["brain", "image"]
 Forward = Callable[["Tensor"], Sequence["Tensor"]]
 
@@ -23,7 +23,7 @@ class InputSpec:
     Attributes:
         modalities: Channel order. Empty: whatever modalities the cohort has, in alphabetical order.
         spacing_mm: Edge of the isotropic voxels the scan is resampled to; None keeps the scan's own grid.
-        normalisation: Zero mean and unit variance over the non-zero voxels, of each channel by itself
+        normalization: Zero mean and unit variance over the non-zero voxels, of each channel by itself
             (``nonzero_channelwise``) or of all channels together (``nonzero_joint``).
         divisor: Every spatial size is padded with zeros to a multiple of it.
         orientation: Direction that each array axis points to, in nibabel's letters.
@@ -32,13 +32,13 @@ class InputSpec:
 
     modalities: tuple[str, ...]
     spacing_mm: float | None = None
-    normalisation: Normalisation = "nonzero_channelwise"
+    normalization: Normalization = "nonzero_channelwise"
     divisor: int = 1
     orientation: str = "LPS"
     crop: Crop = "brain"
 
     def __post_init__(self) -> None:
-        for key, allowed in (("normalisation", get_args(Normalisation)), ("crop", get_args(Crop))):
+        for key, allowed in (("normalization", get_args(Normalization)), ("crop", get_args(Crop))):
             if getattr(self, key) not in allowed:
                 raise NeuroprintError(f"encoder.{key}={getattr(self, key)}: must be one of {', '.join(allowed)}")
         if self.spacing_mm is not None:

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neuroprint.encoders.base import Forward, InputSpec, Level, Normalisation
+from neuroprint.encoders.base import Forward, InputSpec, Level, Normalization
 from neuroprint.encoders.checkpoints import file_sha256, load_strictly
 from neuroprint.encoders.taps import measure_levels, tap
 from neuroprint.encoders.weights_file import WeightsFile
@@ -37,7 +37,7 @@ class ModuleEncoder:
         modalities: Channel order.
         divisor: What the network needs every spatial size to be a multiple of.
         spacing_mm: Input voxel size; None keeps the scan's own grid.
-        normalisation: See :class:`~neuroprint.encoders.base.InputSpec`.
+        normalization: See :class:`~neuroprint.encoders.base.InputSpec`.
         weights: As :class:`~neuroprint.encoders.weights_file.WeightsFile` takes them; None for random weights.
         sha256: Of the weights' file, which is then refused if it is another; None takes it as it is.
         seed: Of random weights.
@@ -54,7 +54,7 @@ class ModuleEncoder:
         modalities: Sequence[str],
         divisor: int = 32,
         spacing_mm: float | None = None,
-        normalisation: Normalisation = "nonzero_channelwise",
+        normalization: Normalization = "nonzero_channelwise",
         weights: str | None = None,
         sha256: str | None = None,
         seed: int = 0,
@@ -71,7 +71,7 @@ class ModuleEncoder:
             raise NeuroprintError(f"encoder.divisor={divisor}: must be at least 1")
         self.seed = seed
         self.weights = WeightsFile(weights, sha256, cache) if weights else None
-        self.input = InputSpec(tuple(modalities), spacing_mm, normalisation, divisor)
+        self.input = InputSpec(tuple(modalities), spacing_mm, normalization, divisor)
         self._network = json.dumps(dict(network), sort_keys=True)
         self.levels = _measured(self._network, self._names, len(modalities), divisor)
 
@@ -99,7 +99,7 @@ class ModuleEncoder:
             modalities=read.modalities,
             divisor=read.divisor,
             spacing_mm=read.spacing_mm,
-            normalisation=read.normalisation,
+            normalization=read.normalization,
         )
 
     def load(self, device: str) -> Forward:

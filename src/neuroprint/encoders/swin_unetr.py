@@ -8,7 +8,7 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from neuroprint.encoders.base import Crop, Forward, InputSpec, Level, Normalisation
+from neuroprint.encoders.base import Crop, Forward, InputSpec, Level, Normalization
 from neuroprint.encoders.checkpoints import load_strictly
 from neuroprint.encoders.swin_pass import swin_maps
 from neuroprint.encoders.weights_file import WeightsFile
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 LEVEL_NAMES = ("patch_embedding", "stage1", "stage2", "stage3", "stage4")
 BOTTLENECK = "stage4"
-OUT_CHANNELS = 3  # whole tumour, tumour core, enhancing tumour
+OUT_CHANNELS = 3  # whole tumor, tumor core, enhancing tumor
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Architecture:
     """The arguments of MONAI's ``SwinUNETR`` that change its weights or its numbers.
 
     Attributes:
-        normalize: Layer norm over the channels of every map, which discards its magnitude. Weights fit either way; but those
+        layer_norm: Layer norm over the channels of every map, which discards its magnitude. Weights fit either way; but those
             that were trained with it feed ``encoder10`` what it never saw when it is off.
     """
 
@@ -37,7 +37,7 @@ class Architecture:
     window_size: int
     depths: tuple[int, ...] = (2, 2, 2, 2)
     num_heads: tuple[int, ...] = (3, 6, 12, 24)
-    normalize: bool = True
+    layer_norm: bool = True
 
     def __post_init__(self) -> None:
         if self.feature_size < 12 or self.feature_size % 12:
@@ -50,7 +50,7 @@ class Architecture:
         return (*stages, Level("encoder10", size * 16, 32))
 
     def build(self) -> SwinUNETR:
-        """The network with freshly initialised weights; attention is fused wherever autograd is off."""
+        """The network with freshly initialized weights; attention is fused wherever autograd is off."""
         from monai.networks.nets import SwinUNETR
 
         return SwinUNETR(
@@ -60,7 +60,7 @@ class Architecture:
             window_size=self.window_size,
             depths=self.depths,
             num_heads=self.num_heads,
-            normalize=self.normalize,
+            normalize=self.layer_norm,
             use_flash_attention=True,
         )
 
@@ -78,9 +78,9 @@ class SwinUNETREncoder:
         spacing_mm: Input voxel size; None keeps the scan's own grid.
         seed: Of the random weights.
         depths: Swin blocks a stage.
-        normalisation: See :class:`~neuroprint.encoders.base.InputSpec`.
+        normalization: See :class:`~neuroprint.encoders.base.InputSpec`.
         crop: See :class:`~neuroprint.encoders.base.InputSpec`.
-        normalize: See :class:`Architecture`.
+        layer_norm: See :class:`Architecture`.
     """
 
     trained = False
@@ -94,13 +94,13 @@ class SwinUNETREncoder:
         spacing_mm: float | None = 3.0,
         seed: int = 0,
         depths: Sequence[int] = (2, 2, 2, 2),
-        normalisation: Normalisation = "nonzero_channelwise",
+        normalization: Normalization = "nonzero_channelwise",
         crop: Crop = "brain",
-        normalize: bool = True,
+        layer_norm: bool = True,
     ) -> None:
-        self.architecture = Architecture(len(modalities), feature_size, window_size, tuple(depths), normalize=normalize)
+        self.architecture = Architecture(len(modalities), feature_size, window_size, tuple(depths), layer_norm=layer_norm)
         self.seed = seed
-        self.input = InputSpec(tuple(modalities), spacing_mm, normalisation, divisor=32, crop=crop)
+        self.input = InputSpec(tuple(modalities), spacing_mm, normalization, divisor=32, crop=crop)
 
     @property
     def levels(self) -> tuple[Level, ...]:
@@ -139,9 +139,9 @@ class TrainedSwinUNETREncoder:
         window_size: Edge of the attention windows, in cells.
         spacing_mm: Input voxel size; None keeps the scan's own grid.
         depths: Swin blocks a stage.
-        normalisation: See :class:`~neuroprint.encoders.base.InputSpec`.
+        normalization: See :class:`~neuroprint.encoders.base.InputSpec`.
         crop: See :class:`~neuroprint.encoders.base.InputSpec`.
-        normalize: See :class:`Architecture`.
+        layer_norm: See :class:`Architecture`.
         cache: Folder for weights that are downloaded.
     """
 
@@ -158,16 +158,16 @@ class TrainedSwinUNETREncoder:
         window_size: int = 4,
         spacing_mm: float | None = 3.0,
         depths: Sequence[int] = (2, 2, 2, 2),
-        normalisation: Normalisation = "nonzero_channelwise",
+        normalization: Normalization = "nonzero_channelwise",
         crop: Crop = "brain",
-        normalize: bool = True,
+        layer_norm: bool = True,
         cache: str = ".neuroprint/weights",
     ) -> None:
-        self.architecture = Architecture(len(modalities), feature_size, window_size, tuple(depths), normalize=normalize)
+        self.architecture = Architecture(len(modalities), feature_size, window_size, tuple(depths), layer_norm=layer_norm)
         if not weights:
             raise NeuroprintError(f"encoder.weights is missing; {self.where_to_get or 'give a file or an address'}")
         self.weights = WeightsFile(weights, sha256, cache, where_to_get=self.where_to_get)
-        self.input = InputSpec(tuple(modalities), spacing_mm, normalisation, divisor=32, crop=crop)
+        self.input = InputSpec(tuple(modalities), spacing_mm, normalization, divisor=32, crop=crop)
 
     @property
     def levels(self) -> tuple[Level, ...]:
@@ -186,9 +186,9 @@ class TrainedSwinUNETREncoder:
             window_size=network.window_size,
             spacing_mm=read.spacing_mm,
             depths=network.depths,
-            normalisation=read.normalisation,
+            normalization=read.normalization,
             crop=read.crop,
-            normalize=network.normalize,
+            layer_norm=network.layer_norm,
         )
 
     def network(self, device: str) -> SwinUNETR:
@@ -208,7 +208,7 @@ class TrainedSwinUNETREncoder:
 def swin_levels(network: SwinUNETR) -> Forward:
     """A function from a batch to the network's five Swin feature maps and the map of ``encoder10``.
 
-    ``encoder10`` normalises each channel over space: of a bottleneck of one cell its map is NaN.
+    ``encoder10`` normalizes each channel over space: of a bottleneck of one cell its map is NaN.
     """
     import torch
 

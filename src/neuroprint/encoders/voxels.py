@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class VoxelEncoder:
-    """Average of the normalised intensities in each cell of a fixed grid over the whole field of view.
+    """Average of the normalized intensities in each cell of a fixed grid over the whole field of view.
 
     The grid does not follow the head: that is what makes it naive. With Euclidean similarity, the distance of two
     embeddings is the root of the summed squared differences of the down-sampled images.
@@ -31,7 +31,7 @@ class VoxelEncoder:
         if min(cells) < 1:
             raise NeuroprintError(f"encoder.cells={list(cells)}: must be at least 1 along each axis")
         self.cells = (cells[0], cells[1], cells[2])
-        self.input = InputSpec(tuple(modalities), normalisation="nonzero_channelwise", crop="image")
+        self.input = InputSpec(tuple(modalities), normalization="nonzero_channelwise", crop="image")
 
     @property
     def levels(self) -> tuple[Level, ...]:

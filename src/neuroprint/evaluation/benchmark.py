@@ -24,7 +24,7 @@ from neuroprint.evaluation.projection import (
 from neuroprint.evaluation.relevance import Relevance, RelevanceRule, distances_mm, relevance
 from neuroprint.evaluation.similarity import similarity_named
 from neuroprint.evaluation.splits import Split, holdout_splits, sweep_splits
-from neuroprint.evaluation.summary import HEADLINE, SHARES, measure, positions, share, summarise
+from neuroprint.evaluation.summary import HEADLINE, SHARES, measure, positions, share, summarize
 from neuroprint.evaluation.table import Answers, Truth, answer, answer_at_random, baseline, tabulate
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Benchmark:
 
     @property
     def distances_mm(self) -> Array:
-        """(n, n) distances between centres, NaN where one has none."""
+        """(n, n) distances between centers, NaN where one has none."""
         return self.truth.distances_mm
 
     @property
@@ -125,9 +125,9 @@ class Benchmark:
 
     @property
     def oracle(self) -> Evaluation:
-        """The true centre as the embedding, by Euclidean distance; under relevance by overlap, the true overlap.
+        """The true center as the embedding, by Euclidean distance; under relevance by overlap, the true overlap.
 
-        Unknown centres are put at the mean.
+        Unknown centers are put at the mean.
         """
         return self._evaluation(*self._oracle)
 
@@ -159,7 +159,7 @@ class Benchmark:
         def ask(split: Split, _seed: int) -> Asked:
             return answer_at_random(self.truth, split), np.tile(baseline(self.truth, split), (len(split.queries), 1))
 
-        table, metrics = self._summarised(ask)
+        table, metrics = self._summarized(ask)
         if np.isfinite(metrics["probe/side_auc"]):
             # The mean of a gallery leans away from its queries, which pooled over folds would look like inverse skill.
             metrics["probe/side_auc"] = 0.5
@@ -167,10 +167,10 @@ class Benchmark:
 
     @cached_property
     def oracle_embeddings(self) -> Array:
-        """(n, 3) true centres; an unknown one is put at the mean of the known."""
-        centres, located = self.subjects.centres_mm, self.subjects.located
-        mean = centres[located].mean(axis=0) if located.any() else np.zeros(3)
-        return np.where(located[:, None], centres, mean)
+        """(n, 3) true centers; an unknown one is put at the mean of the known."""
+        centers, located = self.subjects.centers_mm, self.subjects.located
+        mean = centers[located].mean(axis=0) if located.any() else np.zeros(3)
+        return np.where(located[:, None], centers, mean)
 
     @cached_property
     def _oracle(self) -> Scored:
@@ -193,13 +193,13 @@ class Benchmark:
         def ask(split: Split, seed: int) -> Asked:
             gallery, queries = vectors[split.gallery], vectors[split.queries]
             patients = [self.subjects.patients[case] for case in split.gallery]
-            centres = self.subjects.centres_mm[split.gallery]
+            centers = self.subjects.centers_mm[split.gallery]
             make = make_projection
             if make is not None and transductive:
                 (gallery, queries), make = lay_out_together(make, gallery, queries), None
             first = seed == self.protocol.seed
             alpha = None if first or not chosen else sorted(chosen)[len(chosen) // 2]
-            fitted = fit(gallery, centres, patients, make, make_probe, seed, alpha)
+            fitted = fit(gallery, centers, patients, make, make_probe, seed, alpha)
             if first and fitted.alpha is not None:
                 chosen.append(fitted.alpha)
             gallery, queries = fitted.project(gallery), fitted.project(queries)
@@ -208,13 +208,13 @@ class Benchmark:
             close = closeness(queries, gallery) if ideal is None else ideal[np.ix_(split.queries, split.gallery)]
             return answer(self.truth, split, close, brief=not first), fitted.predict(queries)
 
-        return self._summarised(ask, drawn_once=made is not None and is_drawn_once(made))
+        return self._summarized(ask, drawn_once=made is not None and is_drawn_once(made))
 
-    def _summarised(self, ask: Ask, drawn_once: bool = False) -> Scored:
+    def _summarized(self, ask: Ask, drawn_once: bool = False) -> Scored:
         """The first draw of the folds in full, and the spread of the headline metrics over all draws."""
         seed = self.protocol.seed
         table = tabulate(self.truth, [(split, *ask(split, seed)) for split in self.splits])
-        metrics = summarise(table, self.protocol.bootstrap, seed)
+        metrics = summarize(table, self.protocol.bootstrap, seed)
         if self._further and drawn_once:
             metrics |= {f"{name}_seed_sd": np.nan for name in HEADLINE}
         elif self._further:

@@ -24,7 +24,7 @@ def precision_by_query(queries: pd.DataFrame, ids: Sequence[str], relevant: npt.
     """(queries with a relevant case, K) precision at k = 1 .. K, K at most 20 and no more than any gallery holds.
 
     Args:
-        queries: ``Evaluation.queries``. A table without neighbours is chance: the expected precision.
+        queries: ``Evaluation.queries``. A table without neighbors is chance: the expected precision.
         ids: (n,) ids of the subjects.
         relevant: (n, n) relevance of all pairs.
     """
@@ -33,8 +33,8 @@ def precision_by_query(queries: pd.DataFrame, ids: Sequence[str], relevant: npt.
     place = {case: index for index, case in enumerate(ids)}
     curves = np.empty((len(scored), depth))
     for row, query in enumerate(scored.to_dict("records")):
-        if len(query["neighbours"]):
-            found = relevant[place[query["case"]], [place[case] for case in query["neighbours"][:depth]]]
+        if len(query["neighbors"]):
+            found = relevant[place[query["case"]], [place[case] for case in query["neighbors"][:depth]]]
             curves[row] = np.cumsum(found) / np.arange(1, depth + 1)
         else:
             curves[row] = expected_precision(np.array([query["relevant"]]), query["gallery"], 1)

@@ -1,4 +1,4 @@
-"""``probe=kernel_ridge``: how well a smooth, non-linear model reads the tumour's position off an embedding."""
+"""``probe=kernel_ridge``: how well a smooth, non-linear model reads the tumor's position off an embedding."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroprint.evaluation.probe import best_alpha, eigenvectors_of_gram, left_out_errors
-from neuroprint.evaluation.scaling import standardisation
+from neuroprint.evaluation.scaling import standardization
 
 Array = npt.NDArray[np.float64]
 
@@ -17,19 +17,19 @@ ALPHAS: tuple[float, ...] = tuple(float(alpha) for alpha in 10.0 ** np.arange(-4
 
 
 class KernelRidgeProbe:
-    """Ridge regression with a Gaussian kernel, on embeddings standardised as for :class:`RidgeProbe`.
+    """Ridge regression with a Gaussian kernel, on embeddings standardized as for :class:`RidgeProbe`.
 
     k(a, b) = exp(-gamma |a - b|^2), with gamma = 1 / (median of the squared distances between cases of the fit side), the
-    median heuristic. The intercept is not penalised: the kernel is centred. As for the linear ridge, the penalty is the
+    median heuristic. The intercept is not penalized: the kernel is centered. As for the linear ridge, the penalty is the
     one with the best mean R² over the axes by leave-one-patient-out, whose errors are exact (Golub, Heath and Wahba 1979,
-    by groups), from one eigendecomposition of the centred kernel matrix.
+    by groups), from one eigendecomposition of the centered kernel matrix.
 
     Args:
-        alphas: Penalties to choose from. They add to the eigenvalues of the centred kernel matrix, whose sum is below n.
+        alphas: Penalties to choose from. They add to the eigenvalues of the centered kernel matrix, whose sum is below n.
 
     Attributes:
         alpha: The chosen penalty. Where patients are too few to choose (one), the largest.
-        gamma: Of the kernel, per squared unit of the standardised embedding.
+        gamma: Of the kernel, per squared unit of the standardized embedding.
     """
 
     def __init__(self, alphas: Sequence[float] = ALPHAS) -> None:
@@ -40,7 +40,7 @@ class KernelRidgeProbe:
         self.gamma = 1.0
 
     def fit(self, X: Array, y: Array, groups: npt.NDArray[np.integer]) -> Self:
-        """Choose the penalty and fit: (n, d) embeddings, (n, axes) centres in mm, (n,) patients."""
+        """Choose the penalty and fit: (n, d) embeddings, (n, axes) centers in mm, (n,) patients."""
         self._prepare(X, y)
         alpha = self.alphas[-1]
         if len(np.unique(groups)) > 1 and len(self.alphas) > 1:
@@ -56,7 +56,7 @@ class KernelRidgeProbe:
     def predict(self, X: Array) -> Array:
         """(m, d) -> (m, axes) in mm."""
         kernel = self._kernel(self._scaled(X))
-        # The dual coefficients sum to zero, so that of the centring only the fit side's part is left.
+        # The dual coefficients sum to zero, so that of the centering only the fit side's part is left.
         return np.asarray((kernel - self._kernel_mean) @ self._dual + self._y_mean, dtype=np.float64)
 
     def predict_path(self, X: Array, y: Array, new: Array) -> Array:
@@ -66,7 +66,7 @@ class KernelRidgeProbe:
 
     def _prepare(self, X: Array, y: Array) -> None:
         X, y = np.asarray(X, dtype=np.float64), np.asarray(y, dtype=np.float64)
-        self._mean, self._weight = standardisation(X)
+        self._mean, self._weight = standardization(X)
         self._fitted = self._scaled(X)
         self._y_mean = y.mean(axis=0)
         self._y = y - self._y_mean
@@ -76,8 +76,8 @@ class KernelRidgeProbe:
         self.gamma = 1.0 / middle if middle > 0 else 1.0
         kernel = np.exp(-self.gamma * squared)
         self._kernel_mean = kernel.mean(axis=0)
-        centred = kernel - self._kernel_mean - self._kernel_mean[:, None] + self._kernel_mean.mean()
-        self._u, self._eigenvalues = eigenvectors_of_gram(centred)
+        centered = kernel - self._kernel_mean - self._kernel_mean[:, None] + self._kernel_mean.mean()
+        self._u, self._eigenvalues = eigenvectors_of_gram(centered)
 
     def _set(self, alpha: float) -> Self:
         self.alpha = alpha

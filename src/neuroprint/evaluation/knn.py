@@ -1,4 +1,4 @@
-"""``probe=knn``: where the tumours of the nearest gallery cases lie."""
+"""``probe=knn``: where the tumors of the nearest gallery cases lie."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Literal, Self
 import numpy as np
 import numpy.typing as npt
 
-from neuroprint.evaluation.scaling import standardisation
+from neuroprint.evaluation.scaling import standardization
 
 Array = npt.NDArray[np.float64]
 
 
 class KNNProbe:
-    """Mean centre of the k nearest cases of the fit side, by Euclidean distance of embeddings standardised as for ridge.
+    """Mean center of the k nearest cases of the fit side, by Euclidean distance of embeddings standardized as for ridge.
 
     Nothing is chosen, so nothing can be chosen wrongly: k is given. A fit side smaller than k serves whole. Unlike
-    retrieval it ignores ``retrieval.similarity``: probes are compared with each other on the same standardised embedding.
+    retrieval it ignores ``retrieval.similarity``: probes are compared with each other on the same standardized embedding.
 
     Args:
-        k: Number of neighbours.
-        weights: ``distance``: each neighbour counts by one over its distance, and where some are at distance 0 only
+        k: Number of neighbors.
+        weights: ``distance``: each neighbor counts by one over its distance, and where some are at distance 0 only
             those count; ``uniform``: all count alike.
     """
 
@@ -33,11 +33,11 @@ class KNNProbe:
         self.weights = weights
 
     def fit(self, X: Array, y: Array, groups: npt.NDArray[np.integer]) -> Self:
-        """Keep (n, d) embeddings and (n, axes) centres in mm; the patients play no part."""
+        """Keep (n, d) embeddings and (n, axes) centers in mm; the patients play no part."""
         from sklearn.neighbors import KNeighborsRegressor
 
         X = np.asarray(X, dtype=np.float64)
-        self._mean, self._weight = standardisation(X)
+        self._mean, self._weight = standardization(X)
         self._model = KNeighborsRegressor(min(self.k, len(X)), weights=self.weights, algorithm="brute")
         self._model.fit(self._scaled(X), np.asarray(y, dtype=np.float64))
         return self

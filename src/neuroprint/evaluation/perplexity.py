@@ -12,7 +12,7 @@ _USUAL = 30.0
 
 @cache  # so that the folds of a run, and its map, say it once
 def allowed_perplexity(wanted: float | None, cases: int) -> float:
-    """The perplexity to use: roughly how many neighbours a case keeps, which must be fewer than there are cases.
+    """The perplexity to use: roughly how many neighbors a case keeps, which must be fewer than there are cases.
 
     Args:
         wanted: Used as it is where it is below ``cases``, else clipped to a third of the others with a logged warning.

@@ -1,4 +1,4 @@
-"""Metrics of the probe: predicted against true centres of mass."""
+"""Metrics of the probe: predicted against true centers of mass."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def r2(squared_errors: Array, squared_baseline_errors: Array) -> Array:
 
 
 def errors_mm(predicted_mm: Array, true_mm: Array) -> Array:
-    """(n, 3), (n, 3) -> (n,) Euclidean distances of predicted to true centres."""
+    """(n, 3), (n, 3) -> (n,) Euclidean distances of predicted to true centers."""
     distance: Array = np.sqrt(np.square(predicted_mm - true_mm).sum(axis=1))
     return distance
 

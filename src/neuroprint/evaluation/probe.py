@@ -1,4 +1,4 @@
-"""The probe: how well a linear model reads the tumour's position off an embedding."""
+"""The probe: how well a linear model reads the tumor's position off an embedding."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from neuroprint.evaluation.scaling import standardisation
+from neuroprint.evaluation.scaling import standardization
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,10 +19,10 @@ ALPHAS: tuple[float, ...] = tuple(float(alpha) for alpha in 10.0 ** np.arange(-3
 
 
 class Probe(Protocol):
-    """A model of the tumour's centre, fitted on one fold's gallery side."""
+    """A model of the tumor's center, fitted on one fold's gallery side."""
 
     def fit(self, X: Array, y: Array, groups: npt.NDArray[np.integer], /) -> object:
-        """Fit on (n, d) embeddings, (n, 3) centres in mm and (n,) patients."""
+        """Fit on (n, d) embeddings, (n, 3) centers in mm and (n,) patients."""
 
     def predict(self, X: Array, /) -> Array:
         """(m, d) -> (m, 3) in mm."""
@@ -42,14 +42,14 @@ class PenalisedProbe(Probe, Protocol):
 
 
 class RidgeProbe:
-    """Ridge regression on standardised embeddings, its penalty chosen by leave-one-patient-out.
+    """Ridge regression on standardized embeddings, its penalty chosen by leave-one-patient-out.
 
     One penalty serves all axes: the one with the best mean over the axes of R² = 1 - SSE / SST, both sums over the
-    left-out patients. So an axis along which tumours spread widely does not outvote the others. The left-out errors
+    left-out patients. So an axis along which tumors spread widely does not outvote the others. The left-out errors
     are exact and cost one eigendecomposition, of the Gram or the covariance matrix, whichever is smaller: with the
-    smoother S = 1/n 11' + X (X'X + alpha)^-1 X' of the centred embeddings, the errors of a left-out group B are
-    ((I - S)_BB)^-1 (y - S y)_B (Golub, Heath and Wahba 1979, by groups). The intercept is not penalised. The scale of
-    the standardisation is that of the whole fit side, and of no column less than a tenth of the columns' root mean square.
+    smoother S = 1/n 11' + X (X'X + alpha)^-1 X' of the centered embeddings, the errors of a left-out group B are
+    ((I - S)_BB)^-1 (y - S y)_B (Golub, Heath and Wahba 1979, by groups). The intercept is not penalized. The scale of
+    the standardization is that of the whole fit side, and of no column less than a tenth of the columns' root mean square.
 
     Args:
         alphas: Penalties to choose from. They add to the eigenvalues of X'X, which are of the order of n.
@@ -69,7 +69,7 @@ class RidgeProbe:
         self.intercept: Array = np.zeros(0)
 
     def fit(self, X: Array, y: Array, groups: npt.NDArray[np.integer]) -> Self:
-        """Choose the penalty and fit: (n, d) embeddings, (n, axes) centres in mm, (n,) patients."""
+        """Choose the penalty and fit: (n, d) embeddings, (n, axes) centers in mm, (n,) patients."""
         model = _Decomposition.of(X, y)
         self.alpha = self.alphas[-1]
         if len(np.unique(groups)) > 1 and len(self.alphas) > 1:
@@ -115,12 +115,12 @@ def best_alpha(alphas: Sequence[float], sse: Array, y: Array) -> float:
 
 @dataclass(frozen=True)
 class _Decomposition:
-    """Standardised embeddings Z = U diag(sqrt(eigenvalues)) V', and the centred targets."""
+    """Standardized embeddings Z = U diag(sqrt(eigenvalues)) V', and the centered targets."""
 
-    z: Array  # (n, d), centred
+    z: Array  # (n, d), centered
     weight: Array  # (d,) 1 / standard deviation, 0 for constant columns
     x_mean: Array  # (d,)
-    y: Array  # (n, axes), centred
+    y: Array  # (n, axes), centered
     y_mean: Array  # (axes,)
     u: Array  # (n, r), orthonormal, orthogonal to 1
     eigenvalues: Array  # (r,) of Z'Z
@@ -130,7 +130,7 @@ class _Decomposition:
         X, y = np.asarray(X, dtype=np.float64), np.asarray(y, dtype=np.float64)
         n, d = X.shape
         y_mean = y.mean(axis=0)
-        x_mean, weight = standardisation(X)
+        x_mean, weight = standardization(X)
         z = (X - x_mean) * weight
         u, eigenvalues = eigenvectors_of_gram(z @ z.T) if n <= d + 1 else _from_covariance(z)
         return cls(z, weight, x_mean, y - y_mean, y_mean, u, eigenvalues)
@@ -142,7 +142,7 @@ class _Decomposition:
 
 
 def eigenvectors_of_gram(gram: Array) -> tuple[Array, Array]:
-    """(n, n - 1) eigenvectors of a centred Gram matrix, orthogonal to 1, and their (n - 1,) eigenvalues."""
+    """(n, n - 1) eigenvectors of a centered Gram matrix, orthogonal to 1, and their (n - 1,) eigenvalues."""
     n = len(gram)
     # Z'1 = 0. Shifting the direction 1 above all others keeps it from mixing with the rest of the null space; then it
     # is dropped, as the intercept takes its place.
@@ -163,9 +163,9 @@ def left_out_errors(
     """(penalties, n, axes) errors of each case by the model that was fitted without its group, for every penalty.
 
     Args:
-        u: (n, r) eigenvectors of the centred Gram matrix, orthonormal and orthogonal to 1.
+        u: (n, r) eigenvectors of the centered Gram matrix, orthonormal and orthogonal to 1.
         eigenvalues: (r,) theirs.
-        y: (n, axes) centred targets.
+        y: (n, axes) centered targets.
         alphas: The penalties.
         groups: (n,) which group each case belongs to.
     """

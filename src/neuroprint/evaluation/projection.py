@@ -21,13 +21,13 @@ _INNER_FOLDS = 5
 class Projection(Protocol):
     """A map of embeddings in scikit-learn's terms.
 
-    One with ``supervised = True`` is fitted to the centres as well. One with ``transductive = True`` has a
+    One with ``supervised = True`` is fitted to the centers as well. One with ``transductive = True`` has a
     ``fit_transform`` in the place of both methods: it lays out the cases it is given and cannot place a new one. One with
     ``drawn_once = True`` is too slow to be fitted again for every further draw of the folds.
     """
 
     def fit(self, X: Array, y: Array | None = None, /) -> object:
-        """Fit on (n, d) embeddings, and (n, 3) centres in mm if supervised."""
+        """Fit on (n, d) embeddings, and (n, 3) centers in mm if supervised."""
 
     def transform(self, X: Array, /) -> Array:
         """(m, d) -> (m, components)."""
@@ -68,7 +68,7 @@ class Fitted:
         return transformed(self.projection, embeddings)
 
     def predict(self, projected: Array) -> Array:
-        """(m, components) -> (m, 3) centres in mm, NaN without a probe."""
+        """(m, components) -> (m, 3) centers in mm, NaN without a probe."""
         if self.probe is None:
             return np.full((len(projected), 3), np.nan)
         return np.asarray(self.probe.predict(projected), dtype=np.float64)
@@ -76,7 +76,7 @@ class Fitted:
 
 def fit(
     embeddings: Array,
-    centres_mm: Array,
+    centers_mm: Array,
     patients: Sequence[str],
     make_projection: MakeProjection | None,
     make_probe: MakeProbe,
@@ -85,25 +85,25 @@ def fit(
 ) -> Fitted:
     """Fit projection and probe on the gallery side.
 
-    Cases without a centre (NaN) take part in an unsupervised projection only. A supervised projection has seen the
-    centres of the cases it projects, so that the probe cannot judge its penalty on those: the penalty is then chosen
+    Cases without a center (NaN) take part in an unsupervised projection only. A supervised projection has seen the
+    centers of the cases it projects, so that the probe cannot judge its penalty on those: the penalty is then chosen
     by an inner cross-validation, by patient, which refits projection and probe together.
 
     Args:
         embeddings: (n, d).
-        centres_mm: (n, 3).
+        centers_mm: (n, 3).
         patients: (n,).
         make_projection: A new, unfitted projection at each call.
         make_probe: A new, unfitted probe at each call.
         seed: Of the inner folds.
         alpha: The penalty behind a supervised projection, instead of choosing one.
     """
-    located = known(centres_mm)
-    placed, centres = embeddings[located], centres_mm[located]
-    names = [patient for patient, has_centre in zip(patients, located, strict=True) if has_centre]
+    located = known(centers_mm)
+    placed, centers = embeddings[located], centers_mm[located]
+    names = [patient for patient, has_center in zip(patients, located, strict=True) if has_center]
     supervised = make_projection is not None and is_supervised(make_projection())
     if supervised:
-        projection = fit_projection(make_projection, placed, centres, names)
+        projection = fit_projection(make_projection, placed, centers, names)
     else:
         projection = fit_projection(make_projection, embeddings, None)
     if not len(placed):
@@ -111,16 +111,16 @@ def fit(
     probe = make_probe()
     if supervised and isinstance(probe, PenalisedProbe) and len(set(names)) > 1:
         if alpha is None:
-            alpha = _inner_alpha(placed, centres, names, make_projection, probe, seed)
-        probe.fit_at(transformed(projection, placed), centres, alpha)
+            alpha = _inner_alpha(placed, centers, names, make_projection, probe, seed)
+        probe.fit_at(transformed(projection, placed), centers, alpha)
         return Fitted(projection, probe, alpha)
     number = {patient: place for place, patient in enumerate(sorted(set(names)))}
-    probe.fit(transformed(projection, placed), centres, np.array([number[name] for name in names]))
+    probe.fit(transformed(projection, placed), centers, np.array([number[name] for name in names]))
     return Fitted(projection, probe)
 
 
 def is_supervised(projection: Projection) -> bool:
-    """Whether a projection is to be fitted to the centres as well."""
+    """Whether a projection is to be fitted to the centers as well."""
     return bool(getattr(projection, "supervised", False))
 
 
@@ -130,7 +130,7 @@ def is_drawn_once(projection: Projection) -> bool:
 
 
 def lay_out_together(make_projection: MakeProjection, gallery: Array, queries: Array) -> tuple[Array, Array]:
-    """Gallery and queries in one layout of a transductive projection, which sees both, but no centre and no fold.
+    """Gallery and queries in one layout of a transductive projection, which sees both, but no center and no fold.
 
     Args:
         make_projection: Gives a new projection.
@@ -153,19 +153,19 @@ def is_transductive(projection: Projection) -> bool:
 def fit_projection(
     make_projection: MakeProjection | None,
     embeddings: Array,
-    centres: Array | None,
+    centers: Array | None,
     patients: Sequence[str] | None = None,
 ) -> Projection | None:
-    """A projection fitted on (n, d) embeddings, with (n, 3) centres if they are given, and (n,) patients if it asks."""
+    """A projection fitted on (n, d) embeddings, with (n, 3) centers if they are given, and (n,) patients if it asks."""
     if make_projection is None:
         return None
     projection: Any = make_projection()
-    if centres is None:
+    if centers is None:
         projection.fit(embeddings)
     elif getattr(projection, "by_patient", False):
-        projection.fit(embeddings, centres, patients)
+        projection.fit(embeddings, centers, patients)
     else:
-        projection.fit(embeddings, centres)
+        projection.fit(embeddings, centers)
     return cast(Projection, projection)
 
 
@@ -178,20 +178,20 @@ def transformed(projection: Projection | None, embeddings: Array) -> Array:
 
 def _inner_alpha(
     embeddings: Array,
-    centres: Array,
+    centers: Array,
     patients: Sequence[str],
     make_projection: MakeProjection | None,
     probe: PenalisedProbe,
     seed: int,
 ) -> float:
     fold = assign_folds(patients, min(_INNER_FOLDS, len(set(patients))), seed)
-    sse = np.zeros((len(probe.alphas), centres.shape[1]))
+    sse = np.zeros((len(probe.alphas), centers.shape[1]))
     for held in range(int(fold.max()) + 1):
         inside, outside = fold != held, fold == held
         names = [patient for patient, kept in zip(patients, inside, strict=True) if kept]
-        projection = fit_projection(make_projection, embeddings[inside], centres[inside], names)
+        projection = fit_projection(make_projection, embeddings[inside], centers[inside], names)
         predicted = probe.predict_path(
-            transformed(projection, embeddings[inside]), centres[inside], transformed(projection, embeddings[outside])
+            transformed(projection, embeddings[inside]), centers[inside], transformed(projection, embeddings[outside])
         )
-        sse += np.square(predicted - centres[outside]).sum(axis=1)
-    return best_alpha(probe.alphas, sse, centres)
+        sse += np.square(predicted - centers[outside]).sum(axis=1)
+    return best_alpha(probe.alphas, sse, centers)

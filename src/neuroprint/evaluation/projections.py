@@ -1,4 +1,4 @@
-"""Projections that scikit-learn does not offer: chains, and what is fitted to the tumour's position."""
+"""Projections that scikit-learn does not offer: chains, and what is fitted to the tumor's position."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Chain(BaseEstimator):  # type: ignore[misc]
         n_components: Of the last step that has a size, in the place of its own.
 
     Attributes:
-        supervised: Whether a step is to be fitted to the centres.
+        supervised: Whether a step is to be fitted to the centers.
     """
 
     def __init__(self, steps: Sequence[Any], n_components: int = 16) -> None:
@@ -47,7 +47,7 @@ class Chain(BaseEstimator):  # type: ignore[misc]
         return any(getattr(step, "by_patient", False) for step in self.steps)
 
     def fit(self, X: Array, y: Array | None = None, patients: Sequence[str] | None = None) -> Self:
-        """Fit on (n, d) embeddings, and (n, 3) centres in mm if supervised, of (n,) patients if a step asks for them."""
+        """Fit on (n, d) embeddings, and (n, 3) centers in mm if supervised, of (n,) patients if a step asks for them."""
         self.fitted_: list[Any] = []
         sized = [step for step in self.steps if "n_components" in step.get_params()]
         for unfitted in self.steps:
@@ -71,13 +71,13 @@ class Chain(BaseEstimator):  # type: ignore[misc]
 
 
 class PLS(PLSRegression):  # type: ignore[misc]
-    """Partial least squares: the directions that vary most with the tumour's centre (Wold et al. 2001)."""
+    """Partial least squares: the directions that vary most with the tumor's center (Wold et al. 2001)."""
 
     supervised = True
 
 
-class RidgeCentre(BaseEstimator):  # type: ignore[misc]
-    """The tumour's centre in mm about the gallery's mean, as :class:`~neuroprint.evaluation.probe.RidgeProbe` predicts it.
+class RidgeCenter(BaseEstimator):  # type: ignore[misc]
+    """The tumor's center in mm about the gallery's mean, as :class:`~neuroprint.evaluation.probe.RidgeProbe` predicts it.
 
     Its penalty is chosen by leaving patients out.
 
@@ -92,7 +92,7 @@ class RidgeCentre(BaseEstimator):  # type: ignore[misc]
         self.alphas = alphas
 
     def fit(self, X: Array, y: Array, patients: Sequence[str] | None = None) -> Self:
-        """Fit on (n, d) embeddings and (n, 3) centres in mm of (n,) patients, by default of one case each."""
+        """Fit on (n, d) embeddings and (n, 3) centers in mm of (n,) patients, by default of one case each."""
         groups = np.arange(len(X)) if patients is None else np.unique(list(patients), return_inverse=True)[1]
         self.mean_ = y.mean(axis=0)
         self.model_ = RidgeProbe(self.alphas).fit(X, y, groups)
@@ -120,7 +120,7 @@ class OctantLDA(BaseEstimator):  # type: ignore[misc]
         self.shrinkage = shrinkage
 
     def fit(self, X: Array, y: Array) -> Self:
-        """Fit on (n, d) embeddings and (n, 3) centres in mm."""
+        """Fit on (n, d) embeddings and (n, 3) centers in mm."""
         parts = octants(y)
         components = min(self.n_components, len(np.unique(parts)) - 1, X.shape[1])
         self.model_ = LinearDiscriminantAnalysis(solver="eigen", shrinkage=self.shrinkage, n_components=components)
@@ -136,12 +136,12 @@ class OctantLDA(BaseEstimator):  # type: ignore[misc]
 
 
 class OctantNCA(BaseEstimator):  # type: ignore[misc]
-    """Neighbourhood components analysis (Goldberger et al. 2004): neighbours are to share an octant of :func:`octants`.
+    """Neighborhood components analysis (Goldberger et al. 2004): neighbors are to share an octant of :func:`octants`.
 
     Args:
         n_components: Size of the projection.
-        max_iter: Steps of the optimiser.
-        random_state: Seed of the optimiser.
+        max_iter: Steps of the optimizer.
+        random_state: Seed of the optimizer.
     """
 
     supervised = True
@@ -152,7 +152,7 @@ class OctantNCA(BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
 
     def fit(self, X: Array, y: Array) -> Self:
-        """Fit on (n, d) embeddings and (n, 3) centres in mm."""
+        """Fit on (n, d) embeddings and (n, 3) centers in mm."""
         components = min(self.n_components, X.shape[1])
         self.model_ = NeighborhoodComponentsAnalysis(
             n_components=components, init="pca", max_iter=self.max_iter, random_state=self.random_state
@@ -170,7 +170,7 @@ class UMAP(BaseEstimator):  # type: ignore[misc]
 
     Args:
         n_components: Size of the projection; at most two less than there are cases.
-        n_neighbors: Size of a neighbourhood; at most one less than there are cases.
+        n_neighbors: Size of a neighborhood; at most one less than there are cases.
         min_dist: How close the layout may put two cases.
         metric: Distance between embeddings.
         random_state: Seed of the layout.
@@ -193,7 +193,7 @@ class UMAP(BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
 
     def fit(self, X: Array, y: Array | None = None) -> Self:
-        """Fit on (n, d) embeddings; centres are not looked at."""
+        """Fit on (n, d) embeddings; centers are not looked at."""
         import umap  # compiles itself: seconds
 
         cases = len(X)
@@ -217,15 +217,15 @@ class UMAP(BaseEstimator):  # type: ignore[misc]
 
 
 class TSNE(BaseEstimator):  # type: ignore[misc]
-    """t-distributed stochastic neighbour embedding (van der Maaten and Hinton 2008): a picture of the cases it is given.
+    """t-distributed stochastic neighbor embedding (van der Maaten and Hinton 2008): a picture of the cases it is given.
 
     It has no ``transform``, since it cannot place a new case. So gallery and queries of a fold are laid out together,
-    without their centres: its scores say what the picture shows, not what a search index would find.
+    without their centers: its scores say what the picture shows, not what a search index would find.
 
     Args:
         n_components: Size of the layout, at most that of the embeddings; above 3, exact and slow.
         perplexity: See :func:`neuroprint.evaluation.perplexity.allowed_perplexity`.
-        random_state: Seed of the optimiser.
+        random_state: Seed of the optimizer.
     """
 
     transductive = True
@@ -237,7 +237,7 @@ class TSNE(BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
 
     def fit_transform(self, X: Array, y: Array | None = None) -> Array:
-        """(n, d) -> (n, components); centres are not looked at."""
+        """(n, d) -> (n, components); centers are not looked at."""
         from sklearn import manifold
 
         components = min(self.n_components, *X.shape)
@@ -255,13 +255,13 @@ class TSNE(BaseEstimator):  # type: ignore[misc]
         return np.asarray(layout.fit_transform(X), dtype=np.float64)
 
 
-def octants(centres_mm: Array) -> npt.NDArray[np.int64]:
-    """Number each case by the side of the median that its centre lies on, along x, y and z.
+def octants(centers_mm: Array) -> npt.NDArray[np.int64]:
+    """Number each case by the side of the median that its center lies on, along x, y and z.
 
     Few cases are split along fewer axes, those of the widest spread, so that cases outnumber the parts.
 
     Args:
-        centres_mm: (n, 3).
+        centers_mm: (n, 3).
 
     Returns:
         (n,) from 0 to 7.
@@ -269,11 +269,11 @@ def octants(centres_mm: Array) -> npt.NDArray[np.int64]:
     Raises:
         NeuroprintError: All cases lie in one part.
     """
-    above = centres_mm > np.median(centres_mm, axis=0)
-    axes = np.argsort(-centres_mm.std(axis=0), kind="stable")[: int(np.log2(max(1, len(above) - 1)))]
+    above = centers_mm > np.median(centers_mm, axis=0)
+    axes = np.argsort(-centers_mm.std(axis=0), kind="stable")[: int(np.log2(max(1, len(above) - 1)))]
     parts = above[:, axes] @ 2 ** np.arange(len(axes))
     if len(np.unique(parts)) < 2:
-        raise NeuroprintError(f"the centres of {len(parts)} gallery cases cannot be split: choose another projection")
+        raise NeuroprintError(f"the centers of {len(parts)} gallery cases cannot be split: choose another projection")
     return np.asarray(parts, dtype=np.int64)
 
 
@@ -283,6 +283,6 @@ def _rank(X: Array) -> int:
     The squared singular values are the eigenvalues of the smaller of the Gram and the covariance matrix. Squared, the
     threshold is still above what double precision rounds, and they take a tenth of the time where d is far above n.
     """
-    centred = X - X.mean(axis=0)
-    squares = np.linalg.eigvalsh(centred @ centred.T if len(X) <= X.shape[1] else centred.T @ centred)
+    centered = X - X.mean(axis=0)
+    squares = np.linalg.eigvalsh(centered @ centered.T if len(X) <= X.shape[1] else centered.T @ centered)
     return int((squares > (np.abs(X).max() * np.sqrt(X.size) * np.finfo(np.float32).eps) ** 2).sum())

@@ -21,7 +21,7 @@ class RelevanceRule:
     """What makes two cases similar.
 
     Attributes:
-        kind: ``distance`` (centres within ``radius_mm``), ``side`` (same hemisphere), ``overlap`` (Dice coefficient of
+        kind: ``distance`` (centers within ``radius_mm``), ``side`` (same hemisphere), ``overlap`` (Dice coefficient of
             the masks of ``min_dice`` or more) or ``metadata`` (equal values in ``column``).
         radius_mm: Radius of relevance by distance.
         min_dice: Least Dice coefficient of relevance by overlap.
@@ -41,7 +41,7 @@ class Relevance:
     Attributes:
         relevant: (n, n) whether the column's case is relevant to the row's.
         gain: (n, n) graded gain for nDCG, 0 to 1.
-        ideal: (n, n) what the oracle ranks by, larger is closer; None: by the distance of the centres.
+        ideal: (n, n) what the oracle ranks by, larger is closer; None: by the distance of the centers.
     """
 
     relevant: npt.NDArray[np.bool_]
@@ -50,10 +50,10 @@ class Relevance:
 
 
 def distances_mm(subjects: Subjects) -> npt.NDArray[np.float64]:
-    """(n, n) distances between tumour centres; NaN where one of the two has no tumour."""
+    """(n, n) distances between tumor centers; NaN where one of the two has no tumor."""
     from scipy.spatial.distance import cdist
 
-    return np.asarray(cdist(subjects.centres_mm, subjects.centres_mm), dtype=np.float64)
+    return np.asarray(cdist(subjects.centers_mm, subjects.centers_mm), dtype=np.float64)
 
 
 def dice(subjects: Subjects) -> npt.NDArray[np.float64]:
@@ -68,7 +68,7 @@ def dice(subjects: Subjects) -> npt.NDArray[np.float64]:
     from scipy.sparse import csr_array
 
     if subjects.masks is None:
-        raise NeuroprintError("relevance by overlap needs the tumours' masks: none were given")
+        raise NeuroprintError("relevance by overlap needs the tumors' masks: none were given")
     masks = csr_array(np.asarray(subjects.masks, dtype=np.uint8), dtype=np.float64)
     shared = np.asarray(csr_array(masks @ masks.T).toarray(), dtype=np.float64)
     squared = np.diag(shared)
@@ -79,12 +79,12 @@ def dice(subjects: Subjects) -> npt.NDArray[np.float64]:
 def relevance(subjects: Subjects, rule: RelevanceRule) -> Relevance:
     """Judge all pairs of cases. A patient's own cases, the query included, are never relevant to each other.
 
-    By distance, a case is relevant within the radius and its gain falls from 1 at the query's centre to 0 at twice the
+    By distance, a case is relevant within the radius and its gain falls from 1 at the query's center to 0 at twice the
     radius: max(0, 1 - d / (2 radius)). By side, overlap and metadata the gain is 1. A missing value equals nothing.
 
     Raises:
         NeuroprintError: The rule does not fit the subjects: unknown kind or column, a radius or a Dice coefficient that
-            is not positive, or a case without the tumour centre or the mask that the rule needs.
+            is not positive, or a case without the tumor center or the mask that the rule needs.
     """
     others = _other_patients(subjects)
     if rule.kind == "metadata":
@@ -93,7 +93,7 @@ def relevance(subjects: Subjects, rule: RelevanceRule) -> Relevance:
     if not subjects.located.all():
         nameless = [case for case, known in zip(subjects.ids, subjects.located, strict=True) if not known]
         raise NeuroprintError(
-            f"relevance by {rule.kind} needs a tumour centre, and case {nameless[0]} has none"
+            f"relevance by {rule.kind} needs a tumor center, and case {nameless[0]} has none"
             f"{f' (nor have {len(nameless) - 1} more)' if len(nameless) > 1 else ''}: leave such cases out"
         )
     if rule.kind == "side":

@@ -1,4 +1,4 @@
-"""Standardising embeddings on the fit side, with a floor under the scale."""
+"""Standardizing embeddings on the fit side, with a floor under the scale."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Array = npt.NDArray[np.float64]
 _LEAST_SCALE = 0.1
 
 
-def standardisation(X: Array) -> tuple[Array, Array]:
+def standardization(X: Array) -> tuple[Array, Array]:
     """The mean of each column and 1 over its scale, the scale being its standard deviation.
 
     No scale is less than a tenth of the columns' root mean square, and a column that is constant has weight 0.

@@ -1,7 +1,7 @@
 """Similarities between embeddings, larger is closer.
 
 A matrix product rounds differently from one library, thread count or position in the matrix to the next, and
-differences in the last bit reorder neighbours. Here vectors are first rounded to a grid so coarse that every product
+differences in the last bit reorder neighbors. Here vectors are first rounded to a grid so coarse that every product
 and every partial sum is exact in double precision (2^-26 of the vector's length per component, finer than the float32
 features it rounds). The product then has one value, in whatever order it is summed: equal vectors get equal
 similarities, and a ranking is a function of its inputs.

@@ -48,10 +48,10 @@ class MeanOfRatios:
 def bootstrap_intervals(
     statistics: Mapping[str, MeanOfRatios], patients: Sequence[str], resamples: int, seed: int
 ) -> dict[str, tuple[float, float]]:
-    """95 % intervals by a studentised bootstrap over patients (Efron 1981; Hall 1988).
+    """95 % intervals by a studentized bootstrap over patients (Efron 1981; Hall 1988).
 
     Per resample of patients the statistic's distance from the observed one is taken in units of its own standard error
-    (linearised, from sums over patients). That error is not let below a quarter of the observed one: in a resample
+    (linearized, from sums over patients). That error is not let below a quarter of the observed one: in a resample
     of ten patients that happens to be nearly constant it means nothing, and would stretch the interval over the whole
     scale.
 
@@ -89,7 +89,7 @@ def bootstrap_intervals(
         drawn: dict[str, list[Array]] = {name: [] for name in group}
         for counts in _resampled_counts(size, resamples, seed):
             for name, sums in group.items():
-                drawn[name].append(_studentised(sums, prepared[name][1], counts))
+                drawn[name].append(_studentized(sums, prepared[name][1], counts))
         for name, sums in group.items():
             statistic = statistics[name]
             ratio, error = (float(value[0]) for value in _ratio_and_error(sums, prepared[name][1], np.ones((1, size))))
@@ -130,7 +130,7 @@ def tied_with_best(
 
     Under the null hypothesis that two runs are equally good, the difference of a patient's sums has either sign with
     equal chance. Signs are flipped by patient, for all runs at once, and every pair of runs is compared by the sum of
-    differences over the root of their sum of squares (which no flip changes, so the statistic is studentised at no
+    differences over the root of their sum of squares (which no flip changes, so the statistic is studentized at no
     cost). A pair differs if its statistic exceeds the 95 % quantile of the largest over all pairs; the pairs found are
     set aside and the rest judged again by their own maximum, until none is added (Westfall and Young 1993, step-down;
     Romano and Wolf 2005). All pairs, because the best is chosen by the same data.
@@ -219,7 +219,7 @@ def _draw_counts(size: int, resamples: int, seed: int) -> Iterator[Array]:
 
 
 def _ratio_and_error(sums: Array, ratios: int, counts: Array) -> tuple[Array, Array]:
-    """(resamples,) mean of ratios and its standard error by linearisation; NaN where a denominator is 0.
+    """(resamples,) mean of ratios and its standard error by linearization; NaN where a denominator is 0.
 
     The error needs, per resample, the sum over patients of c * influence^2. Influence is linear in a patient's sums, so the
     sums of their products, which are few, are resampled in its place. Taken about the observed ratios they lose no digits.
@@ -239,7 +239,7 @@ def _ratio_and_error(sums: Array, ratios: int, counts: Array) -> tuple[Array, Ar
         return (about + beside).mean(axis=1), np.sqrt(np.maximum(variance, 0.0))
 
 
-def _studentised(sums: Array, ratios: int, counts: Array) -> Array:
+def _studentized(sums: Array, ratios: int, counts: Array) -> Array:
     observed, observed_error = _ratio_and_error(sums, ratios, np.ones((1, len(sums))))
     ratio, error = _ratio_and_error(sums, ratios, counts)
     if observed_error[0] <= 1e-12 * max(1.0, abs(observed[0])):

@@ -1,4 +1,4 @@
-"""Who is scored: ids, patients and tumour positions, as arrays."""
+"""Who is scored: ids, patients and tumor positions, as arrays."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ class Subjects:
     Attributes:
         ids: Case ids, strictly ascending, so that no result can depend on the order in which cases were found.
         patients: Patient of each case.
-        centres_mm: (n, 3) tumour centres in the cohort's frame: x grows to the right, y to the front, z upwards. A case
-            without a tumour has a row of NaN, which only relevance by metadata accepts.
-        right: (n,) whether the centre lies right of the brain box's centre.
+        centers_mm: (n, 3) tumor centers in the cohort's frame: x grows to the right, y to the front, z upwards. A case
+            without a tumor has a row of NaN, which only relevance by metadata accepts.
+        right: (n,) whether the center lies right of the brain box's center.
         metadata: Further columns, (n,) values each. None, NaN and the empty string count as missing.
-        masks: (n, cells) uint8, the tumour in a brain frame that all cases share: the share of each cell that it fills,
+        masks: (n, cells) uint8, the tumor in a brain frame that all cases share: the share of each cell that it fills,
             in 255ths. Only relevance by overlap needs it.
 
     Raises:
-        NeuroprintError: Ids unsorted or repeated, lengths that differ, or centres that are neither known nor NaN.
+        NeuroprintError: Ids unsorted or repeated, lengths that differ, or centers that are neither known nor NaN.
     """
 
     ids: tuple[str, ...]
     patients: tuple[str, ...]
-    centres_mm: npt.NDArray[np.float64]
+    centers_mm: npt.NDArray[np.float64]
     right: npt.NDArray[np.bool_]
     metadata: Mapping[str, npt.NDArray[np.generic]] = field(default_factory=dict)
     masks: npt.NDArray[np.uint8] | None = None
@@ -46,20 +46,20 @@ class Subjects:
                 raise NeuroprintError(f"case {later} appears twice: case ids must be unique within a cohort")
             if earlier > later:
                 raise NeuroprintError(f"case {later} comes after {earlier}: sort the cases by id")
-        centres = np.asarray(self.centres_mm, dtype=np.float64)
+        centers = np.asarray(self.centers_mm, dtype=np.float64)
         right = np.asarray(self.right, dtype=bool)
-        if centres.shape != (n, 3):
-            raise NeuroprintError(f"centres_mm has shape {centres.shape}, expected ({n}, 3) for {n} cases")
+        if centers.shape != (n, 3):
+            raise NeuroprintError(f"centers_mm has shape {centers.shape}, expected ({n}, 3) for {n} cases")
         lengths = {"patients": len(self.patients), "right": len(right)}
         lengths |= {f"metadata column {name}": len(values) for name, values in self.metadata.items()}
         lengths |= {} if self.masks is None else {"masks": len(self.masks)}
         for name, length in lengths.items():
             if length != n:
                 raise NeuroprintError(f"{name} has {length} entries, expected {n}, one per case")
-        torn = np.flatnonzero(~np.isfinite(centres).all(axis=1) & ~np.isnan(centres).all(axis=1))
+        torn = np.flatnonzero(~np.isfinite(centers).all(axis=1) & ~np.isnan(centers).all(axis=1))
         if torn.size:
-            raise NeuroprintError(f"case {self.ids[torn[0]]}: centre {centres[torn[0]]} mm is not finite")
-        object.__setattr__(self, "centres_mm", centres)
+            raise NeuroprintError(f"case {self.ids[torn[0]]}: center {centers[torn[0]]} mm is not finite")
+        object.__setattr__(self, "centers_mm", centers)
         object.__setattr__(self, "right", right)
 
     def __len__(self) -> int:
@@ -71,7 +71,7 @@ class Subjects:
         return Subjects(
             ids=tuple(self.ids[place] for place in places),
             patients=tuple(self.patients[place] for place in places),
-            centres_mm=self.centres_mm[places],
+            centers_mm=self.centers_mm[places],
             right=self.right[places],
             metadata={name: values[places] for name, values in self.metadata.items()},
             masks=None if self.masks is None else self.masks[places],
@@ -79,10 +79,10 @@ class Subjects:
 
     @property
     def located(self) -> npt.NDArray[np.bool_]:
-        """(n,) whether the case has a tumour centre."""
-        return known(self.centres_mm)
+        """(n,) whether the case has a tumor center."""
+        return known(self.centers_mm)
 
 
 def known(positions_mm: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-    """(n, 3) -> (n,) which positions are known: a case without a tumour has NaN."""
+    """(n, 3) -> (n,) which positions are known: a case without a tumor has NaN."""
     return np.asarray(np.isfinite(positions_mm).all(axis=1), dtype=bool)

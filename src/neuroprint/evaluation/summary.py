@@ -21,13 +21,13 @@ HEADLINE = ("probe/r2", "probe/error_mm", "retrieval/p_at_5", "retrieval/map", "
 """Metrics with 95 % intervals, as ``..._lo`` and ``..._hi``."""
 
 KINDS = ("predicted", "true", "baseline")
-"""Centres that a table of queries holds."""
+"""Centers that a table of queries holds."""
 
 SHARES = ("retrieval/p_at_5", "retrieval/map", "retrieval/ndcg_at_10")
 """Metrics whose share of the way from chance to the oracle is given, as ``..._share``."""
 
 
-def summarise(table: pd.DataFrame, resamples: int, seed: int) -> dict[str, float]:
+def summarize(table: pd.DataFrame, resamples: int, seed: int) -> dict[str, float]:
     """All metrics of the contract but the shares, with intervals; NaN where one is not defined.
 
     Args:
@@ -88,7 +88,7 @@ def _statistics(table: pd.DataFrame) -> dict[str, MeanOfRatios]:
 
 
 def _errors(table: pd.DataFrame) -> tuple[npt.NDArray[np.bool_], Array, Array, Array]:
-    """Which rows have a centre, and their squared errors per axis, those of the mean predictor, and distances."""
+    """Which rows have a center, and their squared errors per axis, those of the mean predictor, and distances."""
     predicted, true, baseline = (positions(table, kind) for kind in KINDS)
     placed = known(predicted) & known(true)
     squared = np.where(placed[:, None], np.square(predicted - true), 0.0)
@@ -103,7 +103,7 @@ def share(value: float, chance: float, oracle: float) -> float:
 
 
 def positions(table: pd.DataFrame, kind: str) -> Array:
-    """(n, 3) ``predicted``, ``true`` or ``baseline`` centres of a table of queries, mm."""
+    """(n, 3) ``predicted``, ``true`` or ``baseline`` centers of a table of queries, mm."""
     return np.stack([_column(table, f"{kind}_{axis}_mm") for axis in "xyz"], axis=1)
 
 

@@ -23,7 +23,7 @@ Array = npt.NDArray[np.float64]
 Columns = dict[str, Any]
 
 CUTOFFS = (1, 3, 5, 10)
-NEIGHBOURS = 50
+NEIGHBORS = 50
 AS_ANSWER = "_as_answer"
 """Ending of the columns that hold what a case earned for others, as part of their galleries."""
 
@@ -35,7 +35,7 @@ class Truth:
     Attributes:
         subjects: The cases.
         relevance: Relevance and gain of all pairs.
-        distances_mm: (n, n) distances between centres, NaN where unknown.
+        distances_mm: (n, n) distances between centers, NaN where unknown.
     """
 
     subjects: Subjects
@@ -89,19 +89,19 @@ def answer(truth: Truth, split: Split, similarity: Array, brief: bool = False) -
         "auc": retrieval.auc(relevant),
         "dist_mm_at_5": retrieval.mean_distance_at_k(distance, 5),
     }
-    first, near = order[:, :NEIGHBOURS], distance[:, :NEIGHBOURS].astype(object)
-    near[~np.isfinite(distance[:, :NEIGHBOURS])] = None
-    neighbours = {
-        "neighbours": np.array(ids, dtype=object)[first].tolist(),
+    first, near = order[:, :NEIGHBORS], distance[:, :NEIGHBORS].astype(object)
+    near[~np.isfinite(distance[:, :NEIGHBORS])] = None
+    neighbors = {
+        "neighbors": np.array(ids, dtype=object)[first].tolist(),
         "similarities": np.take_along_axis(similarity, first, axis=1).tolist(),
         "distances_mm": near.tolist(),
     }
     earned = credits_of_cases(credits_of_ranks(relevant, gain, distance), order)
-    return Answers(_columns(truth, split, neighbours, metrics), earned)
+    return Answers(_columns(truth, split, neighbors, metrics), earned)
 
 
 def answer_at_random(truth: Truth, split: Split) -> Answers:
-    """The expected scores of a random ranking for each query of a fold; it has no neighbours to show."""
+    """The expected scores of a random ranking for each query of a fold; it has no neighbors to show."""
     relevant, gain, distance = truth.of(split)
     count, gallery = relevant.sum(axis=1), len(split.gallery)
     metrics = {f"p_at_{k}": retrieval.expected_precision(count, gallery, k) for k in CUTOFFS} | {
@@ -111,14 +111,14 @@ def answer_at_random(truth: Truth, split: Split) -> Answers:
         "auc": retrieval.expected_auc(count, gallery),
         "dist_mm_at_5": retrieval.expected_mean_distance(distance),
     }
-    nobody: Columns = {name: [[] for _ in split.queries] for name in ("neighbours", "similarities", "distances_mm")}
+    nobody: Columns = {name: [[] for _ in split.queries] for name in ("neighbors", "similarities", "distances_mm")}
     columns = _columns(truth, split, nobody, metrics)
     earned = {name: np.full(gallery, np.nansum(columns[name]) / gallery) for name in metrics}
     return Answers(columns, earned)
 
 
 def tabulate(truth: Truth, folds: list[tuple[Split, Answers, Array]]) -> pd.DataFrame:
-    """One row per query and gallery, by case id, from the folds' answers and (queries, 3) predicted centres in mm."""
+    """One row per query and gallery, by case id, from the folds' answers and (queries, 3) predicted centers in mm."""
     import pandas as pd
 
     parts: list[Columns] = []
@@ -126,7 +126,7 @@ def tabulate(truth: Truth, folds: list[tuple[Split, Answers, Array]]) -> pd.Data
     for split, answers, predicted in folds:
         for name, values in answers.credits.items():
             earned[name][split.gallery] += values
-        true = truth.subjects.centres_mm[split.queries]
+        true = truth.subjects.centers_mm[split.queries]
         positions = {
             "predicted": predicted,
             "true": true,
@@ -154,13 +154,13 @@ def _joined(parts: list[Any], order: npt.NDArray[np.int64]) -> Any:
 
 
 def baseline(truth: Truth, split: Split) -> Array:
-    """(3,) mean centre of the gallery side, NaN if no case there has one."""
-    centres = truth.subjects.centres_mm[split.gallery]
-    placed = centres[known(centres)]
+    """(3,) mean center of the gallery side, NaN if no case there has one."""
+    centers = truth.subjects.centers_mm[split.gallery]
+    placed = centers[known(centers)]
     return placed.mean(axis=0) if len(placed) else np.full(3, np.nan)
 
 
-def _columns(truth: Truth, split: Split, neighbours: Columns, metrics: dict[str, Array]) -> Columns:
+def _columns(truth: Truth, split: Split, neighbors: Columns, metrics: dict[str, Array]) -> Columns:
     subjects = truth.subjects
     relevant = truth.of(split)[0].sum(axis=1)
     return {
@@ -169,6 +169,6 @@ def _columns(truth: Truth, split: Split, neighbours: Columns, metrics: dict[str,
         "fold": np.full(len(split.queries), split.fold),
         "gallery": np.full(len(split.queries), len(split.gallery)),
         "relevant": relevant,
-        **neighbours,
+        **neighbors,
         **{name: np.where(relevant > 0, values, np.nan) for name, values in metrics.items()},
     }

@@ -28,14 +28,14 @@ class GroupVote:
     """The vote for one query, and what such votes are worth.
 
     Attributes:
-        shares: Share of the neighbours' weight by group, in the order of the groups' names.
+        shares: Share of the neighbors' weight by group, in the order of the groups' names.
         base_rates: Share of the gallery's cases by group: what is known without looking at the scan.
         metric: ``auc`` where there are two groups, else ``accuracy``.
         score: Of the gallery's own cases, each voted on by cases of other folds only, where nothing was fitted to it.
         chance: What ``score`` is on average when the groups are shuffled between patients. Of an AUC a little below
             0.5: whoever is left out makes his own group rarer among those who vote.
         p_value: How often shuffled groups score as well: (1 + as well) / (1 + shuffles).
-        neighbours: Cases that voted on the query.
+        neighbors: Cases that voted on the query.
         cases, patients: Scored cases, and the patients they are of.
     """
 
@@ -45,7 +45,7 @@ class GroupVote:
     score: float
     chance: float
     p_value: float
-    neighbours: int
+    neighbors: int
     cases: int
     patients: int
 
@@ -61,8 +61,8 @@ def group_vote(
     ids: Sequence[str],
     patients: Sequence[str],
     groups: Sequence[str | None],
-    neighbours: npt.NDArray[np.integer],
-    neighbour_similarity: npt.NDArray[np.floating],
+    neighbors: npt.NDArray[np.integer],
+    neighbor_similarity: npt.NDArray[np.floating],
     *,
     query_patient: str | None = None,
     similarity: str = "cosine",
@@ -72,9 +72,9 @@ def group_vote(
 ) -> GroupVote:
     """Let the k nearest cases of a known group vote on a query's group, and score such votes on the gallery itself.
 
-    A neighbour's weight is (s - r) / (s1 - r), with s its similarity, s1 the nearest's and r that of the first
-    neighbour who has no vote (Dudani 1976, with the reference of Hechenbichler and Schliep 2004): it depends on neither
-    the unit nor the zero of the similarity. The gallery's own cases are voted on by their lists of neighbours, which are
+    A neighbor's weight is (s - r) / (s1 - r), with s its similarity, s1 the nearest's and r that of the first
+    neighbor who has no vote (Dudani 1976, with the reference of Hechenbichler and Schliep 2004): it depends on neither
+    the unit nor the zero of the similarity. The gallery's own cases are voted on by their lists of neighbors, which are
     to come from a projection that has not seen them: of one that has, supervised above all, the score would be that of
     the fit and not of the vote. The groups are shuffled between patients: where a patient's cases are of several groups,
     between patients with as many cases.
@@ -85,12 +85,12 @@ def group_vote(
         ids: (n,) case ids, which break ties.
         patients: (n,) patient of each case.
         groups: (n,) group of each case; None where it is not known: such a case neither votes nor is scored.
-        neighbours: (n, m) rows of the cases nearest to each gallery case, best first, none of its own patient; -1 where
+        neighbors: (n, m) rows of the cases nearest to each gallery case, best first, none of its own patient; -1 where
             the list ends. A case whose list holds nobody of known group is not scored.
-        neighbour_similarity: (n, m) how similar those are; anything where the list has ended.
+        neighbor_similarity: (n, m) how similar those are; anything where the list has ended.
         query_patient: Whose cases have no vote on the query, where the patient may be in the gallery.
         similarity: ``cosine``, ``dot`` or ``euclidean``.
-        k: How many neighbours vote, on the query and in the score, 199 at most; fewer where the gallery or a case's
+        k: How many neighbors vote, on the query and in the score, 199 at most; fewer where the gallery or a case's
             list is shorter.
         shuffles: How many shuffles the p-value is taken from.
         seed: Of the shuffles, and of which cases are scored where there are more than 2,000.
@@ -112,12 +112,12 @@ def group_vote(
     share = _shares(voters, weights, codes, len(names))[0]
 
     rng = np.random.default_rng(seed)
-    listed = _places(neighbours[known], known, len(ids))
+    listed = _places(neighbors[known], known, len(ids))
     with_list = np.flatnonzero((listed >= 0).any(axis=1))
     if not len(with_list):
-        raise NeuroprintError("no case of the gallery has neighbours of known group in another fold to be scored by")
+        raise NeuroprintError("no case of the gallery has neighbors of known group in another fold to be scored by")
     scored = np.sort(rng.choice(with_list, min(MOST_SCORED, len(with_list)), replace=False))
-    near, near_weights = _listed_voters(listed[scored], neighbour_similarity[known][scored], k)
+    near, near_weights = _listed_voters(listed[scored], neighbor_similarity[known][scored], k)
 
     def score(labels: Indices) -> float:
         return _score(_shares(near, near_weights, labels, len(names)), labels[scored])
@@ -131,7 +131,7 @@ def group_vote(
         score=observed,
         chance=float(shuffled.mean()) if shuffles else float("nan"),
         p_value=float((1 + (shuffled >= observed - 1e-12).sum()) / (1 + shuffles)),
-        neighbours=int((weights[0] > 0).sum()),
+        neighbors=int((weights[0] > 0).sum()),
         cases=len(scored),
         patients=len(np.unique(owner[scored])),
     )
@@ -148,15 +148,15 @@ def _refuse_what_is_no_grouping(names: list[str], patients: int) -> None:
         )
 
 
-def neighbour_weights(similarities: Array) -> Array:
-    """Weights of neighbours by how much nearer they are than the first who has none.
+def neighbor_weights(similarities: Array) -> Array:
+    """Weights of neighbors by how much nearer they are than the first who has none.
 
     Args:
         similarities: (m, k + 1), falling along a row; -inf where there is nobody.
 
     Returns:
         (m, k): (s - r) / (s1 - r), r the last column; equal weights where all are as near. Where the last column is
-        nobody, r lies one mean step beyond the last neighbour. 0 where there is nobody.
+        nobody, r lies one mean step beyond the last neighbor. 0 where there is nobody.
     """
     votes = np.isfinite(similarities[:, :-1])
     values = np.where(votes, similarities[:, :-1], np.inf)
@@ -175,14 +175,14 @@ def _voters(similarity: Array, k: int) -> tuple[Indices, Array]:
     order = np.argsort(-similarity, axis=1, kind="stable")[:, : count + 1]
     values = np.take_along_axis(similarity, order, axis=1)
     values = np.pad(values, ((0, 0), (0, count + 1 - values.shape[1])), constant_values=-np.inf)
-    return order[:, :count], neighbour_weights(values)
+    return order[:, :count], neighbor_weights(values)
 
 
-def _places(neighbours: npt.NDArray[np.integer], known: Sequence[int], n: int) -> Indices:
+def _places(neighbors: npt.NDArray[np.integer], known: Sequence[int], n: int) -> Indices:
     """Rows among all n cases as places among those of known group; -1 for the others, and where there is nobody."""
     place = np.full(n + 1, -1, dtype=np.int64)  # the last is nobody's, which -1 leads to
     place[known] = np.arange(len(known))
-    listed: Indices = place[neighbours]
+    listed: Indices = place[neighbors]
     return listed
 
 
@@ -193,7 +193,7 @@ def _listed_voters(listed: Indices, similarity: npt.NDArray[np.floating], k: int
     values = np.take_along_axis(np.where(votes, similarity, -np.inf).astype(np.float64), order, axis=1)
     count = min(k, values.shape[1])
     values = np.pad(values, ((0, 0), (0, count + 1 - values.shape[1])), constant_values=-np.inf)
-    return np.take_along_axis(listed, order, axis=1)[:, :count], neighbour_weights(values)
+    return np.take_along_axis(listed, order, axis=1)[:, :count], neighbor_weights(values)
 
 
 def _shares(voters: Indices, weights: Array, codes: Indices, groups: int) -> Array:

@@ -36,8 +36,8 @@ class Evidence:
         embeddings: ``(n, d)`` pooled, before projection; None for chance.
         projected: ``(n, c)`` what the 2-D map shows; None for chance.
         facts: Of the scored cases, by id.
-        volumes_cm3: ``(n,)`` tumour volumes.
-        midlines_mm: ``(n,)`` x of the brain's middle, in the frame of the centres.
+        volumes_cm3: ``(n,)`` tumor volumes.
+        midlines_mm: ``(n,)`` x of the brain's middle, in the frame of the centers.
         references: Scores of the reference rows, by role.
         map_method: How the map is made.
         perplexity: Of a t-SNE map; None for the usual.
@@ -86,9 +86,9 @@ def _draw(evidence: Evidence, folder: Path) -> None:
 
     metrics = evidence.evaluation.metrics
     save(_precision_figure(evidence), folder / "precision_at_k.png")
-    centres = evidence.benchmark.subjects.centres_mm
+    centers = evidence.benchmark.subjects.centers_mm
     axes = [metrics.get(f"probe/r2_{axis}", np.nan) for axis in "xyz"]
-    save(draw_center_of_mass(centres, evidence.evaluation.predicted_mm, axes), folder / "center_of_mass.png")
+    save(draw_center_of_mass(centers, evidence.evaluation.predicted_mm, axes), folder / "center_of_mass.png")
     if evidence.projected is not None:
         _draw_maps(evidence, evidence.projected, folder)
         plates = _plates(evidence)
@@ -105,10 +105,10 @@ def _draw_maps(evidence: Evidence, projected: npt.NDArray[np.floating[Any]], fol
     points = embed_2d(projected, evidence.map_method, evidence.seed, evidence.perplexity)
     title = f"{evidence.name} ({evidence.map_method})"
     midline = float(np.median(evidence.midlines_mm))
-    save(draw_map(points, subjects.centres_mm, title, midline), folder / "map.png")
+    save(draw_map(points, subjects.centers_mm, title, midline), folder / "map.png")
     thumbnails = {case: evidence.facts[case].projections["axial"] for case in subjects.ids}
     page = interactive_map(
-        points, subjects.ids, subjects.centres_mm, evidence.volumes_cm3, thumbnails, title, evidence.midlines_mm
+        points, subjects.ids, subjects.centers_mm, evidence.volumes_cm3, thumbnails, title, evidence.midlines_mm
     )
     (folder / "map.html").write_text(page, encoding="utf-8")
 
@@ -141,8 +141,8 @@ def _plates(evidence: Evidence) -> list[Plate]:
     def plate(index: int, rank: Rank) -> Plate:
         query = queries.iloc[index]
         row = evidence.benchmark.relevance.relevant[place[query["case"]]]
-        found = list(zip(query["neighbours"], query["distances_mm"], strict=True))[:5]
-        neighbours = [tile(case, mm, bool(row[place[case]])) for case, mm in found]
-        return Plate(tile(query["case"]), neighbours, float(query["average_precision"]), rank)
+        found = list(zip(query["neighbors"], query["distances_mm"], strict=True))[:5]
+        neighbors = [tile(case, mm, bool(row[place[case]])) for case, mm in found]
+        return Plate(tile(query["case"]), neighbors, float(query["average_precision"]), rank)
 
     return [plate(index, rank) for index, rank in choose_queries(queries["average_precision"].to_numpy(dtype=float))]

@@ -2,7 +2,7 @@
 
 The idea is that of SynthSeg (Billot et al. 2023, arXiv:2107.09559): a network that has seen every scanner, real ones
 among them, does not mind which it meets. Unlike there, each modality keeps its usual order of tissues most of the time,
-since what tells oedema from tumour is the contrast.
+since what tells edema from tumor is the contrast.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from neuroprint.data.phantom.contrast import TEXTURE, signals, slice_matrix
 from neuroprint.data.phantom.types import MODALITIES, TISSUES
 
 _WHITE = TISSUES.index("white_matter")
-_ILL = [TISSUES.index(name) for name in ("oedema", "necrosis", "non_enhancing", "enhancing")]
+_ILL = [TISSUES.index(name) for name in ("edema", "necrosis", "non_enhancing", "enhancing")]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class AppearanceSettings:
     Attributes:
         usual: Share of the examples that come from the usual scanner: nothing is exaggerated, lost or exchanged.
         spread: Sigma of the log-normal factor on each tissue's signal, up to this much.
-        subtle: A tumour's contrast to white matter is multiplied by a factor from this up to 1.25.
+        subtle: A tumor's contrast to white matter is multiplied by a factor from this up to 1.25.
         faint: Chance that it is hardly to be seen in one modality, whatever ``subtle`` says.
         gamma: The signal is raised to a power between ``1 - gamma`` and ``1 + gamma``.
         texture: The phantom's texture is multiplied by up to this much.
@@ -114,14 +114,14 @@ def render(
         noise = torch.from_numpy(rng.standard_normal((2, *shape), dtype=np.float32))
         level = float(settings.noise * rng.random() ** 2)
         channel = torch.hypot(channel + level * noise[0], level * noise[1])
-        channels.append(standardise(channel, brain))
+        channels.append(standardize(channel, brain))
     image = torch.stack(channels)
     if rng.random() < settings.lost:
         image[rng.integers(len(image))] = 0
     return image
 
 
-def standardise(channel: Tensor, brain: Tensor) -> Tensor:
+def standardize(channel: Tensor, brain: Tensor) -> Tensor:
     """Zero mean and unit variance over the brain ``(X, Y, Z)``, 0 outside it."""
     weight = brain / brain.sum().clamp(min=1)
     mean = (channel * weight).sum()

@@ -37,7 +37,7 @@ class DeformSettings:
 
 
 def deform(maps: Tensor, size: Sequence[int], settings: DeformSettings, rng: np.random.Generator) -> Tensor:
-    """Maps ``(M, X, Y, Z)``, centred in a field of view of ``size`` voxels and moved at random, linearly interpolated.
+    """Maps ``(M, X, Y, Z)``, centered in a field of view of ``size`` voxels and moved at random, linearly interpolated.
 
     Returns:
         ``(M, *size)`` float32; zero beyond the maps.

@@ -21,7 +21,7 @@ class Example(NamedTuple):
 
     Attributes:
         image: ``(C, X, Y, Z)`` as the network wants it.
-        regions: ``(3, X, Y, Z)`` 0 or 1: whole tumour, core, enhancing.
+        regions: ``(3, X, Y, Z)`` 0 or 1: whole tumor, core, enhancing.
     """
 
     image: Tensor
@@ -36,8 +36,8 @@ class Source(Protocol):
         """JSON-able: equal identities give equal examples."""
 
     @property
-    def learnt_from(self) -> frozenset[str]:
-        """Marks of the image files that are learnt from, as :mod:`neuroprint.encoders.trained_on` makes them."""
+    def learned_from(self) -> frozenset[str]:
+        """Marks of the image files that are learned from, as :mod:`neuroprint.encoders.trained_on` makes them."""
 
     def ready(self) -> None:
         """Check and prepare what can be prepared; called once, before the first step.

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 Mask = npt.NDArray[np.bool_]
 
 SMALLEST_ENHANCING_MM3 = 200.0
-"""Less enhancing tumour than this in a whole prediction is taken for none."""
+"""Less enhancing tumor than this in a whole prediction is taken for none."""
 
 
 def regions_of(label: npt.NDArray[np.uint8], convention: LabelConvention) -> Mask:
-    """Whole tumour, tumour core and enhancing tumour of a label ``(X, Y, Z)``: ``(3, X, Y, Z)``."""
+    """Whole tumor, tumor core and enhancing tumor of a label ``(X, Y, Z)``: ``(3, X, Y, Z)``."""
     values = [int(value) for value in np.unique(label)]
     members = [region_labels(convention, region, values) for region in REGIONS]
     return np.stack([np.isin(label, list(labels)) for labels in members])
@@ -48,7 +48,7 @@ def of_like_volume(shares: Tensor) -> Tensor:
     """Regions of interpolated masks ``(3, X, Y, Z)``, from 0 to 1: each has the volume of its mask, ``(3, X, Y, Z)`` bool.
 
     The voxels with the largest shares are taken. At a threshold of one half, what is thinner than a voxel would be lost
-    wherever it falls between two: a rim of enhancing tumour loses a third of its voxels. Whole tumour holds the core, and
+    wherever it falls between two: a rim of enhancing tumor loses a third of its voxels. Whole tumor holds the core, and
     the core what enhances.
     """
     regions = torch.zeros(shares.shape, dtype=torch.bool)
@@ -69,10 +69,10 @@ def dice(predicted: Mask, truth: Mask) -> npt.NDArray[np.float64]:
 
 
 def without_specks(predicted: Mask, voxel_mm3: float) -> Mask:
-    """A prediction ``(3, X, Y, Z)`` whose enhancing tumour is dropped where there is less of it than 200 mm3.
+    """A prediction ``(3, X, Y, Z)`` whose enhancing tumor is dropped where there is less of it than 200 mm3.
 
     Where nothing enhances, a few voxels that do turn a Dice of 1 into 0. The rule is that of Isensee et al. 2020
-    (arXiv:2011.00848); its size was chosen on phantoms of a training seed. Core and whole tumour keep the voxels.
+    (arXiv:2011.00848); its size was chosen on phantoms of a training seed. Core and whole tumor keep the voxels.
     """
     if predicted[2].sum() * voxel_mm3 >= SMALLEST_ENHANCING_MM3:
         return predicted

@@ -1,4 +1,4 @@
-"""Labelled scans to learn from: each is prepared once and varied every time it is shown."""
+"""Labeled scans to learn from: each is prepared once and varied every time it is shown."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _REGIONS = 3
 
 @dataclass(frozen=True)
 class ScanSource:
-    """Labelled scans from a folder: a part of the patients is for validation, the rest is moved and varied.
+    """Labeled scans from a folder: a part of the patients is for validation, the rest is moved and varied.
 
     Args:
         spec: What the network wants.
@@ -81,13 +81,13 @@ class ScanSource:
                 f"learn_from.labels={self.labels}: must be one of {', '.join(get_args(LabelConvention))}"
             )
         _refuse_evaluation_phantoms(self._cohort)
-        labelled = [case for side in self._split for case in side]
-        if any(case.label_convention == "any" for case in labelled):
+        labeled = [case for side in self._split for case in side]
+        if any(case.label_convention == "any" for case in labeled):
             raise NeuroprintError(
                 f"learn_from.labels={self.labels}: {Path(self.root).name} does not say what its labels' numbers mean; "
                 "learn_from.labels=brats (1/2/4), brats2023 (1/2/3) or msd does"
             )
-        self.spec.for_cohort(sorted({name for case in labelled for name in case.images}) if labelled else ())
+        self.spec.for_cohort(sorted({name for case in labeled for name in case.images}) if labeled else ())
         self._require(*self._split)
 
     @property
@@ -102,7 +102,7 @@ class ScanSource:
         }
 
     @property
-    def learnt_from(self) -> frozenset[str]:
+    def learned_from(self) -> frozenset[str]:
         prints = self._prints[0]
         return frozenset(mark(content) for case in self._usable[0] for content in prints[case.id].each.values())
 
@@ -141,9 +141,9 @@ class ScanSource:
     @cached_property
     def _split(self) -> tuple[list[Case], list[Case]]:
         """Cases to learn from and to validate on; a patient's are all on one side."""
-        labelled = [case for case in self._cohort.cases if case.label is not None]
-        learn = [case for case in labelled if not _for_validation(case.patient, self.validation_share)]
-        return learn, [case for case in labelled if _for_validation(case.patient, self.validation_share)]
+        labeled = [case for case in self._cohort.cases if case.label is not None]
+        learn = [case for case in labeled if not _for_validation(case.patient, self.validation_share)]
+        return learn, [case for case in labeled if _for_validation(case.patient, self.validation_share)]
 
     @cached_property
     def _usable(self) -> tuple[list[Case], list[Case]]:
@@ -182,7 +182,7 @@ class ScanSource:
     def _require(self, learn: Sequence[Case], validate: Sequence[Case]) -> None:
         if not learn or not validate:
             raise NeuroprintError(
-                f"{Path(self.root).name}: {len(learn)} labelled cases to learn from and {len(validate)} to validate on; "
+                f"{Path(self.root).name}: {len(learn)} labeled cases to learn from and {len(validate)} to validate on; "
                 "at least one of each is needed: change learn_from.validation_share, or add cases"
             )
 
@@ -205,7 +205,7 @@ def _refuse_evaluation_phantoms(cohort: Cohort) -> None:
             seed = int(json.loads(file.read_text(encoding="utf-8"))["seed"])
         except (ValueError, KeyError, TypeError):
             raise NeuroprintError(
-                f"{file.parent.name}: phantoms whose {SETTINGS_FILE} does not tell their seed are not learnt from; "
+                f"{file.parent.name}: phantoms whose {SETTINGS_FILE} does not tell their seed are not learned from; "
                 f"those of seeds from {FIRST_TRAINING_SEED} on are: learn_from=phantom"
             ) from None
         refuse_evaluation_seed(seed)

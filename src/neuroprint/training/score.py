@@ -1,4 +1,4 @@
-"""How well a trained network outlines tumours it has never seen, on its own grid."""
+"""How well a trained network outlines tumors it has never seen, on its own grid."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ class Segmenter(Protocol):
     def input(self) -> InputSpec: ...
 
     def network(self, device: str) -> Module:
-        """``(B, C, X, Y, Z)`` to the logits of whole tumour, core and enhancing tumour ``(B, 3, X, Y, Z)``."""
+        """``(B, C, X, Y, Z)`` to the logits of whole tumor, core and enhancing tumor ``(B, 3, X, Y, Z)``."""
 
 
 def dice_of_cases(
     segmenter: Segmenter, cases: Sequence[Case], device: str = "cpu"
 ) -> Iterator[npt.NDArray[np.float64]]:
-    """Dice of whole tumour, core and enhancing tumour, case by case, at a probability of one half: ``(4,)``.
+    """Dice of whole tumor, core and enhancing tumor, case by case, at a probability of one half: ``(4,)``.
 
-    Specks of enhancing tumour are dropped (:func:`~neuroprint.training.regions.without_specks`); the last number is that of
-    enhancing tumour where they are not.
+    Specks of enhancing tumor are dropped (:func:`~neuroprint.training.regions.without_specks`); the last number is that of
+    enhancing tumor where they are not.
 
     Raises:
         CaseError: A case cannot be read.

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from neuroprint.encoders.base import InputSpec
 
 _REGIONS = 3
-_OEDEMA = TISSUES.index("oedema")
+_EDEMA = TISSUES.index("edema")
 _CORE = [TISSUES.index(name) for name in ("necrosis", "non_enhancing", "enhancing")]
 
 
@@ -39,14 +39,14 @@ class PhantomSource:
 
     Args:
         spec: What the network wants.
-        seed: Of the heads that are learnt from. The next seed's are for validation.
+        seed: Of the heads that are learned from. The next seed's are for validation.
         cases: Heads to learn from.
         validation_cases: Heads to validate on.
         size: Field of view of an example, voxels.
         cache: Folder in which the heads are kept.
         head_mm: Voxel size at which heads are made, before they are brought to the network's grid as scans are; None
             makes them on that grid.
-        alike: Chance that the whole tumour looks like oedema, and is nothing else.
+        alike: Chance that the whole tumor looks like edema, and is nothing else.
         as_made: Share of the examples that are a phantom as it was made, neither placed nor scanned anew.
         place: Random placement.
         appearance: Random scanners.
@@ -100,14 +100,14 @@ class PhantomSource:
         placed = deform(maps, self.size, self.place, rng) / 255
         tissues, regions = placed[:-_REGIONS], of_like_volume(placed[-_REGIONS:])
         if self.alike and rng.random() < self.alike:
-            tissues[_OEDEMA] += tissues[_CORE].sum(dim=0)
+            tissues[_EDEMA] += tissues[_CORE].sum(dim=0)
             tissues[_CORE] = 0
             regions[1:] = False
         image = render(tissues, self.spec.modalities, self._spacing_mm, self.appearance, rng)
         return Example(image, regions.float())
 
     @property
-    def learnt_from(self) -> frozenset[str]:
+    def learned_from(self) -> frozenset[str]:
         """Nothing that could be scored: seeds of training and of evaluation are apart."""
         return frozenset()
 

@@ -30,7 +30,7 @@ class TrainSettings:
     """The recipe.
 
     Attributes:
-        steps: Optimiser steps.
+        steps: Optimizer steps.
         batch: Examples a step.
         learning_rate: At its peak: a linear rise over ``warmup`` steps, then half a cosine down to zero.
         warmup: Steps.
@@ -131,9 +131,9 @@ def fit(
     """
     # Channels last: a step on a CPU takes a little less (benchmarks/training.py).
     network.to(device).to(memory_format=torch.channels_last_3d).train()  # type: ignore[call-overload]
-    optimiser = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     source.ready()
-    state = _resume(network, optimiser, checkpoint, device)
+    state = _resume(network, optimizer, checkpoint, device)
     started = time.monotonic() - state.seconds
     found: dict[str, float] = {}
 
@@ -148,15 +148,15 @@ def fit(
     if state.recent and settings.validates(state.done):
         found = report()  # broken off before it could be logged
     for image, truth in _examples(source, settings, state.done):
-        for group in optimiser.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = settings.rate(state.done)
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=settings.bf16):
             logits = network(image.to(device, non_blocking=True))
         loss = region_loss(logits.float(), truth.to(device, non_blocking=True), settings.cross_entropy)
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
-        optimiser.step()
+        optimizer.step()
         state.done += 1
         state.recent.append(float(loss.detach()))
         progress(state.done, state.recent[-1])
@@ -169,7 +169,7 @@ def fit(
         # Before the validation: what was logged is never trained again.
         if validates or state.done % settings.checkpoint_every == 0:
             state.seconds = time.monotonic() - started
-            _save(checkpoint, network, optimiser, state)
+            _save(checkpoint, network, optimizer, state)
         if validates:
             found = report()
     return found or validate(network, source.validation(), device)
@@ -243,14 +243,14 @@ class _State:
     recent: list[float] = field(default_factory=list)
 
 
-def _save(checkpoint: Path, network: Module, optimiser: torch.optim.Optimizer, state: _State) -> None:
+def _save(checkpoint: Path, network: Module, optimizer: torch.optim.Optimizer, state: _State) -> None:
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     unfinished = checkpoint.with_suffix(".unfinished")
-    torch.save({"network": network.state_dict(), "optimiser": optimiser.state_dict(), **vars(state)}, unfinished)
+    torch.save({"network": network.state_dict(), "optimizer": optimizer.state_dict(), **vars(state)}, unfinished)
     unfinished.replace(checkpoint)
 
 
-def _resume(network: Module, optimiser: torch.optim.Optimizer, checkpoint: Path, device: str) -> _State:
+def _resume(network: Module, optimizer: torch.optim.Optimizer, checkpoint: Path, device: str) -> _State:
     """Where training was broken off; checkpoints of older versions know the steps alone."""
     if not checkpoint.is_file():
         return _State()
@@ -259,5 +259,5 @@ def _resume(network: Module, optimiser: torch.optim.Optimizer, checkpoint: Path,
     except Exception as error:
         raise NeuroprintError(f"{checkpoint}: the checkpoint cannot be read; delete it to start anew") from error
     network.load_state_dict(found["network"])
-    optimiser.load_state_dict(found["optimiser"])
+    optimizer.load_state_dict(found["optimizer"])
     return _State(int(found["done"]), float(found.get("seconds", 0.0)), list(found.get("recent", [])))

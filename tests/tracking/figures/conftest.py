@@ -46,7 +46,7 @@ def saved(tmp_path: Path) -> Callable[[Figure], int]:
 
 @pytest.fixture(scope="session")
 def cohort() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
-    """Points on a map and tumour centres in mm, of so many cases."""
+    """Points on a map and tumor centers in mm, of so many cases."""
 
     def make(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         random = np.random.default_rng(seed)

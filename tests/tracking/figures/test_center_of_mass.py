@@ -1,4 +1,4 @@
-"""Predicted against true centre, with the calibration."""
+"""Predicted against true center, with the calibration."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def leaderboard_table(n: int, metric: str) -> pd.DataFrame:
 
 class TestLeaderboard:
     @pytest.mark.parametrize("n", [3, 1251])
-    def test_rows_are_ranked_with_intervals_and_references_in_grey(self, n: int, words: Any, saved: Any) -> None:
+    def test_rows_are_ranked_with_intervals_and_references_in_gray(self, n: int, words: Any, saved: Any) -> None:
         table = leaderboard_table(n, "retrieval/p_at_5")
         figure = draw_leaderboard(table, "retrieval/p_at_5")
         axes = figure.axes[0]

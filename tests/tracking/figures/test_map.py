@@ -1,4 +1,4 @@
-"""The map shows each case where its embedding lies, in the colour of its tumour's place."""
+"""The map shows each case where its embedding lies, in the color of its tumor's place."""
 
 from __future__ import annotations
 
@@ -69,38 +69,38 @@ class TestEmbed2d:
 
 class TestMap:
     @pytest.mark.parametrize("n", [3, 1251])
-    def test_each_panel_shows_the_points_in_the_colours_of_its_axis(
+    def test_each_panel_shows_the_points_in_the_colors_of_its_axis(
         self, n: int, words: Any, saved: Any, cohort: Any
     ) -> None:
-        points, centres = cohort(n)
-        figure = draw_map(points, centres, "layer 4, mean")
+        points, centers = cohort(n)
+        figure = draw_map(points, centers, "layer 4, mean")
         assert "layer 4, mean" in words(figure) and f"{n:,} cases" in words(figure)
         for number, name in enumerate(("left-right x", "back-front y", "down-up z")):
             axes = figure.axes[number]
             dots = axes.collections[-1]
             np.testing.assert_allclose(dots.get_offsets(), points)
-            np.testing.assert_allclose(dots.get_array(), centres[:, number])
+            np.testing.assert_allclose(dots.get_array(), centers[:, number])
             assert axes.get_title(loc="left") == name
             assert len(axes.get_xticks()) == len(axes.get_yticks()) == 0
         saved(figure)
 
-    def test_left_and_right_colours_meet_at_the_midline(self, cohort: Any) -> None:
-        points, centres = cohort(20)
+    def test_left_and_right_colors_meet_at_the_midline(self, cohort: Any) -> None:
+        points, centers = cohort(20)
         for midline in (0.0, -119.5):
-            dots = draw_map(points, np.add(centres, [midline, 0, 0]), "", midline_mm=midline).axes[0].collections[-1]
+            dots = draw_map(points, np.add(centers, [midline, 0, 0]), "", midline_mm=midline).axes[0].collections[-1]
             low, high = dots.get_clim()
             assert (low + high) / 2 == pytest.approx(midline)
-            assert high - midline == pytest.approx(np.abs(centres[:, 0]).max())
+            assert high - midline == pytest.approx(np.abs(centers[:, 0]).max())
 
-    def test_cases_without_a_centre_are_hollow_and_counted(self, words: Any, cohort: Any) -> None:
-        points, centres = cohort(8)
-        centres[[1, 5]] = np.nan
-        figure = draw_map(points, centres, "")
+    def test_cases_without_a_center_are_hollow_and_counted(self, words: Any, cohort: Any) -> None:
+        points, centers = cohort(8)
+        centers[[1, 5]] = np.nan
+        figure = draw_map(points, centers, "")
         hollow, filled = figure.axes[2].collections[:2]
         np.testing.assert_allclose(hollow.get_offsets(), points[[1, 5]])
         assert len(filled.get_offsets()) == 6
-        assert "8 cases, 2 of them without a tumour centre" in words(figure)
+        assert "8 cases, 2 of them without a tumor center" in words(figure)
 
-    def test_no_centres_or_equal_points_still_draw(self, saved: Any) -> None:
+    def test_no_centers_or_equal_points_still_draw(self, saved: Any) -> None:
         saved(draw_map(np.zeros((3, 2)), np.full((3, 3), np.nan), "nothing known"))
         saved(draw_map(np.zeros((4, 2)), np.zeros((4, 3)), "all equal"))

@@ -22,16 +22,16 @@ def page_data(page: str) -> dict[str, Any]:
 class TestInteractiveMap:
     @pytest.mark.parametrize("n", [3, 1251])
     def test_the_page_holds_every_case_and_stays_small(self, n: int, cohort: Any) -> None:
-        points, centres = cohort(n)
+        points, centers = cohort(n)
         ids = [f"case-{i}" for i in range(n)]
         noise = np.random.default_rng(0).integers(0, 255, (n, 120, 100), dtype=np.uint8)
-        page = interactive_map(points, ids, centres, np.arange(n) / 2, dict(zip(ids, noise, strict=True)), "a cohort")
+        page = interactive_map(points, ids, centers, np.arange(n) / 2, dict(zip(ids, noise, strict=True)), "a cohort")
         assert len(page.encode()) < 10_000_000
         data = page_data(page)
         assert data["ids"] == ids
         np.testing.assert_allclose(data["x"], points[:, 0], atol=1e-4)
-        np.testing.assert_allclose(np.transpose(data["centres"]), centres, atol=0.051)
-        assert data["sides"] == ["left" if x < 0 else "right" for x in centres[:, 0]]
+        np.testing.assert_allclose(np.transpose(data["centers"]), centers, atol=0.051)
+        assert data["sides"] == ["left" if x < 0 else "right" for x in centers[:, 0]]
         assert data["volumes"][2] == 1.0
         assert all(uri.startswith("data:image/jpeg;base64,") for uri in data["pictures"])
         assert [axis["label"][:-5] for axis in data["axes"]] == ["left-right x", "back-front y", "down-up z"]
@@ -45,22 +45,22 @@ class TestInteractiveMap:
 
     def test_ids_and_title_cannot_become_markup(self, cohort: Any) -> None:
         evil = "</script><img src=x onerror=alert(1)>"
-        points, centres = cohort(3)
-        page = interactive_map(points, [evil, "b & c", '"d"'], centres, None, None, evil)
+        points, centers = cohort(3)
+        page = interactive_map(points, [evil, "b & c", '"d"'], centers, None, None, evil)
         assert evil not in page
         data = page_data(page)
         assert data["ids"][0] == evil
         assert data["hover"][:2] == ["&lt;/script&gt;&lt;img src=x onerror=alert(1)&gt;", "b &amp; c"]
 
-    def test_unknown_centres_and_own_midlines(self, cohort: Any) -> None:
-        points, centres = cohort(4)
-        centres[:, 0] = [-100.0, -140.0, np.nan, -110.0]
-        data = page_data(interactive_map(points, list("abcd"), centres, None, None, "", midline_mm=-120.0))
+    def test_unknown_centers_and_own_midlines(self, cohort: Any) -> None:
+        points, centers = cohort(4)
+        centers[:, 0] = [-100.0, -140.0, np.nan, -110.0]
+        data = page_data(interactive_map(points, list("abcd"), centers, None, None, "", midline_mm=-120.0))
         assert data["sides"] == ["right", "left", "unknown", "right"]
-        assert data["centres"][1][2] is None
+        assert data["centers"][1][2] is None
         assert np.mean(data["axes"][0]["range"]) == pytest.approx(-120.0)
         own = np.array([-90.0, -150.0, 0.0, -110.0])
-        data = page_data(interactive_map(points, list("abcd"), centres, None, None, "", midline_mm=own))
+        data = page_data(interactive_map(points, list("abcd"), centers, None, None, "", midline_mm=own))
         assert data["sides"] == ["left", "right", "unknown", "midline"]
 
     def test_pictures_shrink_to_the_budget_and_stop_at_it(self) -> None:

@@ -41,7 +41,7 @@ class TestPrecisionAtK:
         heights = [(box.y0 + box.y1) / 2 for box in boxes]
         assert min(np.diff(heights)) > 8.5
 
-    def test_the_named_candidate_is_emphasised(self) -> None:
+    def test_the_named_candidate_is_emphasized(self) -> None:
         figure = draw_precision_at_k({"a": np.ones(3), "b": np.zeros(3)}, candidate="b")
         assert {line.get_label(): line.get_color() == BLUE for line in figure.axes[0].lines} == {"a": False, "b": True}
 

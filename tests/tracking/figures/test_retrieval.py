@@ -42,9 +42,9 @@ def tile(case: str, seed: int, **known: Any) -> Tile:
 
 
 class TestRetrieval:
-    def test_rows_are_queries_with_their_neighbours_distances_and_frames(self, words: Any, saved: Any) -> None:
-        neighbours = [tile(f"n{k}", k, distance_mm=4.4 * k, relevant=k < 3) for k in range(1, 8)]
-        plates = [Plate(tile("query-with-a-very-long-name", 0), neighbours, 0.25, "worst")] * 6
+    def test_rows_are_queries_with_their_neighbors_distances_and_frames(self, words: Any, saved: Any) -> None:
+        neighbors = [tile(f"n{k}", k, distance_mm=4.4 * k, relevant=k < 3) for k in range(1, 8)]
+        plates = [Plate(tile("query-with-a-very-long-name", 0), neighbors, 0.25, "worst")] * 6
         figure = draw_retrieval(plates, "seen from below, patient's right on the left")
         (page,) = figure.axes
         assert len(page.images) == len(page.patches) == 36
@@ -56,13 +56,13 @@ class TestRetrieval:
         assert [frame.get_edgecolor() for frame in frames] == [to_rgba(GREEN)] * 2 + [to_rgba(VERMILLION)] * 3
         assert frames[0].get_linestyle() != frames[4].get_linestyle()
         shown = np.asarray(page.images[2].get_array())
-        np.testing.assert_array_equal(shown, neighbours[1].projection[7:63, 7:53])
+        np.testing.assert_array_equal(shown, neighbors[1].projection[7:63, 7:53])
         assert "seen from below, patient's right on the left" in words(figure).replace("\n", " ")
         saved(figure)
 
-    def test_an_outline_lies_on_its_tumour_and_a_frame_on_its_picture(self) -> None:
-        neighbours = [tile(f"n{k}", k) for k in range(1, 6)]
-        (page,) = draw_retrieval([Plate(tile("query", 0), neighbours, 0.5, "best")]).axes
+    def test_an_outline_lies_on_its_tumor_and_a_frame_on_its_picture(self) -> None:
+        neighbors = [tile(f"n{k}", k) for k in range(1, 6)]
+        (page,) = draw_retrieval([Plate(tile("query", 0), neighbors, 0.5, "best")]).axes
         left, right, bottom, top = page.images[2].get_extent()
         rows, columns = page.images[2].get_array().shape
         contour = np.concatenate([path.vertices for path in page.collections[2].get_paths()])

@@ -27,11 +27,11 @@ def test_figures_do_not_need_pyplot_and_leave_the_settings_alone() -> None:
 
 
 def test_figures_drawn_in_threads_equal_those_drawn_alone(tmp_path: Path, cohort: Any) -> None:
-    points, centres = cohort(30)
-    save(draw_map(points, centres, "alone"), tmp_path / "alone.png")
+    points, centers = cohort(30)
+    save(draw_map(points, centers, "alone"), tmp_path / "alone.png")
 
     def draw(name: int) -> None:
-        save(draw_map(points, centres, "alone"), tmp_path / f"{name}.png")
+        save(draw_map(points, centers, "alone"), tmp_path / f"{name}.png")
 
     threads = [threading.Thread(target=draw, args=(name,)) for name in range(4)]
     for thread in threads:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from neuroprint.data.phantom.noise import noise
-from neuroprint.data.phantom.pose import HEAD_CENTRE
-from neuroprint.data.phantom.template import MNI_CENTRE, Template
+from neuroprint.data.phantom.pose import HEAD_CENTER
+from neuroprint.data.phantom.template import MNI_CENTER, Template
 from neuroprint.data.phantom.trilinear import interpolate
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Lattice:
     @property
     def origin(self) -> Floats:
         """The first position."""
-        first: Floats = np.subtract(HEAD_CENTRE, _HALF_FIELD_MM, dtype=np.float32)
+        first: Floats = np.subtract(HEAD_CENTER, _HALF_FIELD_MM, dtype=np.float32)
         return first
 
     @property
@@ -50,21 +50,21 @@ class Lattice:
 
 @dataclass(frozen=True)
 class Focus:
-    """What a tumour focus does to the tissue around it.
+    """What a tumor focus does to the tissue around it.
 
     Attributes:
-        centre: Head mm (3,).
+        center: Head mm (3,).
         radius_mm: Of the swelling.
-        push: Share by which tissue at the centre is pushed outward (0 to below 1).
+        push: Share by which tissue at the center is pushed outward (0 to below 1).
     """
 
-    centre: Floats
+    center: Floats
     radius_mm: float
     push: float
 
     def closeness(self, points: Floats, reach: float) -> Floats:
-        """1 at the centre, falling off over ``reach`` radii; (N,) at head positions (3, N)."""
-        offset = points - self.centre[:, None]
+        """1 at the center, falling off over ``reach`` radii; (N,) at head positions (3, N)."""
+        offset = points - self.center[:, None]
         near: Floats = np.exp(-np.sum(offset**2, axis=0) / np.float32((reach * self.radius_mm) ** 2))
         return near
 
@@ -76,7 +76,7 @@ class Tissues:
     csf: Floats
     ventricle: Floats
     cortex: Floats
-    deep_grey: Floats
+    deep_gray: Floats
     white_matter: Floats
     white_lesion: Floats
     choroid: Floats
@@ -91,7 +91,7 @@ class Anatomy:
     Attributes:
         warp: Offset from affine position to MNI position (3, N) on :attr:`lattice`, mm.
         affine: Head mm to MNI mm (3, 4).
-        foci: Tumour foci that push the tissue.
+        foci: Tumor foci that push the tissue.
         atrophy: 0 young, 1 old: widens sulci.
         margin_mm: Depth at which the skull-stripped brain begins.
         lesions: Load of white matter lesions, 0 to 1.
@@ -113,13 +113,13 @@ class Anatomy:
         return self.affine[:, :3] @ points + self.affine[:, 3:] + self.lattice.read(self.warp, points)
 
     def with_foci(self, foci: tuple[Focus, ...]) -> Anatomy:
-        """The same person with a tumour: tissue is pushed away from the foci, less so towards the skull."""
+        """The same person with a tumor: tissue is pushed away from the foci, less so towards the skull."""
         nodes = self.lattice.points()
         mni = self.to_mni(nodes)
         room = np.clip((self.template.read_depth(mni) + 2) / 22, 0, 1)
         inward = np.zeros_like(nodes)
         for focus in foci:
-            inward -= (nodes - focus.centre[:, None]) * (np.float32(focus.push) * focus.closeness(nodes, 1.6))
+            inward -= (nodes - focus.center[:, None]) * (np.float32(focus.push) * focus.closeness(nodes, 1.6))
         inward *= room
         pushed = self.to_mni(nodes + inward)
         near = np.minimum(sum(focus.closeness(nodes, 1.7) for focus in foci), 1)
@@ -156,9 +156,9 @@ class Anatomy:
         sulcus = 0.95 - 0.4 * self.atrophy + 0.4 * squeeze + 0.10 * noise(points, 14.0, rng)
         csf = _step((-fold - sulcus - 0.1) / soft)
         white = _step((fold - 0.45) / (1.4 * soft)) * (1 - csf)
-        inner = deep * np.clip(fold + 0.15, 0, 1) * (1 - csf)  # thalamus and brainstem are neither grey nor white
+        inner = deep * np.clip(fold + 0.15, 0, 1) * (1 - csf)  # thalamus and brainstem are neither gray nor white
         white = np.maximum(white, np.minimum(inner, 1 - csf))
-        grey = np.maximum(1 - csf - white, 0)
+        gray = np.maximum(1 - csf - white, 0)
         inside = _step((1.5 - wall) / 0.7)
 
         speckle = noise(points, 6.0, rng)
@@ -177,8 +177,8 @@ class Anatomy:
         return Tissues(
             csf=csf * (1 - inside) * rest,
             ventricle=csf * inside * rest,
-            cortex=grey * (1 - deep) * rest,
-            deep_grey=grey * deep * rest,
+            cortex=gray * (1 - deep) * rest,
+            deep_gray=gray * deep * rest,
             white_matter=(white - lesion) * rest,
             white_lesion=lesion * rest,
             choroid=choroid * (1 - vessel) * (1 - dura),
@@ -194,11 +194,11 @@ def make_anatomy(template: Template, rng: np.random.Generator) -> Anatomy:
     tilt = rng.normal(0, 0.025, (3, 3)) * (1 - np.eye(3))
     matrix = np.diag(stretch) @ (np.eye(3) + tilt)
     shift = rng.normal(0, 1.5, 3)
-    affine = np.concatenate([matrix, (MNI_CENTRE - matrix @ (HEAD_CENTRE + shift))[:, None]], axis=1)
+    affine = np.concatenate([matrix, (MNI_CENTER - matrix @ (HEAD_CENTER + shift))[:, None]], axis=1)
 
     lattice = Lattice(6.0)
     nodes = lattice.points()
-    torque = np.tanh(nodes[0] - HEAD_CENTRE[0]) * (nodes[1] - HEAD_CENTRE[1]) / 80  # one frontal, one occipital lobe
+    torque = np.tanh(nodes[0] - HEAD_CENTER[0]) * (nodes[1] - HEAD_CENTER[1]) / 80  # one frontal, one occipital lobe
     warp = np.zeros_like(nodes)
     warp[1] += torque * rng.normal(1.5, 1.5)
     for scale_mm, size_mm in ((70.0, 3.0), (35.0, 1.6), (18.0, 0.8)):

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from neuroprint.data.phantom.noise import noise
 from neuroprint.data.phantom.types import MODALITIES, TISSUES, Floats
 
-# Signal relative to white matter in T1, grey in the others; order of TISSUES.
+# Signal relative to white matter in T1, gray in the others; order of TISSUES.
 _SIGNAL = {
     #         csf  ventr cort  deep  white lesn  chor  vess  dura  oedem necr  non-e enh
     "flair": (0.36, 0.22, 1.14, 1.00, 0.84, 1.65, 0.95, 0.55, 0.80, 1.85, 0.95, 1.55, 1.45),
@@ -32,7 +32,7 @@ def signals(rng: np.random.Generator) -> Floats:
 
 
 def texture(tissues: Floats, points: Floats, rng: np.random.Generator) -> Floats:
-    """Factor on the signal (4, N) that makes tissue (T, N) grainy, more so in tumour and fluid."""
+    """Factor on the signal (4, N) that makes tissue (T, N) grainy, more so in tumor and fluid."""
     amplitude = TEXTURE @ tissues
     coarse, fine = noise(points, 9.0, rng), noise(points, 3.0, rng)
     weights = rng.uniform(0.5, 1.1, (4, 2)) * np.where(rng.random((4, 2)) < 0.5, -1, 1)
@@ -53,16 +53,16 @@ def bias(nodes: Floats, depth: Floats, rng: np.random.Generator) -> Floats:
 
 def slice_matrix(length: int, spacing_mm: float, slice_mm: float, phase: float) -> Floats:
     """Averages over slices of ``slice_mm`` and interpolates back: (length, length), rows sum to 1."""
-    centres = np.arange(phase * slice_mm, length * spacing_mm + slice_mm, slice_mm)
+    centers = np.arange(phase * slice_mm, length * spacing_mm + slice_mm, slice_mm)
     at = (np.arange(length) + 0.5) * spacing_mm
-    overlap = (slice_mm + spacing_mm) / 2 - np.abs(centres[:, None] - at)
+    overlap = (slice_mm + spacing_mm) / 2 - np.abs(centers[:, None] - at)
     average = np.clip(overlap, 0, min(slice_mm, spacing_mm))
     empty = np.flatnonzero(average.sum(axis=1) == 0)  # beyond the volume: the nearest voxel
-    average[empty, np.abs(centres[empty, None] - at).argmin(axis=1)] = 1.0
+    average[empty, np.abs(centers[empty, None] - at).argmin(axis=1)] = 1.0
     average /= average.sum(axis=1, keepdims=True)
-    position = np.clip((at - centres[0]) / slice_mm, 0, len(centres) - 1.001)
+    position = np.clip((at - centers[0]) / slice_mm, 0, len(centers) - 1.001)
     left = position.astype(int)
-    back = np.zeros((length, len(centres)))
+    back = np.zeros((length, len(centers)))
     back[np.arange(length), left] = 1 - (position - left)
     back[np.arange(length), left + 1] += position - left
     return (back @ average).astype(np.float32)

@@ -1,4 +1,4 @@
-"""One phantom from a seed: anatomy, tumour, contrast and acquisition, on the grid asked for."""
+"""One phantom from a seed: anatomy, tumor, contrast and acquisition, on the grid asked for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from neuroprint.data.phantom.anatomy import Anatomy, Lattice, make_anatomy
 from neuroprint.data.phantom.noise import noise
 from neuroprint.data.phantom.pose import apply, brats_grid, draw_pose, kept_inside, scale_of
 from neuroprint.data.phantom.template import load_template
-from neuroprint.data.phantom.tumour import make_tumour, tumour_maps
+from neuroprint.data.phantom.tumor import make_tumor, tumor_maps
 from neuroprint.data.phantom.types import MODALITIES, TISSUES, Floats, Phantom, PhantomSettings
 
 _AROUND_MM = 3.0  # tissue is made a little beyond the brain's edge, so that slices mix in what is there
@@ -21,19 +21,19 @@ _AROUND_MM = 3.0  # tissue is made a little beyond the brain's edge, so that sli
 def make_phantom(seed: int, index: int, settings: PhantomSettings) -> Phantom:
     """Makes case ``index`` of the cohort ``seed``: a pure function of its arguments.
 
-    Anatomy and tumour are the same at every spacing and with or without pose jitter; noise is not.
+    Anatomy and tumor are the same at every spacing and with or without pose jitter; noise is not.
     """
     return build(seed, index, settings, with_tissues=True)
 
 
 def build(seed: int, index: int, settings: PhantomSettings, with_tissues: bool) -> Phantom:
     """:func:`make_phantom`; without ``with_tissues`` their maps are left empty, which saves memory."""
-    for_anatomy, for_tumour, for_pose, for_contrast, for_noise = np.random.default_rng([seed, index]).spawn(5)
+    for_anatomy, for_tumor, for_pose, for_contrast, for_noise = np.random.default_rng([seed, index]).spawn(5)
     grid = brats_grid(settings.spacing_mm)
     pose = draw_pose(for_pose)
     scale = scale_of(pose)
     person = make_anatomy(load_template(), for_anatomy)
-    tumour, anatomy = make_tumour(person, for_tumour, scale)
+    tumor, anatomy = make_tumor(person, for_tumor, scale)
 
     coarse = Lattice(8.0).points()
     outline = coarse[:, anatomy.depth(anatomy.to_mni(coarse)) > -2]
@@ -55,8 +55,8 @@ def build(seed: int, index: int, settings: PhantomSettings, with_tissues: bool) 
     healthy = anatomy.tissues(points, mni, grid.spacing_mm / scale)
     edge = anatomy.depth(mni) + np.float32(0.5) * noise(points, 6.0, for_contrast)
     inside = edge + 2.5 * healthy.vessel > 0  # skull stripping leaves the sinuses in
-    maps = tumour_maps(tumour, anatomy, points, healthy, inside, (grid.spacing_mm / scale) ** 3 / 1000)
-    ill = np.stack([maps.oedema, maps.necrosis, maps.non_enhancing, maps.enhancing])
+    maps = tumor_maps(tumor, anatomy, points, healthy, inside, (grid.spacing_mm / scale) ** 3 / 1000)
+    ill = np.stack([maps.edema, maps.necrosis, maps.non_enhancing, maps.enhancing])
     tissues = np.concatenate([np.stack(astuple(healthy)) * (1 - ill.sum(axis=0)), ill])
 
     images = _images(anatomy, tissues, points, near, inside, shape, grid.spacing_mm, for_contrast, for_noise)
@@ -74,7 +74,7 @@ def build(seed: int, index: int, settings: PhantomSettings, with_tissues: bool) 
         written[modality][box] = image
     whole = np.zeros(grid.shape, np.uint8)
     whole[box] = label.reshape(shape)
-    return Phantom(written, whole, grid.affine, full, pose, np.stack([f.centre for f in tumour.foci]))
+    return Phantom(written, whole, grid.affine, full, pose, np.stack([f.center for f in tumor.foci]))
 
 
 def _images(

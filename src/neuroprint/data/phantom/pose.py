@@ -12,8 +12,8 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from neuroprint.data.phantom.types import Floats
 
-HEAD_CENTRE = np.array([-119.5, 111.0, 76.0], np.float32)
-"""Where the brain's centre of mass lies in BraTS' world, mm, on average."""
+HEAD_CENTER = np.array([-119.5, 111.0, 76.0], np.float32)
+"""Where the brain's center of mass lies in BraTS' world, mm, on average."""
 
 _FIELD_MM = (240, 240, 155)
 
@@ -50,14 +50,14 @@ def brats_grid(spacing_mm: float) -> Grid:
 
 
 def draw_pose(rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """A similarity (4, 4) about the head's centre: turns of 15 degrees, shifts of 10 mm, scales 0.9 to 1.1."""
+    """A similarity (4, 4) about the head's center: turns of 15 degrees, shifts of 10 mm, scales 0.9 to 1.1."""
     pitch, roll, yaw = np.deg2rad(rng.uniform(-15, 15, 3))
     about_x = np.array([[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]])
     about_y = np.array([[np.cos(roll), 0, np.sin(roll)], [0, 1, 0], [-np.sin(roll), 0, np.cos(roll)]])
     about_z = np.array([[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]])
     matrix = np.eye(4)
     matrix[:3, :3] = about_z @ about_y @ about_x * rng.uniform(0.9, 1.1)
-    matrix[:3, 3] = HEAD_CENTRE - matrix[:3, :3] @ HEAD_CENTRE + rng.uniform(-10, 10, 3)
+    matrix[:3, 3] = HEAD_CENTER - matrix[:3, :3] @ HEAD_CENTER + rng.uniform(-10, 10, 3)
     return matrix
 
 
@@ -74,9 +74,9 @@ def kept_inside(pose: npt.NDArray[np.float64], brain: Floats) -> npt.NDArray[np.
     last = first + _FIELD_MM
     over, under = np.maximum(high - last, 0), np.maximum(first - low, 0)
     too_long = high - low > last - first
-    centred = (first + last - low - high) / 2
+    centered = (first + last - low - high) / 2
     moved = pose.copy()
-    moved[:3, 3] += np.where(too_long, centred, under - over)
+    moved[:3, 3] += np.where(too_long, centered, under - over)
     return moved
 
 

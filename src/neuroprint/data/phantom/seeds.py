@@ -1,11 +1,11 @@
-"""Seeds that are for training only: what a network has learnt from must not be what it is scored on."""
+"""Seeds that are for training only: what a network has learned from must not be what it is scored on."""
 
 from __future__ import annotations
 
 from neuroprint.errors import NeuroprintError
 
 FIRST_TRAINING_SEED = 1_000_000
-"""Cohorts of this seed and above are learnt from, all others are scored on."""
+"""Cohorts of this seed and above are learned from, all others are scored on."""
 
 
 def refuse_training_seed(seed: int) -> None:
@@ -17,7 +17,7 @@ def refuse_training_seed(seed: int) -> None:
     if seed >= FIRST_TRAINING_SEED:
         raise NeuroprintError(
             f"phantom seed {seed}: seeds from {FIRST_TRAINING_SEED} on are kept for training, so that no network is "
-            f"scored on what it has learnt from; choose a seed below {FIRST_TRAINING_SEED}"
+            f"scored on what it has learned from; choose a seed below {FIRST_TRAINING_SEED}"
         )
 
 

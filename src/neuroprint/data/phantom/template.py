@@ -15,8 +15,8 @@ from neuroprint.data.phantom.trilinear import interpolate
 if TYPE_CHECKING:
     from neuroprint.data.phantom.types import Floats
 
-MNI_CENTRE = np.array([0.0, -22.0, 9.5], np.float32)
-"""Centre of mass of the template's brain, MNI mm."""
+MNI_CENTER = np.array([0.0, -22.0, 9.5], np.float32)
+"""Center of mass of the template's brain, MNI mm."""
 
 _PAD = 8
 _LOW, _HIGH = np.array([26, 27, 0]), np.array([171, 209, 156])  # the brain's box in the 1 mm template
@@ -43,7 +43,7 @@ _CHOROID: _Lines = (
 MAPS = ("fold", "depth", "ventricle", "deep", "artery", "sinus", "choroid")
 """The channels of :attr:`Template.maps`.
 
-fold: -1 in CSF, 0 in grey, 1 in white matter, sharpened. depth: mm below the brain's surface. ventricle: mm to the
+fold: -1 in CSF, 0 in gray, 1 in white matter, sharpened. depth: mm below the brain's surface. ventricle: mm to the
 lateral ventricles' wall, negative inside. deep: membership of basal ganglia, thalamus and brainstem. artery, sinus
 (venous), choroid (plexus): peak 1.
 """
@@ -141,12 +141,12 @@ def _lateral_ventricles(fluid: Floats, depth: Floats) -> npt.NDArray[np.bool_]:
     return np.equal(parts, 1 + int(np.argmax(sizes)))
 
 
-def _sharpened(t1: Floats, grey: Floats, white: Floats, brain: npt.NDArray[np.bool_]) -> Floats:
+def _sharpened(t1: Floats, gray: Floats, white: Floats, brain: npt.NDArray[np.bool_]) -> Floats:
     """Signal and class maps in one number, with the contrast that averaging many brains has blurred brought back."""
     from scipy import ndimage
 
     by_signal = np.interp(t1, [0.2, 0.3, 0.6, 0.66, 0.86, 0.92], [-1, -0.85, -0.1, 0, 0.9, 1]).astype(np.float32)
-    by_class = np.clip(white - np.clip(1 - grey - white, 0, 1), -1, 1)
+    by_class = np.clip(white - np.clip(1 - gray - white, 0, 1), -1, 1)
     both = np.where(brain, 0.6 * by_signal + 0.4 * by_class, 0).astype(np.float32)
     around, share = (ndimage.gaussian_filter(_halved(volume), 2.5, truncate=2.5) for volume in (both, brain))
     sharp = both + 0.8 * (both - _doubled(around / np.maximum(share, 0.05), both.shape)) * brain
@@ -168,19 +168,19 @@ def load_template() -> Template:
         return np.pad(data, _PAD)
 
     t1 = crop(datasets.load_mni152_template(resolution=1))
-    grey = crop(datasets.load_mni152_gm_template(resolution=1))
+    gray = crop(datasets.load_mni152_gm_template(resolution=1))
     white = crop(datasets.load_mni152_wm_template(resolution=1))
     brain = t1 > 0
     depth = _signed_distance(brain)
-    fold = _sharpened(t1, grey, white, brain)
+    fold = _sharpened(t1, gray, white, brain)
     x, y, z = _grid()
 
-    centre = ((np.abs(x) / 34) ** 4 + ((y + 4) / 32) ** 4 + ((z - 4) / 20) ** 4) < 1
+    center = ((np.abs(x) / 34) ** 4 + ((y + 4) / 32) ** 4 + ((z - 4) / 20) ** 4) < 1
     stem = ((x / 22) ** 2 + ((y + 26) / 16) ** 2 < 1) & (z < -2)
-    deep = _doubled(ndimage.gaussian_filter(_halved(centre | stem), 0.8), t1.shape)
+    deep = _doubled(ndimage.gaussian_filter(_halved(center | stem), 0.8), t1.shape)
 
-    ventricle = -_signed_distance(_lateral_ventricles(brain * (1 - grey - white), depth))
-    # Where the two hemispheres' cortex was averaged into one grey sheet, the fissure is cut again.
+    ventricle = -_signed_distance(_lateral_ventricles(brain * (1 - gray - white), depth))
+    # Where the two hemispheres' cortex was averaged into one gray sheet, the fissure is cut again.
     sheet = (
         np.exp(-((x / 1.3) ** 2))
         * brain

@@ -20,13 +20,13 @@ TISSUES = (
     "csf",
     "ventricle",
     "cortex",
-    "deep_grey",
+    "deep_gray",
     "white_matter",
     "white_lesion",
     "choroid",
     "vessel",
     "dura",
-    "oedema",
+    "edema",
     "necrosis",
     "non_enhancing",
     "enhancing",
@@ -41,7 +41,7 @@ class PhantomSettings:
     Attributes:
         spacing_mm: Voxel size; the field of view stays that of BraTS.
         pose_jitter: Whether heads are turned (15 degrees), shifted (10 mm) and scaled (0.9 to 1.1). Anatomy and
-            tumour of a seed do not depend on it.
+            tumor of a seed do not depend on it.
     """
 
     spacing_mm: float = 2.0
@@ -54,11 +54,11 @@ class Phantom:
 
     Attributes:
         images: int16 volume by modality (``flair``, ``t1``, ``t1ce``, ``t2``), exactly 0 outside the brain.
-        label: uint8 volume: 1 necrotic and non-enhancing core, 2 oedema, 4 enhancing tumour.
+        label: uint8 volume: 1 necrotic and non-enhancing core, 2 edema, 4 enhancing tumor.
         affine: Voxel index to world mm (4, 4).
         tissues: float32 soft membership (T, X, Y, Z) of :data:`TISSUES`; 0 outside the brain.
         pose: Head mm to world mm (4, 4); the identity without pose jitter.
-        centres: Centres of the tumour's foci in head mm (F, 3).
+        centers: Centers of the tumor's foci in head mm (F, 3).
     """
 
     images: dict[str, npt.NDArray[np.int16]]
@@ -66,4 +66,4 @@ class Phantom:
     affine: npt.NDArray[np.float64]
     tissues: Floats
     pose: npt.NDArray[np.float64]
-    centres: Floats
+    centers: Floats

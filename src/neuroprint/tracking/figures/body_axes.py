@@ -1,4 +1,4 @@
-"""The patient's three axes as figures show them: names, ends and colours, in world millimetres (RAS+)."""
+"""The patient's three axes as figures show them: names, ends and colors, in world millimeters (RAS+)."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class BodyAxis:
         name: What it runs along, lower end first.
         low: The side of small values.
         high: The side of large values.
-        colour_map: Diverging for left-right, which has a middle that means something; sequential for the others.
+        color_map: Diverging for left-right, which has a middle that means something; sequential for the others.
     """
 
     letter: str
     name: str
     low: str
     high: str
-    colour_map: str
+    color_map: str
 
     @property
     def label(self) -> str:
@@ -42,8 +42,8 @@ BODY_AXES: Final = (
 )
 
 
-def colour_limits(values_mm: Floats, axis: BodyAxis, midline_mm: float) -> tuple[float, float]:
-    """Range of an axis's colours, mm: symmetric about the midline for left-right, as found for the others.
+def color_limits(values_mm: Floats, axis: BodyAxis, midline_mm: float) -> tuple[float, float]:
+    """Range of an axis's colors, mm: symmetric about the midline for left-right, as found for the others.
 
     Values that are not finite are ignored; where nothing varies the range is widened, so that it is never empty.
     """
@@ -57,8 +57,8 @@ def colour_limits(values_mm: Floats, axis: BodyAxis, midline_mm: float) -> tuple
     return (low, high) if high > low else (low - 1.0, high + 1.0)
 
 
-def as_centres(centres_mm: Floats) -> NDArray[np.float64]:
-    """The centres as an (n, 3) array; a row that is not finite throughout is a case without a centre."""
-    centres = np.asarray(centres_mm, dtype=np.float64).reshape(-1, 3).copy()
-    centres[~np.isfinite(centres).all(axis=1)] = np.nan
-    return centres
+def as_centers(centers_mm: Floats) -> NDArray[np.float64]:
+    """The centers as an (n, 3) array; a row that is not finite throughout is a case without a center."""
+    centers = np.asarray(centers_mm, dtype=np.float64).reshape(-1, 3).copy()
+    centers[~np.isfinite(centers).all(axis=1)] = np.nan
+    return centers

@@ -1,4 +1,4 @@
-"""How well a fingerprint tells the tumour's position: predicted against true centre of mass, per axis."""
+"""How well a fingerprint tells the tumor's position: predicted against true center of mass, per axis."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from neuroprint.tracking.figures.body_axes import BODY_AXES, BodyAxis, Floats
 from neuroprint.tracking.figures.style import (
     BLUE,
-    GREY,
+    GRAY,
     INK,
     VERMILLION,
     WIDTH_INCHES,
@@ -34,14 +34,14 @@ _PANEL_INCHES = (WIDTH_INCHES - 3 * (_LABEL_INCHES + _GAP_INCHES)) / 3
 
 @styled
 def draw_center_of_mass(true_mm: Floats, predicted_mm: Floats, r2: Sequence[float]) -> Figure:
-    """Draw out-of-fold predictions of the tumour's centre against the truth, one panel per axis, with their calibration.
+    """Draw out-of-fold predictions of the tumor's center against the truth, one panel per axis, with their calibration.
 
     Calibration is the least-squares line of the predictions on the truth. A probe that knows little pulls towards the
     mean: its slope is near 0; a perfect one has slope 1 and intercept 0. The panels span the same number of
-    millimetres, so that errors compare between them by eye.
+    millimeters, so that errors compare between them by eye.
 
     Args:
-        true_mm: (n, 3) true centres in mm, RAS+.
+        true_mm: (n, 3) true centers in mm, RAS+.
         predicted_mm: (n, 3) predictions in mm. Cases with NaN in either are left out.
         r2: R² of x, y and z, as scored (out of fold, against the gallery side's mean); NaN where not defined.
     """
@@ -50,14 +50,14 @@ def draw_center_of_mass(true_mm: Floats, predicted_mm: Floats, r2: Sequence[floa
     known = np.isfinite(true).all(axis=1) & np.isfinite(predicted).all(axis=1)
     true, predicted = true[known], predicted[known]
     both = np.concatenate([true, predicted]) if len(true) else np.zeros((1, 3))
-    centre, span = (both.min(axis=0) + both.max(axis=0)) / 2, float(np.ptp(both, axis=0).max())
+    center, span = (both.min(axis=0) + both.max(axis=0)) / 2, float(np.ptp(both, axis=0).max())
     reach = max(span / 2 * 1.08, 1.0)
 
     figure = new_figure(_HEIGHT_INCHES, placed=True)
     for number, axis in enumerate(BODY_AXES):
         left = _LABEL_INCHES + number * (_LABEL_INCHES + _PANEL_INCHES + _GAP_INCHES)
         axes = place(figure, left, _FOOT_INCHES, _PANEL_INCHES, _PANEL_INCHES)
-        limits = (centre[number] - reach, centre[number] + reach)
+        limits = (center[number] - reach, center[number] + reach)
         _draw_panel(axes, axis, true[:, number], predicted[:, number], limits)
         score = f"{r2[number]:.2f}".replace("-", "−") if np.isfinite(r2[number]) else "undefined"
         error = f", MAE {np.abs(true[:, number] - predicted[:, number]).mean():.1f} mm" if len(true) else ""
@@ -73,7 +73,7 @@ def draw_center_of_mass(true_mm: Floats, predicted_mm: Floats, r2: Sequence[floa
     figure.supxlabel(
         f"{len(true):,} cases, each predicted out of fold; dashed: perfect prediction; orange: line fitted to the "
         "predictions; MAE: mean absolute error",
-        x=0.01, y=0.015, ha="left", fontsize=8, color=GREY,
+        x=0.01, y=0.015, ha="left", fontsize=8, color=GRAY,
     )  # fmt: skip
     return figure
 

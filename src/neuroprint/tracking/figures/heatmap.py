@@ -13,7 +13,7 @@ from matplotlib.colors import Normalize
 from matplotlib.patches import Rectangle
 
 from neuroprint.tracking.figures.metric_names import decimals, direction, lower_is_better, metric_label
-from neuroprint.tracking.figures.style import GREY, PALE, VERMILLION, WIDTH_INCHES, new_figure, shorten, styled
+from neuroprint.tracking.figures.style import GRAY, PALE, VERMILLION, WIDTH_INCHES, new_figure, shorten, styled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _COLUMN_INCHES = 0.42
 _WIDEST_COLUMN_INCHES = 0.8
 _ROW_INCHES = 0.34
-# What stands beside the panels: the rows' names and the colour bar. A page of few cells is narrower than others.
+# What stands beside the panels: the rows' names and the color bar. A page of few cells is narrower than others.
 _BESIDE_INCHES = 1.7
 _PANELS_INCHES = WIDTH_INCHES - _BESIDE_INCHES
 _NARROWEST_INCHES = 4.6
@@ -82,7 +82,7 @@ def draw_heatmap(
         bar = figure.colorbar(image, ax=drawn, shrink=0.9, aspect=24 * down, pad=0.02)
         bar.outline.set_visible(False)
     figure.suptitle(title, x=0.01, ha="left", fontsize=10)
-    figure.supxlabel(footnote, x=0.01, ha="left", fontsize=8, color=GREY)
+    figure.supxlabel(footnote, x=0.01, ha="left", fontsize=8, color=GRAY)
     return figure
 
 
@@ -115,15 +115,15 @@ def _draw_panel(
     axes: Axes, cells: np.ndarray[Any, np.dtype[np.float64]], scale: Normalize, rows: list[str], columns: list[str],
     lowest: bool,
 ) -> AxesImage:  # fmt: skip
-    colours = matplotlib.colormaps["viridis_r" if lowest else "viridis"]
+    colors = matplotlib.colormaps["viridis_r" if lowest else "viridis"]
     axes.set_facecolor(PALE)
     axes.add_patch(Rectangle((-0.5, -0.5), len(columns), len(rows), fill=False, hatch="////", linewidth=0, zorder=0))
-    image = axes.imshow(np.ma.masked_invalid(cells), cmap=colours, norm=scale, aspect="auto", zorder=1)
+    image = axes.imshow(np.ma.masked_invalid(cells), cmap=colors, norm=scale, aspect="auto", zorder=1)
     digits = decimals(np.array([scale.vmin, scale.vmax], dtype=np.float64))
     size = 8.0 if len(columns) <= 11 else max(4.5, 88.0 / len(columns))
     for row, column in zip(*np.nonzero(np.isfinite(cells)), strict=True):
         value = float(cells[row, column])
-        red, green, blue, _ = colours(scale(value))
+        red, green, blue, _ = colors(scale(value))
         light = 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.45
         printed = f"{value:.{digits}f}"
         # Numbers lie within their cells: leaving them out of the layout's reckoning makes large tables quick to draw.

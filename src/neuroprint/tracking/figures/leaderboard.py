@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.lines import Line2D
 
 from neuroprint.tracking.figures.metric_names import decimals, direction, lower_is_better, metric_label
-from neuroprint.tracking.figures.style import BLUE, GREY, REFERENCE_MARKERS, new_figure, shorten, styled
+from neuroprint.tracking.figures.style import BLUE, GRAY, REFERENCE_MARKERS, new_figure, shorten, styled
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
@@ -23,7 +23,7 @@ _ROW_INCHES = 0.235
 
 @styled
 def draw_leaderboard(table: pd.DataFrame, metric: str) -> Figure:
-    """Draw the ranking by one metric, the best on top: dots with 95 % intervals, references in grey among them.
+    """Draw the ranking by one metric, the best on top: dots with 95 % intervals, references in gray among them.
 
     Candidates that are not told from the best are filled, those that are worse are hollow. Of more than 40
     candidates the best 40 are drawn, and the figure says so; rows in which the metric is not defined are counted, not
@@ -48,7 +48,7 @@ def draw_leaderboard(table: pd.DataFrame, metric: str) -> Figure:
         _draw_row(axes, height, row, metric, digits)
     axes.set_yticks(range(len(shown)), [shorten(str(name), 52) for name in shown["name"]])
     for label, role in zip(axes.get_yticklabels(), shown["role"], strict=True):
-        label.set(color=GREY, fontstyle="italic") if role == "reference" else None
+        label.set(color=GRAY, fontstyle="italic") if role == "reference" else None
     axes.set(ylim=(max(len(shown), 1) - 0.4, -0.6), xlabel=f"{metric_label(metric)}, {direction(metric)}")
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
@@ -69,20 +69,20 @@ def _draw_row(axes: Axes, height: int, row: Mapping[Hashable, Any], metric: str,
     value = float(row[metric])
     low, high = (float(row.get(f"{metric}_{end}", np.nan)) for end in ("lo", "hi"))
     reference = row["role"] == "reference"
-    colour = GREY if reference else BLUE
+    color = GRAY if reference else BLUE
     printed = f"{value:.{digits}f}"
     if np.isfinite(low) and np.isfinite(high):
-        axes.hlines(height, low, high, color=colour, linewidth=1.4, zorder=2)
+        axes.hlines(height, low, high, color=color, linewidth=1.4, zorder=2)
         printed += f"  [{low:.{digits}f}, {high:.{digits}f}]"
     filled = reference or row["filled"]
     axes.plot(
-        value, height, linestyle="none", zorder=3, markersize=6.5, color=colour,
+        value, height, linestyle="none", zorder=3, markersize=6.5, color=color,
         marker=REFERENCE_MARKERS.get(str(row["name"]), "D") if reference else "o",
-        markerfacecolor=colour if filled else "white", markeredgewidth=1.4,
+        markerfacecolor=color if filled else "white", markeredgewidth=1.4,
     )  # fmt: skip
     axes.annotate(
         printed.replace("-", "−"), (1.01, height), xycoords=("axes fraction", "data"), va="center", fontsize=8,
-        color=GREY if reference else "black", annotation_clip=False,
+        color=GRAY if reference else "black", annotation_clip=False,
     )  # fmt: skip
 
 
@@ -100,7 +100,7 @@ def _keys(shown: pd.DataFrame, bounded: bool) -> list[Line2D]:
         key("worse than the best", marker="o", color=BLUE, markerfacecolor="white"),
     ]
     if (shown["role"] == "reference").any():
-        keys.append(key("reference row", marker="s", color=GREY))
+        keys.append(key("reference row", marker="s", color=GRAY))
     if bounded:
         keys.append(Line2D([], [], color=BLUE, linewidth=1.4, label="95 % interval"))
     return keys

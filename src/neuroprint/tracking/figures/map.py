@@ -1,4 +1,4 @@
-"""The 2-D map of the cohort: where the fingerprints lie, coloured by where the tumours lie."""
+"""The 2-D map of the cohort: where the fingerprints lie, colored by where the tumors lie."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from neuroprint.errors import NeuroprintError
 from neuroprint.evaluation.perplexity import allowed_perplexity
-from neuroprint.tracking.figures.body_axes import BODY_AXES, BodyAxis, Floats, as_centres, colour_limits
+from neuroprint.tracking.figures.body_axes import BODY_AXES, BodyAxis, Floats, as_centers, color_limits
 from neuroprint.tracking.figures.style import (
-    GREY,
+    GRAY,
     INK,
     WIDTH_INCHES,
     marker_area,
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Points = NDArray[np.float64]
-_NEIGHBOURS = 15
+_NEIGHBORS = 15
 _COMPONENTS_BEFORE = 50
 _LARGE_COHORT = 500
 _HEIGHT_INCHES = 3.98
-# Between panels, and below them for the colours' scale and the footnote.
+# Between panels, and below them for the colors' scale and the footnote.
 _GAP_INCHES, _FOOT_INCHES = 0.16, 0.94
 _PANEL_INCHES = (WIDTH_INCHES - 4 * _GAP_INCHES) / 3
 
@@ -44,7 +44,7 @@ def embed_2d(
     """Lay embeddings out in two dimensions, for the eye only. The same input and seed give the same points.
 
     t-SNE is van der Maaten and Hinton (2008), UMAP is McInnes et al. (2018), both started from the principal components
-    (Kobak and Linderman, 2021) and both with their neighbourhoods clipped to what a small cohort has. Fewer than three
+    (Kobak and Linderman, 2021) and both with their neighborhoods clipped to what a small cohort has. Fewer than three
     cases are laid out by principal components; embeddings that are all equal fall on the origin.
 
     Args:
@@ -94,7 +94,7 @@ def _tsne(data: Points, seed: int, wanted: float | None) -> Points:
     from sklearn.manifold import TSNE
 
     perplexity = allowed_perplexity(wanted, len(data))
-    # Large cohorts reach the same neighbourhoods in 500 steps as in scikit-learn's 1,000; small ones do not settle.
+    # Large cohorts reach the same neighborhoods in 500 steps as in scikit-learn's 1,000; small ones do not settle.
     steps = 500 if len(data) >= _LARGE_COHORT else 1000
     model = TSNE(
         2, perplexity=perplexity, init="pca", learning_rate="auto", max_iter=steps, random_state=seed, n_jobs=1
@@ -108,35 +108,35 @@ def _umap(data: Points, seed: int) -> Points:
         warnings.simplefilter("ignore")
         from umap import UMAP
 
-        neighbours = min(_NEIGHBOURS, len(data) - 1)
-        model = UMAP(n_neighbors=max(2, neighbours), init="pca", random_state=seed, n_jobs=1)
+        neighbors = min(_NEIGHBORS, len(data) - 1)
+        model = UMAP(n_neighbors=max(2, neighbors), init="pca", random_state=seed, n_jobs=1)
         return np.asarray(model.fit_transform(data), dtype=np.float64)
 
 
 @styled
-def draw_map(points: Floats, centres_mm: Floats, title: str, midline_mm: float = 0.0) -> Figure:
-    """Draw the map three times, coloured by the tumour centre's x, y and z.
+def draw_map(points: Floats, centers_mm: Floats, title: str, midline_mm: float = 0.0) -> Figure:
+    """Draw the map three times, colored by the tumor center's x, y and z.
 
     Args:
         points: (n, 2) positions on the map.
-        centres_mm: (n, 3) tumour centres in mm, RAS+; a row with NaN is a case without a centre, drawn hollow.
+        centers_mm: (n, 3) tumor centers in mm, RAS+; a row with NaN is a case without a center, drawn hollow.
         title: Printed above the panels.
-        midline_mm: The x that separates left from right and takes the middle of that panel's colours.
+        midline_mm: The x that separates left from right and takes the middle of that panel's colors.
     """
     where = np.asarray(points, dtype=np.float64).reshape(-1, 2)
-    centres = as_centres(centres_mm)
+    centers = as_centers(centers_mm)
     figure = new_figure(_HEIGHT_INCHES, placed=True)
     figure.suptitle(shorten(title, 100), x=0.01, ha="left")
     lefts = [_GAP_INCHES + number * (_PANEL_INCHES + _GAP_INCHES) for number in range(len(BODY_AXES))]
     panels = [place(figure, left, _FOOT_INCHES, _PANEL_INCHES, _PANEL_INCHES) for left in lefts]
-    for axes, left, axis, values in zip(panels, lefts, BODY_AXES, centres.T, strict=True):
-        dots = _draw_panel(axes, axis, where, values, colour_limits(values, axis, midline_mm))
+    for axes, left, axis, values in zip(panels, lefts, BODY_AXES, centers.T, strict=True):
+        dots = _draw_panel(axes, axis, where, values, color_limits(values, axis, midline_mm))
         scale = place(figure, left + 0.03 * _PANEL_INCHES, _FOOT_INCHES - 0.19, 0.94 * _PANEL_INCHES, 0.09)
         bar = figure.colorbar(dots, cax=scale, orientation="horizontal")
         bar.outline.set_visible(False)
         bar.set_label(f"{axis.low}  ←  {axis.letter} (mm)  →  {axis.high}")
         bar.locator = MaxNLocator(5)
-    figure.supxlabel(_footnote(centres), x=0.01, y=0.015, ha="left", fontsize=8, color=GREY)
+    figure.supxlabel(_footnote(centers), x=0.01, y=0.015, ha="left", fontsize=8, color=GRAY)
     return figure
 
 
@@ -145,10 +145,10 @@ def _draw_panel(
 ) -> PathCollection:
     known = np.isfinite(values)
     look: dict[str, Any] = {"s": marker_area(len(where)), "linewidths": 0.2 if len(where) > 300 else 0.5}
-    axes.scatter(where[~known, 0], where[~known, 1], facecolors="none", edgecolors=GREY, **look)
+    axes.scatter(where[~known, 0], where[~known, 1], facecolors="none", edgecolors=GRAY, **look)
     x, y = where[known].T
     low, high = limits
-    dots = axes.scatter(x, y, c=values[known], cmap=axis.colour_map, vmin=low, vmax=high, edgecolors=INK, **look)
+    dots = axes.scatter(x, y, c=values[known], cmap=axis.color_map, vmin=low, vmax=high, edgecolors=INK, **look)
     axes.set_title(f"{axis.name} {axis.letter}")
     # Distances on such a map have no unit, and far apart says little: no ticks.
     axes.set(xticks=[], yticks=[], box_aspect=1)
@@ -159,7 +159,7 @@ def _draw_panel(
     return dots
 
 
-def _footnote(centres: Points) -> str:
-    missing = int(np.isnan(centres[:, 0]).sum())
-    count = f"{len(centres):,} cases"
-    return f"{count}, {missing:,} of them without a tumour centre (hollow)" if missing else count
+def _footnote(centers: Points) -> str:
+    missing = int(np.isnan(centers[:, 0]).sum())
+    count = f"{len(centers):,} cases"
+    return f"{count}, {missing:,} of them without a tumor center (hollow)" if missing else count

@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.colors import to_hex
 
-from neuroprint.tracking.figures.body_axes import BODY_AXES, Floats, as_centres, colour_limits
+from neuroprint.tracking.figures.body_axes import BODY_AXES, Floats, as_centers, color_limits
 from neuroprint.tracking.figures.map_page import PAGE
 from neuroprint.tracking.figures.thumbnails import data_uris
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LARGEST_PAGE: Final = 9_500_000
-_COLOUR_STEPS: Final = 17
+_COLOR_STEPS: Final = 17
 
 
 def interactive_map(
     points: Floats,
     ids: Sequence[str],
-    centres_mm: Floats,
+    centers_mm: Floats,
     volumes_cm3: Floats | None,
     thumbnails: Mapping[str, NDArray[np.uint8]] | None,
     title: str,
@@ -34,19 +34,19 @@ def interactive_map(
 ) -> str:
     """Write the map as a self-contained HTML page, below 10 MB.
 
-    Hovering over a case shows its id, side, tumour centre and volume, and its picture beside the map; a click keeps it
-    there. Buttons switch the colours between the centre's x, y and z.
+    Hovering over a case shows its id, side, tumor center and volume, and its picture beside the map; a click keeps it
+    there. Buttons switch the colors between the center's x, y and z.
 
     Args:
         points: (n, 2) positions on the map.
         ids: n case ids.
-        centres_mm: (n, 3) tumour centres in mm, RAS+; a row with NaN is a case without a centre.
-        volumes_cm3: (n,) tumour volumes, or None.
+        centers_mm: (n, 3) tumor centers in mm, RAS+; a row with NaN is a case without a center.
+        volumes_cm3: (n,) tumor volumes, or None.
         thumbnails: Case id -> (rows, columns) uint8 picture, first row on top; as large as the page has room for.
         title: Heading of the page.
         midline_mm: The x that separates left from right, mm: one for all, or (n,) where heads are not registered.
     """
-    centres = as_centres(centres_mm)
+    centers = as_centers(centers_mm)
     midlines = np.broadcast_to(np.asarray(midline_mm, dtype=np.float64), len(ids))
     where = np.asarray(points, dtype=np.float64).reshape(-1, 2)
     middle = float(np.median(midlines)) if len(ids) else 0.0
@@ -55,16 +55,16 @@ def interactive_map(
         "hover": [html.escape(str(case)) for case in ids],
         "x": _rounded(where[:, 0], 4),
         "y": _rounded(where[:, 1], 4),
-        "centres": [_rounded(values, 1) for values in centres.T],
+        "centers": [_rounded(values, 1) for values in centers.T],
         "volumes": None if volumes_cm3 is None else _rounded(np.asarray(volumes_cm3, dtype=np.float64), 1),
-        "sides": [_side(x - midline) for x, midline in zip(centres[:, 0], midlines, strict=True)],
+        "sides": [_side(x - midline) for x, midline in zip(centers[:, 0], midlines, strict=True)],
         "axes": [
             {
                 "label": axis.label,
-                "colours": _colour_stops(axis.colour_map),
-                "range": colour_limits(values, axis, middle),
+                "colors": _color_stops(axis.color_map),
+                "range": color_limits(values, axis, middle),
             }
-            for axis, values in zip(BODY_AXES, centres.T, strict=True)
+            for axis, values in zip(BODY_AXES, centers.T, strict=True)
         ],
         "pictures": [],
     }
@@ -91,6 +91,6 @@ def _side(x_mm: float) -> str:
     return "midline" if x_mm == 0 else "left" if x_mm < 0 else "right"
 
 
-def _colour_stops(name: str) -> list[tuple[float, str]]:
-    colours = matplotlib.colormaps[name]
-    return [(share, to_hex(colours(share))) for share in np.linspace(0, 1, _COLOUR_STEPS).tolist()]
+def _color_stops(name: str) -> list[tuple[float, str]]:
+    colors = matplotlib.colormaps[name]
+    return [(share, to_hex(colors(share))) for share in np.linspace(0, 1, _COLOR_STEPS).tolist()]

@@ -41,7 +41,7 @@ PAGE: Final = Template("""<!DOCTYPE html>
 <body>
 <header>
   <h1>$title</h1>
-  <div role="group" aria-label="Colour by the tumour centre's">colour by tumour centre</div>
+  <div role="group" aria-label="Color by the tumor center's">color by tumor center</div>
 </header>
 <main>
   <div id="frame"><div id="map"></div></div>
@@ -58,16 +58,16 @@ PAGE: Final = Template("""<!DOCTYPE html>
 const data = $data;
 const find = (id) => document.getElementById(id);
 const indices = data.ids.map((_, i) => i);
-const located = indices.filter((i) => data.centres[0][i] !== null);
-const lost = indices.filter((i) => data.centres[0][i] === null);
+const located = indices.filter((i) => data.centers[0][i] !== null);
+const lost = indices.filter((i) => data.centers[0][i] === null);
 const size = Math.min(13, Math.max(6, 60 / Math.sqrt(Math.max(data.ids.length, 1)) + 3));
 const pick = (list, chosen) => chosen.map((i) => list[i]);
 const number = (value, unit) => value === null ? "unknown" : value.toFixed(1).replace("-", "\\u2212") + " " + unit;
-const place = (i) => data.centres[0][i] === null ? "unknown"
-  : data.centres.map((c) => c[i].toFixed(0).replace("-", "\\u2212")).join(", ");
+const place = (i) => data.centers[0][i] === null ? "unknown"
+  : data.centers.map((c) => c[i].toFixed(0).replace("-", "\\u2212")).join(", ");
 
 function facts(i) {
-  const rows = [["side", data.sides[i]], ["centre x, y, z (mm)", place(i)]];
+  const rows = [["side", data.sides[i]], ["center x, y, z (mm)", place(i)]];
   if (data.volumes) rows.push(["volume", number(data.volumes[i], "cm\\u00b3")]);
   return rows;
 }
@@ -75,8 +75,8 @@ const hover = (i) => "<b>" + data.hover[i] + "</b><br>" + facts(i).map((row) => 
 
 function marker(k) {
   const axis = data.axes[k];
-  return { size, opacity: 0.9, line: { width: 0.6, color: "#333" }, color: pick(data.centres[k], located),
-    colorscale: axis.colours, cmin: axis.range[0], cmax: axis.range[1],
+  return { size, opacity: 0.9, line: { width: 0.6, color: "#333" }, color: pick(data.centers[k], located),
+    colorscale: axis.colors, cmin: axis.range[0], cmax: axis.range[1],
     colorbar: { title: { text: axis.label.slice(-6), side: "top", font: { size: 13 } }, thickness: 14,
       outlinewidth: 0, len: 0.9 } };
 }
@@ -89,8 +89,8 @@ const layout = { margin: { l: 14, r: 14, t: 14, b: 14 }, hovermode: "closest", d
   hoverlabel: { bgcolor: "#fff", bordercolor: "#888", align: "left", font: { color: "#222" } },
   showlegend: lost.length > 0, legend: { orientation: "h", x: 0, y: 0, bgcolor: "rgba(255,255,255,.8)" },
   xaxis: bare, yaxis: { ...bare, scaleanchor: "x" } };
-const traces = [trace(located, "tumour centre known", marker(0)),
-  trace(lost, "no tumour centre", { size, symbol: "circle-open", color: "#767676" })];
+const traces = [trace(located, "tumor center known", marker(0)),
+  trace(lost, "no tumor center", { size, symbol: "circle-open", color: "#767676" })];
 Plotly.newPlot("map", traces, layout, { displaylogo: false, scrollZoom: true,
   modeBarButtons: [["zoomIn2d", "zoomOut2d", "resetScale2d"]] });
 new ResizeObserver(() => Plotly.Plots.resize("map")).observe(find("frame"));

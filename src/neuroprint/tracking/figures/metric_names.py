@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _NAMES: Final = {
-    "probe/r2": "R² of the tumour's centre",
-    "probe/r2_x": "R² of the centre, left-right",
-    "probe/r2_y": "R² of the centre, back-front",
-    "probe/r2_z": "R² of the centre, down-up",
-    "probe/error_mm": "mean error of the centre (mm)",
-    "probe/error_mm_median": "median error of the centre (mm)",
+    "probe/r2": "R² of the tumor's center",
+    "probe/r2_x": "R² of the center, left-right",
+    "probe/r2_y": "R² of the center, back-front",
+    "probe/r2_z": "R² of the center, down-up",
+    "probe/error_mm": "mean error of the center (mm)",
+    "probe/error_mm_median": "median error of the center (mm)",
     "probe/side_auc": "AUC of left against right",
     "retrieval/p_at_1": "precision at 1",
     "retrieval/p_at_3": "precision at 3",
@@ -47,5 +47,5 @@ def direction(metric: str) -> str:
 
 
 def decimals(values: NDArray[np.float64]) -> int:
-    """Digits after the point that a figure prints: one for tens of millimetres, two for shares."""
+    """Digits after the point that a figure prints: one for tens of millimeters, two for shares."""
     return 1 if values.size and float(np.nanmax(np.abs(values))) >= 10 else 2

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from neuroprint.tracking.figures.style import (
     BLUE,
     CATEGORIES,
-    GREY,
+    GRAY,
     REFERENCE_LINES,
     WIDTH_INCHES,
     new_figure,
@@ -45,11 +45,11 @@ def draw_precision_at_k(
 
     Args:
         curves: Name -> precision at k = 1 .. K; the lengths may differ. ``chance``, ``voxels``, ``untrained`` and
-            ``oracle`` are drawn as references, in grey.
+            ``oracle`` are drawn as references, in gray.
         band: Lower and upper 95 % bounds of the candidate, as long as its curve.
-        candidate: The curve to emphasise; by default the first that is not a reference.
+        candidate: The curve to emphasize; by default the first that is not a reference.
     """
-    emphasised = candidate or next((name for name in curves if name not in REFERENCE_LINES), None)
+    emphasized = candidate or next((name for name in curves if name not in REFERENCE_LINES), None)
     figure = new_figure(_HEIGHT_INCHES, placed=True)
     longest = max((len(line) for name in curves for line in _label(name).splitlines()), default=0)
     right = 0.2 + _LETTER_INCHES * longest
@@ -61,8 +61,8 @@ def draw_precision_at_k(
     for name, values in curves.items():
         curve = np.asarray(values, dtype=np.float64)
         depths = np.arange(1, len(curve) + 1)
-        look = _look(name, emphasised, next(others) if name not in REFERENCE_LINES and name != emphasised else GREY)
-        if name == emphasised and band is not None:
+        look = _look(name, emphasized, next(others) if name not in REFERENCE_LINES and name != emphasized else GRAY)
+        if name == emphasized and band is not None:
             if len(curve) == 1:  # an area without width would not show
                 axes.vlines(depths, *band, color=BLUE, linewidth=1.4, zorder=1)
             axes.fill_between(depths, *band, color=BLUE, alpha=0.16, linewidth=0, zorder=1)
@@ -75,23 +75,23 @@ def draw_precision_at_k(
     axes.set_ylabel("precision at k (share that is relevant)")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
     axes.grid(True, axis="y")
-    _label_ends(axes, ends, emphasised)
+    _label_ends(axes, ends, emphasized)
     if band is not None:
         axes.set_title(
             "band: 95 % interval" if deepest > 1 else "bar: 95 % interval",
             fontsize=8.5,
             fontweight="normal",
-            color=GREY,
+            color=GRAY,
         )
     return figure
 
 
-def _look(name: str, emphasised: str | None, colour: str) -> dict[str, Any]:
-    if name == emphasised:
+def _look(name: str, emphasized: str | None, color: str) -> dict[str, Any]:
+    if name == emphasized:
         return {"color": BLUE, "linewidth": 2.6, "zorder": 4}
     if name in REFERENCE_LINES:
-        return {"color": GREY, "linewidth": 1.3, "linestyle": REFERENCE_LINES[name], "zorder": 2}
-    return {"color": colour, "linewidth": 1.5, "zorder": 3}
+        return {"color": GRAY, "linewidth": 1.3, "linestyle": REFERENCE_LINES[name], "zorder": 2}
+    return {"color": color, "linewidth": 1.5, "zorder": 3}
 
 
 def _top(curves: Mapping[str, Floats], band: tuple[Floats, Floats] | None) -> float:
@@ -104,7 +104,7 @@ def _label(name: str) -> str:
     return fill(shorten(name, 75), 26)
 
 
-def _label_ends(axes: Axes, ends: list[End], emphasised: str | None) -> None:
+def _label_ends(axes: Axes, ends: list[End], emphasized: str | None) -> None:
     """Name each curve at its end, the names pushed apart where they would overlap."""
     bottom, top = axes.get_ylim()
     ceiling, placed = -1.0, []
@@ -113,15 +113,15 @@ def _label_ends(axes: Axes, ends: list[End], emphasised: str | None) -> None:
         half = _LINE_SHARE * (text.count("\n") + 1) / 2
         height = max((value - bottom) / (top - bottom), ceiling + half)
         ceiling = height + half
-        placed.append((height, half, text, (depth, value), look["color"], name == emphasised))
+        placed.append((height, half, text, (depth, value), look["color"], name == emphasized))
     floor = 1.0 + _LINE_SHARE
-    for height, half, text, end, colour, bold in reversed(placed):
+    for height, half, text, end, color, bold in reversed(placed):
         height = min(height, floor - half)
         floor = height - half
         axes.annotate(
-            text, end, xytext=(1.035, height), textcoords="axes fraction", va="center", color=colour, fontsize=8.5,
+            text, end, xytext=(1.035, height), textcoords="axes fraction", va="center", color=color, fontsize=8.5,
             fontweight="bold" if bold else "normal", annotation_clip=False,
             arrowprops={
-                "arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 1, "relpos": (0, 0.5),
+                "arrowstyle": "-", "color": color, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 1, "relpos": (0, 0.5),
             },
         )  # fmt: skip

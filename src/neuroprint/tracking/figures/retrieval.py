@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 
 from neuroprint.tracking.figures.style import (
     GREEN,
-    GREY,
+    GRAY,
     INK,
     SKY,
     VERMILLION,
@@ -34,19 +34,19 @@ if TYPE_CHECKING:
     from neuroprint.tracking.figures.body_axes import Floats
 
 Rank = Literal["best", "median", "worst"]
-NEIGHBOURS = 5
+NEIGHBORS = 5
 _GAP_INCHES = 0.09
-_TILE_INCHES = (WIDTH_INCHES - _GAP_INCHES) / (NEIGHBOURS + 1) - _GAP_INCHES
+_TILE_INCHES = (WIDTH_INCHES - _GAP_INCHES) / (NEIGHBORS + 1) - _GAP_INCHES
 # Room above the first row, for a tile's line above and both of its lines, and for the caption and the legend.
 _HEAD_INCHES, _VERDICT_INCHES, _TEXT_INCHES, _FOOT_INCHES = 0.3, 0.2, 0.45, 0.68
 _TITLE_GAP_INCHES, _NAME_GAP_INCHES = 0.055, 0.06
 _TITLE: dict[str, Any] = {"fontsize": 8, "ha": "center", "va": "baseline", "color": INK}
-_NAME: dict[str, Any] = {"fontsize": 7.5, "ha": "center", "va": "top", "color": GREY}
+_NAME: dict[str, Any] = {"fontsize": 7.5, "ha": "center", "va": "top", "color": GRAY}
 _OUTLINE = SKY
 _FRAMES: dict[bool | None, tuple[str, Any]] = {
     True: (GREEN, "-"),
     False: (VERMILLION, (0, (2.4, 1.4))),
-    None: (GREY, "-"),
+    None: (GRAY, "-"),
 }
 
 
@@ -56,9 +56,9 @@ class Tile:
 
     Attributes:
         case: Its id, printed below.
-        projection: (rows, columns) grey picture, first row on top; uint8 from 0 to 255, or floats scaled per tile.
-        outline: (rows, columns) mask of the tumour in the same projection, where known.
-        distance_mm: From the query's tumour centre, where known.
+        projection: (rows, columns) gray picture, first row on top; uint8 from 0 to 255, or floats scaled per tile.
+        outline: (rows, columns) mask of the tumor in the same projection, where known.
+        distance_mm: From the query's tumor center, where known.
         relevant: Whether it counts as truly similar to the query, where known.
     """
 
@@ -75,13 +75,13 @@ class Plate:
 
     Attributes:
         query: The case that was searched with.
-        neighbours: What was found.
+        neighbors: What was found.
         average_precision: The query's score.
         rank: Which part of the cohort's queries it stands for.
     """
 
     query: Tile
-    neighbours: Sequence[Tile]
+    neighbors: Sequence[Tile]
     average_precision: float
     rank: Rank
 
@@ -109,7 +109,7 @@ def choose_queries(average_precision: Floats, rows: int = 6) -> list[tuple[int, 
 
 @styled
 def draw_retrieval(plates: Sequence[Plate], caption: str = "Maximum intensity projections of FLAIR") -> Figure:
-    """Draw each query beside its five nearest cases, with tumour outlines and distances.
+    """Draw each query beside its five nearest cases, with tumor outlines and distances.
 
     Everything lies on one pair of axes in inches: a pair for each tile would take most of a second each way.
 
@@ -118,7 +118,7 @@ def draw_retrieval(plates: Sequence[Plate], caption: str = "Maximum intensity pr
         caption: What the pictures show and how they are turned, such as "FLAIR, maximum intensity, seen from below,
             patient's right on the left"; printed below.
     """
-    rows = [(plate, (plate.query, *plate.neighbours[:NEIGHBOURS])) for plate in plates]
+    rows = [(plate, (plate.query, *plate.neighbors[:NEIGHBORS])) for plate in plates]
     window = _common_window([tile for _, tiles in rows for tile in tiles])
     shape = rows[0][1][0].projection[window].shape if rows else (1, 1)
     high = _TILE_INCHES * min(max(shape[0] / shape[1], 0.6), 1.5)
@@ -130,8 +130,8 @@ def draw_retrieval(plates: Sequence[Plate], caption: str = "Maximum intensity pr
         bottom = total - _HEAD_INCHES - number * (high + _TEXT_INCHES) - _VERDICT_INCHES - high
         for column, tile in enumerate(tiles):
             box = _draw_tile(page, tile, window, (_middle(column), bottom + high / 2), (_TILE_INCHES, high))
-            colour, line = (INK, "-") if column == 0 else _FRAMES[tile.relevant]
-            box.set(edgecolor=colour, linestyle=line)
+            color, line = (INK, "-") if column == 0 else _FRAMES[tile.relevant]
+            box.set(edgecolor=color, linestyle=line)
             above = _query_text(plate) if column == 0 else _distance(tile)
             page.text(_middle(column), box.get_y() + box.get_height() + _TITLE_GAP_INCHES, above, **_TITLE)
             page.text(_middle(column), box.get_y() - _NAME_GAP_INCHES, shorten(tile.case, 18), **_NAME)
@@ -151,22 +151,22 @@ def _middle(column: int) -> float:
 
 def _draw_legend(figure: Figure, caption: str) -> None:
     handles = [
-        Line2D([], [], color=colour, linestyle=line, linewidth=2.2) for colour, line in list(_FRAMES.values())[:2]
+        Line2D([], [], color=color, linestyle=line, linewidth=2.2) for color, line in list(_FRAMES.values())[:2]
     ]
     handles.append(Line2D([], [], color=_OUTLINE, linewidth=1.4))
     legend = figure.legend(
-        handles, ["relevant", "not relevant", "tumour outline"], loc="lower left", bbox_to_anchor=(0.003, 0), ncols=3,
+        handles, ["relevant", "not relevant", "tumor outline"], loc="lower left", bbox_to_anchor=(0.003, 0), ncols=3,
         title=fill(f"{caption}. AP: average precision of the query.", 125), alignment="left", title_fontsize=8,
     )  # fmt: skip
-    legend.get_title().set_color(GREY)
+    legend.get_title().set_color(GRAY)
 
 
 def _draw_tile(
     page: Axes, tile: Tile, window: tuple[slice, slice], middle: tuple[float, float], room: tuple[float, float]
 ) -> Rectangle:
-    """One picture with its tumour's outline, as large as its room; the frame around it."""
+    """One picture with its tumor's outline, as large as its room; the frame around it."""
     picture = tile.projection[window]
-    low, high = (0.0, 255.0) if picture.dtype == np.uint8 else _grey_range(picture)
+    low, high = (0.0, 255.0) if picture.dtype == np.uint8 else _gray_range(picture)
     rows, columns = picture.shape
     pixel = min(room[0] / columns, room[1] / rows)
     left, top = middle[0] - pixel * columns / 2, middle[1] + pixel * rows / 2
@@ -191,7 +191,7 @@ def _distance(tile: Tile) -> str:
     return "" if tile.distance_mm is None or not np.isfinite(tile.distance_mm) else f"{tile.distance_mm:.0f} mm"
 
 
-def _grey_range(picture: NDArray[Any]) -> tuple[float, float]:
+def _gray_range(picture: NDArray[Any]) -> tuple[float, float]:
     """Black and white of a float picture: a few bright voxels do not darken the rest."""
     known = picture[np.isfinite(picture)]
     low, high = (float(known.min()), float(np.percentile(known, 99.8))) if known.size else (0.0, 1.0)

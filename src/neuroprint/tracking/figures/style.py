@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 WIDTH_INCHES: Final = 8.0
 LARGEST_PNG: Final = 2_000_000
 
-# Okabe and Ito's colours, told apart with every kind of colour vision.
+# Okabe and Ito's colors, told apart with every kind of color vision.
 BLUE: Final = "#0072B2"
 VERMILLION: Final = "#D55E00"
 GREEN: Final = "#009E73"
@@ -29,7 +29,7 @@ ORANGE: Final = "#E69F00"
 SKY: Final = "#56B4E9"
 CATEGORIES: Final = (VERMILLION, GREEN, PINK, ORANGE, SKY)
 INK: Final = "#222222"
-GREY: Final = "#767676"
+GRAY: Final = "#767676"
 PALE: Final = "#EDEDED"
 
 # How the rows that give the scale look in every figure: marker and line.

@@ -19,7 +19,7 @@ _TRIED: Final = 24
 
 
 def data_uris(pictures: Sequence[NDArray[np.uint8] | None], budget: int) -> list[str | None]:
-    """Encode grey pictures so that all of them together take no more than a budget of characters.
+    """Encode gray pictures so that all of them together take no more than a budget of characters.
 
     The size is the largest that fits, judged by a sample. Where even the smallest does not fit, or the sample
     misled, the last pictures are left out.

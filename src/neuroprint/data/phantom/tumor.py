@@ -1,4 +1,4 @@
-"""A glioma: where it sits, how large it is, and which voxels are core, rim and oedema."""
+"""A glioma: where it sits, how large it is, and which voxels are core, rim and edema."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _BARRIER = np.float32(1e4)
 
 
 @dataclass(frozen=True)
-class Tumour:
-    """A tumour before it is put on a grid; lengths in head mm, volumes in cm3.
+class Tumor:
+    """A tumor before it is put on a grid; lengths in head mm, volumes in cm3.
 
     Attributes:
-        foci: Centre, swelling and push of each focus; the first is the largest.
+        foci: Center, swelling and push of each focus; the first is the largest.
         radii: Radius of each focus' core.
         axes: World to core axes (F, 3, 3), divided by relative lengths of determinant 1.
-        volume: Whole tumour, all foci.
+        volume: Whole tumor, all foci.
         core_share: The core's part of the whole.
         rim_mm: Mean thickness of the enhancing rim; 0 for none.
         solid: How rare enhancing nodules are within the core.
@@ -51,18 +51,18 @@ class Tumour:
 
 
 @dataclass(frozen=True)
-class TumourMaps:
-    """A tumour at positions (N,): hard label, and soft memberships that sum to at most 1."""
+class TumorMaps:
+    """A tumor at positions (N,): hard label, and soft memberships that sum to at most 1."""
 
     label: npt.NDArray[np.uint8]
-    oedema: Floats
+    edema: Floats
     necrosis: Floats
     non_enhancing: Floats
     enhancing: Floats
 
 
-def make_tumour(anatomy: Anatomy, rng: np.random.Generator, scale: float) -> tuple[Tumour, Anatomy]:
-    """Draws a tumour for a healthy anatomy; returns it and the anatomy as the tumour has displaced it.
+def make_tumor(anatomy: Anatomy, rng: np.random.Generator, scale: float) -> tuple[Tumor, Anatomy]:
+    """Draws a tumor for a healthy anatomy; returns it and the anatomy as the tumor has displaced it.
 
     ``scale`` is how much the head will be enlarged: volumes stay in range with and without it.
     """
@@ -75,14 +75,14 @@ def make_tumour(anatomy: Anatomy, rng: np.random.Generator, scale: float) -> tup
     radii = tuple(float(r) for r in np.cbrt(3000 * volume * core_share * shares / (4 * pi)))
     swelling = np.cbrt(3000 * volume * (core_share + 0.3 * (1 - core_share)) * shares / (4 * pi))
     push = rng.uniform(0.25, 0.5) * (1.0 if has_rim else 0.7)
-    centres = _draw_centres(anatomy, rng, radii)
-    foci = tuple(Focus(c, float(r), push) for c, r in zip(centres, swelling, strict=True))
+    centers = _draw_centers(anatomy, rng, radii)
+    foci = tuple(Focus(c, float(r), push) for c, r in zip(centers, swelling, strict=True))
     lengths = np.exp(rng.normal(0, 0.16, (count, 3)))
     lengths /= np.cbrt(lengths.prod(axis=1, keepdims=True))
     axes = np.stack([random_rotation(rng) / length[:, None] for length in lengths]).astype(np.float32)
     rim_mm = float(rng.uniform(1.6, 5.5)) if has_rim else 0.0
     displaced = anatomy.with_foci(foci)
-    tumour = Tumour(
+    tumor = Tumor(
         foci,
         radii,
         axes,
@@ -95,69 +95,69 @@ def make_tumour(anatomy: Anatomy, rng: np.random.Generator, scale: float) -> tup
         lattice=Lattice(5.0),
         seed=int(rng.integers(2**63)),
     )
-    return _with_reach(tumour, displaced), displaced
+    return _with_reach(tumor, displaced), displaced
 
 
-def tumour_maps(
-    tumour: Tumour, anatomy: Anatomy, points: Floats, tissues: Tissues, inside: npt.NDArray[np.bool_], voxel_cm3: float
-) -> TumourMaps:
-    """The tumour at head positions (3, N), within the brain's voxels ``inside``, of ``voxel_cm3`` in head space."""
-    rng = np.random.default_rng(tumour.seed)
+def tumor_maps(
+    tumor: Tumor, anatomy: Anatomy, points: Floats, tissues: Tissues, inside: npt.NDArray[np.bool_], voxel_cm3: float
+) -> TumorMaps:
+    """The tumor at head positions (3, N), within the brain's voxels ``inside``, of ``voxel_cm3`` in head space."""
+    rng = np.random.default_rng(tumor.seed)
     fluid = tissues.csf + tissues.ventricle
-    level = core_level(tumour, points, rng) + np.float32(0.9) * fluid + np.float32(2) * tissues.dura
+    level = core_level(tumor, points, rng) + np.float32(0.9) * fluid + np.float32(2) * tissues.dura
     level[~inside] = _BARRIER
-    core_limit = _limit(level, tumour.volume * tumour.core_share / voxel_cm3)
-    inward_mm = (core_limit - level) * np.float32(tumour.radii[0])
+    core_limit = _limit(level, tumor.volume * tumor.core_share / voxel_cm3)
+    inward_mm = (core_limit - level) * np.float32(tumor.radii[0])
     core = inward_mm > 0
 
-    reach = tumour.lattice.read(tumour.reach[None], points)[0]
+    reach = tumor.lattice.read(tumor.reach[None], points)[0]
     rough = noise(points, 16.0, rng)
-    score = reach * (1 + np.float32(0.22) * rough) + 7 * tissues.cortex + 2 * tissues.deep_grey + 30 * fluid
+    score = reach * (1 + np.float32(0.22) * rough) + 7 * tissues.cortex + 2 * tissues.deep_gray + 30 * fluid
     score += 30 * (tissues.dura + tissues.vessel + tissues.choroid) + np.float32(1.2) * noise(points, 4.0, rng)
     score[core] = -_BARRIER
     score[~inside] = _BARRIER
-    limit = _limit(score, tumour.volume / voxel_cm3)
-    oedema = _soft((limit - score) / np.float32(2.5)) * np.clip(0.85 + np.float32(0.2) * rough, 0.4, 1) * inside
+    limit = _limit(score, tumor.volume / voxel_cm3)
+    edema = _soft((limit - score) / np.float32(2.5)) * np.clip(0.85 + np.float32(0.2) * rough, 0.4, 1) * inside
 
     label = np.where(score < limit, np.uint8(2), np.uint8(0))
     necrosis, non_enhancing, enhancing = (np.zeros_like(level) for _ in range(3))
     near = inward_mm > -4
-    parts = _core_parts(tumour, points[:, near], inward_mm[near], float(np.cbrt(1000 * voxel_cm3)), rng)
+    parts = _core_parts(tumor, points[:, near], inward_mm[near], float(np.cbrt(1000 * voxel_cm3)), rng)
     necrosis[near], non_enhancing[near], enhancing[near] = parts
     label[core] = np.where((enhancing > necrosis + non_enhancing)[core], 4, 1)
-    return TumourMaps(label, oedema * (1 - necrosis - non_enhancing - enhancing), necrosis, non_enhancing, enhancing)
+    return TumorMaps(label, edema * (1 - necrosis - non_enhancing - enhancing), necrosis, non_enhancing, enhancing)
 
 
 def _core_parts(
-    tumour: Tumour, points: Floats, inward_mm: Floats, voxel_mm: float, rng: np.random.Generator
+    tumor: Tumor, points: Floats, inward_mm: Floats, voxel_mm: float, rng: np.random.Generator
 ) -> tuple[Floats, Floats, Floats]:
-    """Necrosis, non-enhancing and enhancing tumour at points ``inward_mm`` below the core's surface."""
-    size_mm = tumour.radii[0]
+    """Necrosis, non-enhancing and enhancing tumor at points ``inward_mm`` below the core's surface."""
+    size_mm = tumor.radii[0]
     core = _soft(inward_mm / np.float32(0.5 + 0.4 * voxel_mm))
     uneven = noise(points, max(0.7 * size_mm, 5.0), rng)
     fine = noise(points, 4.0, rng)
     lumps = noise(points, max(0.45 * size_mm, 5.0), rng) + np.float32(0.3) * fine
-    holes = noise(points, max(0.5 * size_mm, 6.0), rng) + np.float32(1.0 if tumour.rim_mm else -1.0)
-    thickness = np.float32(tumour.rim_mm) * np.exp(np.float32(0.5) * uneven + np.float32(0.25) * fine)
+    holes = noise(points, max(0.5 * size_mm, 6.0), rng) + np.float32(1.0 if tumor.rim_mm else -1.0)
+    thickness = np.float32(tumor.rim_mm) * np.exp(np.float32(0.5) * uneven + np.float32(0.25) * fine)
     rim = _soft(thickness - np.maximum(inward_mm, 0)) * _soft((uneven + np.float32(1.5)) / 0.2)
-    enhances = np.maximum(rim, _soft((lumps - tumour.solid) / 0.25)) * np.float32(tumour.rim_mm > 0)
+    enhances = np.maximum(rim, _soft((lumps - tumor.solid) / 0.25)) * np.float32(tumor.rim_mm > 0)
     necrotic = _soft(holes / 0.4)
     rest = core * (1 - enhances)
     return rest * necrotic, rest * (1 - necrotic), core * enhances
 
 
-def core_level(tumour: Tumour, points: Floats, rng: np.random.Generator | None = None) -> Floats:
+def core_level(tumor: Tumor, points: Floats, rng: np.random.Generator | None = None) -> Floats:
     """Distance from the nearest focus in units of its radius (N,); with ``rng``, of lobulated outline."""
     level = np.full(points.shape[1], _BARRIER)
-    for focus, radius, axes in zip(tumour.foci, tumour.radii, tumour.axes, strict=True):
-        offset = axes @ (points - focus.centre[:, None])
+    for focus, radius, axes in zip(tumor.foci, tumor.radii, tumor.axes, strict=True):
+        offset = axes @ (points - focus.center[:, None])
         level = np.minimum(level, np.sqrt(np.sum(offset**2, axis=0)) / np.float32(radius))
     if rng is None:
         return level
-    size, near = tumour.radii[0], level < 3
+    size, near = tumor.radii[0], level < 3
     at = points[:, near]
     bumps = 0.2 * noise(at, max(1.2 * size, 8.0), rng) + 0.07 * noise(at, max(0.5 * size, 6.0), rng)
-    level[near] = level[near] * np.exp(np.float32(tumour.lobes) * bumps) + np.float32(0.02) * noise(at, 4.0, rng)
+    level[near] = level[near] * np.exp(np.float32(tumor.lobes) * bumps) + np.float32(0.02) * noise(at, 4.0, rng)
     return level
 
 
@@ -170,7 +170,7 @@ def _draw_volume(rng: np.random.Generator, least: float, most: float) -> float:
     return float(np.clip(drawn, least, most))
 
 
-def _draw_centres(anatomy: Anatomy, rng: np.random.Generator, radii: tuple[float, ...]) -> list[Floats]:
+def _draw_centers(anatomy: Anatomy, rng: np.random.Generator, radii: tuple[float, ...]) -> list[Floats]:
     """Positions in white and deep matter, spread over the whole brain; later foci on the side of the first."""
     nodes = anatomy.lattice.points()
     mni = anatomy.to_mni(nodes)
@@ -181,7 +181,7 @@ def _draw_centres(anatomy: Anatomy, rng: np.random.Generator, radii: tuple[float
     weight = np.maximum(np.clip(2 * maps["fold"], 0, 1), 0.5 * maps["deep"]).astype(np.float64)
     weight *= np.where(below, 0.12, 1.0) * np.where((np.abs(x) > 28) & (z < 12) & ~below, 1.8, 1.0)
     depth, wall = maps["depth"], maps["ventricle"]
-    centres: list[Floats] = []
+    centers: list[Floats] = []
     for number, radius in enumerate(radii):
         room = np.clip((depth - 0.35 * radius - 3) / 4, 0, 1) * (np.abs(x) > 3 + 0.3 * radius)
         room = room * np.clip((wall - 0.5 * radius) / 5, 0.02, 1)
@@ -190,30 +190,30 @@ def _draw_centres(anatomy: Anatomy, rng: np.random.Generator, radii: tuple[float
             side = rng.random() < 0.5
             chance = chance * ((x > 0) == side)
         else:
-            far = np.linalg.norm(nodes - centres[0][:, None], axis=0)
+            far = np.linalg.norm(nodes - centers[0][:, None], axis=0)
             chance = chance * (far > 1.2 * (radii[0] + radius)) * (far < 70) * np.where((x > 0) == side, 1, 0.2)
         if chance.sum() == 0:  # no room: anywhere deep
             chance = weight * (depth > 10) + 1e-9 * (depth > 10)
-        centres.append(nodes[:, rng.choice(chance.size, p=chance / chance.sum())] + rng.uniform(-2, 2, 3).astype("f4"))
-    return centres
+        centers.append(nodes[:, rng.choice(chance.size, p=chance / chance.sum())] + rng.uniform(-2, 2, 3).astype("f4"))
+    return centers
 
 
-def _with_reach(tumour: Tumour, anatomy: Anatomy) -> Tumour:
-    """The tumour with the way from its cores to everywhere: easy along white matter, hard through grey and fluid."""
-    nodes = tumour.lattice.points()
+def _with_reach(tumor: Tumor, anatomy: Anatomy) -> Tumor:
+    """The tumor with the way from its cores to everywhere: easy along white matter, hard through gray and fluid."""
+    nodes = tumor.lattice.points()
     mni = anatomy.to_mni(nodes)
     brain = anatomy.depth(mni) > 0
     maps = anatomy.template.read(mni[:, brain])
-    grey = np.clip(1 - 1.6 * maps["fold"], 0, 1) * (1 - 0.5 * maps["deep"])
+    gray = np.clip(1 - 1.6 * maps["fold"], 0, 1) * (1 - 0.5 * maps["deep"])
     fluid = np.clip(-1.5 * maps["fold"] - 0.4, 0, 1)
     cost = np.full(brain.shape, np.float32(60))
-    cost[brain] = 1 + 2.2 * grey + 8 * fluid
-    cost *= np.float32(tumour.lattice.step_mm)
-    level = core_level(tumour, nodes)
+    cost[brain] = 1 + 2.2 * gray + 8 * fluid
+    cost *= np.float32(tumor.lattice.step_mm)
+    level = core_level(tumor, nodes)
     start = np.where(level < 1, np.float32(0), _BARRIER)
     start[level.argmin()] = 0
-    reach = _travel(start.reshape(tumour.lattice.shape), cost.reshape(tumour.lattice.shape))
-    return Tumour(**{**tumour.__dict__, "reach": reach.ravel()})
+    reach = _travel(start.reshape(tumor.lattice.shape), cost.reshape(tumor.lattice.shape))
+    return Tumor(**{**tumor.__dict__, "reach": reach.ravel()})
 
 
 def _travel(start: Floats, cost: Floats, rounds: int = 2) -> Floats:
@@ -230,7 +230,7 @@ def _travel(start: Floats, cost: Floats, rounds: int = 2) -> Floats:
 
 
 def _relax(here: Floats, before: Floats, price: list[Floats]) -> None:
-    """Lowers ``here`` to what the nine neighbours in the plane ``before`` offer; in place."""
+    """Lowers ``here`` to what the nine neighbors in the plane ``before`` offer; in place."""
     rows, columns = here.shape
     target = here[1:-1, 1:-1]
     for i in range(3):

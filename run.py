@@ -1,4 +1,4 @@
-from neuroprint.app import main
+from neuroprint.cli.application import main
 
 if __name__ == "__main__":
     main()

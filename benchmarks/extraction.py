@@ -39,8 +39,8 @@ def job_of(encoder: str, inferer: str, precision: str) -> Any:
     """The configuration that ``python run.py`` would run."""
     from hydra import compose, initialize_config_dir
 
-    from neuroprint import config as settings
-    from neuroprint.job import Job
+    from neuroprint.experiment import configuration as settings
+    from neuroprint.experiment.job import Job
 
     settings.register()
     large = ["encoder=untrained", "encoder.feature_size=48", "encoder.window_size=7", "encoder.spacing_mm=1"]
@@ -117,8 +117,8 @@ def reading(cases: list[Any], job: Any, device: str) -> Iterator[None]:
 def neuroprint(cases: list[Any], job: Any, device: str) -> Iterator[None]:
     """All that a cold run does until the vectors of all cases are stored, in one step."""
     from neuroprint.data.case import Cohort
-    from neuroprint.data.fingerprint import FingerprintCache
-    from neuroprint.data.prints import fingerprint_cohort
+    from neuroprint.data.digests import FingerprintCache
+    from neuroprint.data.case_digests import fingerprint_cohort
     from neuroprint.embedding.extraction import Extract
     from neuroprint.embedding.store import FeatureStore
 
@@ -136,7 +136,7 @@ def neuroprint(cases: list[Any], job: Any, device: str) -> Iterator[None]:
 
 def measure_here(way: str, encoder: str, data: Path, number: int, device: str, precision: str) -> dict[str, Any]:
     """Seconds a case of one way, in this process, and its peak of memory."""
-    from neuroprint.data.brats import find_brats
+    from neuroprint.data.formats.brats import find_brats
 
     cases = list(find_brats(data).cases)[:number]
     job = job_of(encoder, way if way in ("sliding", "whole") else "whole", precision)
@@ -244,7 +244,7 @@ def main() -> None:
         if data is None:
             data = Path(folder)
             making = ["phantom", str(data), "--cases", str(options.cases), "--spacing", "1"]
-            subprocess.run([sys.executable, "-m", "neuroprint.cli", *making], check=True)
+            subprocess.run([sys.executable, "-m", "neuroprint.cli.commands", *making], check=True)
         everything = {}
         for encoder in options.encoder.split(","):
             # The published snippet knows no way of reading a scan at another spacing: it has no default encoder.

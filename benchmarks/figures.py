@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from neuroprint.tracking.figures.center_of_mass import draw_center_of_mass
-from neuroprint.tracking.figures.map import draw_map, embed_2d
-from neuroprint.tracking.figures.map_html import interactive_map
-from neuroprint.tracking.figures.precision_at_k import draw_precision_at_k
-from neuroprint.tracking.figures.retrieval import Plate, Tile, draw_retrieval
-from neuroprint.tracking.figures.style import save
+from neuroprint.figures.center_of_mass import draw_center_of_mass
+from neuroprint.figures.map import draw_map, embed_2d
+from neuroprint.figures.map_html import interactive_map
+from neuroprint.figures.precision_at_k import draw_precision_at_k
+from neuroprint.figures.retrieval import Plate, Tile, draw_retrieval
+from neuroprint.figures.style import save
 
 
 def figures(cases: int, folder: Path) -> dict[str, Callable[[], object]]:

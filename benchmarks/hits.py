@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from neuroprint.bundle.bundle import Bundle
-from neuroprint.data.phantom.dataset import find_phantom
+from neuroprint.phantom.dataset import find_phantom
 
 
 def main() -> None:

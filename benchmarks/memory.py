@@ -12,8 +12,8 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from neuroprint.data.phantom.dataset import find_phantom
-from neuroprint.data.prints import Fingerprints
+from neuroprint.phantom.dataset import find_phantom
+from neuroprint.data.case_digests import Fingerprints
 from neuroprint.embedding import poolings
 from neuroprint.embedding.extraction import Extract, Request
 from neuroprint.embedding.extractor import Extractor

@@ -43,22 +43,22 @@ PROJECTIONS = ("none", "pca")
 
 # Where each part of the time goes: module, object in it or None, and its functions.
 PARTS: dict[str, list[tuple[str, str | None, tuple[str, ...]]]] = {
-    "extraction": [("neuroprint.run", None, ("extract",)), ("neuroprint.identified", None, ("fingerprint_cohort",))],
+    "extraction": [("neuroprint.experiment.run", None, ("extract",)), ("neuroprint.experiment.identified", None, ("fingerprint_cohort",))],
     "evaluation": [
-        ("neuroprint.run", None, ("prepare", "score")),
+        ("neuroprint.experiment.run", None, ("prepare", "score")),
         ("neuroprint.tracking.leaderboard", None, ("leaderboards",)),
     ],
     "figures": [
-        ("neuroprint.run", None, ("project_all", "write_artifacts")),
-        ("neuroprint.sweep_end", None, ("_draw",)),
+        ("neuroprint.experiment.run", None, ("project_all", "write_artifacts")),
+        ("neuroprint.experiment.sweep_end", None, ("_draw",)),
     ],
     "MLflow": [
         ("neuroprint.tracking.store", "TrackingStore", ("_open", "create", "log", "log_dataset", "log_folder", "end")),
         ("neuroprint.tracking.store", "TrackingStore", ("search", "reopen")),
     ],
     "composing": [
-        ("neuroprint.sweep", None, ("_compose_jobs",)),
-        ("neuroprint.job", "Job", ("identity",)),
+        ("neuroprint.experiment.sweep", None, ("_compose_jobs",)),
+        ("neuroprint.experiment.job", "Job", ("identity",)),
         ("hydra._internal.config_loader_impl", "ConfigLoaderImpl", ("load_sweep_config", "load_configuration")),
     ],
 }
@@ -109,7 +109,7 @@ def run_here(arguments: list[str], out: Path) -> None:
             for name in names:
                 if hasattr(where, name):
                     setattr(where, name, clock.around(part, getattr(where, name)))
-    from neuroprint.app import main
+    from neuroprint.cli.application import main
 
     sys.argv = ["run.py", *arguments]
     code: Any = 0

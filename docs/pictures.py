@@ -24,11 +24,11 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from neuroprint.data.projections import as_gray, as_mask, project
+from neuroprint.data.mips import as_gray, as_mask, project
 from neuroprint.tracking.artifacts import CAPTION
-from neuroprint.tracking.figures.body_axes import BODY_AXES
-from neuroprint.tracking.figures.retrieval import Plate, Tile, draw_retrieval
-from neuroprint.tracking.figures.style import (
+from neuroprint.figures.body_axes import BODY_AXES
+from neuroprint.figures.retrieval import Plate, Tile, draw_retrieval
+from neuroprint.figures.style import (
     BLUE,
     GREEN,
     GRAY,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from neuroprint.redaction import redact, redact_text
+from neuroprint.catalog.redaction import redact, redact_text
 
 
 @pytest.mark.parametrize(

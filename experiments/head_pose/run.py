@@ -145,7 +145,7 @@ def as_markdown(table: pd.DataFrame, config: DictConfig) -> str:
 
 def draw_results(table: pd.DataFrame, path: Path) -> None:
     """Precision in either pose, and the share of heads that are found again in the other."""
-    from neuroprint.tracking.figures.style import BLUE, GRAY, INK, VERMILLION, new_figure, save, styled
+    from neuroprint.figures.style import BLUE, GRAY, INK, VERMILLION, new_figure, save, styled
 
     @styled
     def draw() -> None:
@@ -170,9 +170,9 @@ def draw_results(table: pd.DataFrame, path: Path) -> None:
 
 def draw_poses(config: DictConfig, path: Path, heads: int = 5) -> None:
     """The first phantoms in both poses: maximum intensity projections of FLAIR over the whole field of view."""
-    from neuroprint.data.phantom.dataset import find_phantom
+    from neuroprint.phantom.dataset import find_phantom
     from neuroprint.data.volume import read_volume
-    from neuroprint.tracking.figures.style import new_figure, save, styled
+    from neuroprint.figures.style import new_figure, save, styled
 
     folder = Path(os.environ.get("NEUROPRINT_CACHE", ".neuroprint")) / "phantom"
     made = config.dataset

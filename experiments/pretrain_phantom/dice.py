@@ -17,10 +17,10 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from tqdm import tqdm
 
-from neuroprint.config import CONF
+from neuroprint.experiment.configuration import CONF
 from neuroprint.data.case import Case
-from neuroprint.data.find import find_cohort
-from neuroprint.data.phantom.dataset import find_phantom
+from neuroprint.data.formats.find import find_cohort
+from neuroprint.phantom.dataset import find_phantom
 from neuroprint.data.volume import read_volume
 from neuroprint.embedding.extraction import resolve_device
 from neuroprint.training.regions import regions_of

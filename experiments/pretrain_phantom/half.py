@@ -13,7 +13,7 @@ import torch
 from monai.networks.nets import SwinUNETR
 
 from neuroprint.data.brain_box import brain_box
-from neuroprint.data.phantom.dataset import find_phantom
+from neuroprint.phantom.dataset import find_phantom
 from neuroprint.data.volume import read_volume
 from neuroprint.embedding.preprocessing import prepare
 from neuroprint.encoders.swin_unetr import LEVEL_NAMES, SwinUNETREncoder

@@ -37,7 +37,7 @@ class Project:
 
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """``neuroprint ...`` to its end."""
-        command = [sys.executable, "-m", "neuroprint.cli", *arguments]
+        command = [sys.executable, "-m", "neuroprint.cli.commands", *arguments]
         return subprocess.run(
             command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=180, check=False
         )
@@ -48,7 +48,7 @@ class Project:
             "import atexit, sys\n"
             f"sys.argv = ['run.py', *{list(arguments)!r}]\n"
             f"atexit.register(lambda: print('LOADED', *[name for name in {tuple(modules)!r} if name in sys.modules]))\n"
-            "from neuroprint.app import main\n"
+            "from neuroprint.cli.application import main\n"
             "main()\n"
         )
         command = [sys.executable, "-c", code]

@@ -9,9 +9,9 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from neuroprint import composition
-from neuroprint.composition import compose_jobs
-from neuroprint.config import CONF, register
+from neuroprint.experiment import composition
+from neuroprint.experiment.composition import compose_jobs
+from neuroprint.experiment.configuration import CONF, register
 
 TASK = ["dataset.cases=12", "encoder=untrained"]
 JOBS = [

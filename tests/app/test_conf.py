@@ -10,11 +10,11 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from neuroprint import config as settings
-from neuroprint.build import build
+from neuroprint.experiment import configuration as settings
+from neuroprint.catalog.build import build
 from neuroprint.errors import NeuroprintError
-from neuroprint.job import Job
-from neuroprint.menu import pooling_name
+from neuroprint.experiment.job import Job
+from neuroprint.catalog.menu import pooling_name
 
 # conf/learn_from belongs to neuroprint train.
 GROUPS = {folder.name: folder for folder in settings.CONF.iterdir() if folder.is_dir() and folder.name != "learn_from"}
@@ -241,7 +241,7 @@ def test_what_makes_a_difference_changes_the_identity(change):
 
 
 def test_help_shows_every_choice_and_every_value():
-    from neuroprint.help import help_text
+    from neuroprint.cli.help import help_text
 
     shown = help_text()
     for group, entry in ENTRIES:
@@ -264,6 +264,6 @@ def test_a_map_that_cannot_place_a_new_case_is_not_exportable():
 
 
 def test_a_key_added_on_the_command_line_and_swept_is_named_with_its_value():
-    from neuroprint.sweep import _varied
+    from neuroprint.experiment.sweep import _varied
 
     assert _varied([["+probe.alphas=[1]", "seed=0"], ["+probe.alphas=[2]", "seed=0"]]) == ["probe.alphas"]

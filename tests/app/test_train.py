@@ -9,7 +9,7 @@ from neuroprint.encoders.trained_on import seen_images
 from neuroprint.encoders.voxels import VoxelEncoder
 from neuroprint.errors import NeuroprintError
 from neuroprint.tracking.store import TrackingStore
-from neuroprint.train import compose, train
+from neuroprint.training.train import compose, train
 
 TINY = [
     "encoder.feature_size=12",

@@ -68,9 +68,9 @@ def test_a_run_by_itself_gets_it_at_once_and_once_and_gets_it_back(tmp_path, sma
     from hydra import compose, initialize_config_dir
     from hydra.core.hydra_config import HydraConfig
 
-    from neuroprint import config as settings
-    from neuroprint.job import Job
-    from neuroprint.run import run_job
+    from neuroprint.experiment import configuration as settings
+    from neuroprint.experiment.job import Job
+    from neuroprint.experiment.run import run_job
     from neuroprint.tracking.leaderboard import leaderboards
     from neuroprint.tracking.store import TrackingStore
 
@@ -117,7 +117,7 @@ def test_a_run_by_itself_gets_it_at_once_and_once_and_gets_it_back(tmp_path, sma
 
 
 def test_a_reference_row_that_cannot_be_scored_is_said_and_fails_nothing(caplog, monkeypatch):
-    from neuroprint import run
+    from neuroprint.experiment import run
 
     class Anything:
         name = "the best"

@@ -59,7 +59,7 @@ def looked(tmp_path_factory: pytest.TempPathFactory, small_cohort: Path) -> Iter
     assert done.returncode == 0, done.stderr
     looked.printed = done.stdout
     ui = subprocess.Popen(
-        [sys.executable, "-m", "neuroprint.cli", "ui", "--port", "5600"],
+        [sys.executable, "-m", "neuroprint.cli.commands", "ui", "--port", "5600"],
         cwd=looked.folder,
         env=looked.environment,
         stdout=subprocess.PIPE,

@@ -15,7 +15,7 @@ from neuroprint.bundle.add import add
 from neuroprint.bundle.bundle import Bundle
 from neuroprint.bundle.index import read_faiss
 from neuroprint.bundle.query import answer
-from neuroprint.cli import main
+from neuroprint.cli.commands import main
 from neuroprint.errors import NeuroprintError
 
 

@@ -9,7 +9,7 @@ import pytest
 from sklearn.decomposition import PCA
 
 from neuroprint.bundle.bundle import Bundle
-from neuroprint.data.brats import find_brats, read_case_folder
+from neuroprint.data.formats.brats import find_brats, read_case_folder
 from neuroprint.errors import CaseError
 from neuroprint.evaluation.folds import assign_folds
 from neuroprint.evaluation.similarity import cosine

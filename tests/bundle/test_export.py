@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from neuroprint.bundle.bundle import Bundle
-from neuroprint.data.brats import find_brats, read_case_folder
+from neuroprint.data.formats.brats import find_brats, read_case_folder
 from neuroprint.errors import NeuroprintError
-from neuroprint.export import export
-from neuroprint.holdout import read_looks
+from neuroprint.experiment.export import export
+from neuroprint.experiment.holdout import read_looks
 from neuroprint.tracking.store import TrackingStore
 
 HELD = ("Small_00001", "Small_00006")
@@ -25,9 +25,9 @@ def project(tmp_path_factory, small_cohort):
     from hydra import compose, initialize_config_dir
     from hydra.core.hydra_config import HydraConfig
 
-    from neuroprint import config as settings
-    from neuroprint.job import Job
-    from neuroprint.run import run_job
+    from neuroprint.experiment import configuration as settings
+    from neuroprint.experiment.job import Job
+    from neuroprint.experiment.run import run_job
 
     folder = tmp_path_factory.mktemp("project")
     settings.register()
@@ -150,9 +150,9 @@ def test_it_is_registered_as_the_champion_and_loads_without_a_pickle(first, proj
 
 
 def test_without_a_hold_out_the_card_says_so(project, store, first, here, monkeypatch):
-    monkeypatch.setattr("neuroprint.export.look", lambda *_: None)
-    monkeypatch.setattr("neuroprint.identified.IdentifiedCohort.holdout_share", lambda *_: 0.0)
-    monkeypatch.setattr("neuroprint.export.check_same", lambda *_: None)
+    monkeypatch.setattr("neuroprint.experiment.export.look", lambda *_: None)
+    monkeypatch.setattr("neuroprint.experiment.identified.IdentifiedCohort.holdout_share", lambda *_: 0.0)
+    monkeypatch.setattr("neuroprint.experiment.export.check_same", lambda *_: None)
     made = export(project / "without", store, overrides=here)
     card = (made.folder / "card.md").read_text()
     assert "There is no hold-out" in card
@@ -201,7 +201,7 @@ def test_runs_that_cannot_be_a_bundle_are_skipped_and_refused_when_named(store, 
 
 
 def test_a_place_that_is_taken_is_refused_before_anything_is_done(store, here, tmp_path, monkeypatch):
-    monkeypatch.setattr("neuroprint.export.rebuild", lambda *_: pytest.fail("went on"))
+    monkeypatch.setattr("neuroprint.experiment.export.rebuild", lambda *_: pytest.fail("went on"))
     taken = tmp_path / "taken"
     taken.mkdir()
     (taken / "notes.txt").write_text("mine")
@@ -291,7 +291,7 @@ def test_weights_that_cannot_be_had_are_found_before_the_hold_out_is_looked_at(
     def offline(*_):
         raise NeuroprintError("no network")
 
-    monkeypatch.setattr("neuroprint.export._parts", offline)
+    monkeypatch.setattr("neuroprint.experiment.export._parts", offline)
     with pytest.raises(NeuroprintError, match="no network"):
         export(tmp_path / "bundle", store, run_id=run_id, overrides=here)
     assert read_looks(store) == looks

@@ -9,7 +9,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from neuroprint.bundle.index import leave_fold_out, neighborhoods_of
 from neuroprint.bundle.projection import apply, steps_of
-from neuroprint.config import CONF
+from neuroprint.experiment.configuration import CONF
 from neuroprint.errors import NeuroprintError
 from neuroprint.evaluation.folds import assign_folds
 from neuroprint.evaluation.projection import fit_projection

@@ -22,7 +22,7 @@ from neuroprint.bundle.answer import to_json
 from neuroprint.bundle.bundle import Bundle
 from neuroprint.bundle.contents import write_bundle
 from neuroprint.bundle.query import answer
-from neuroprint.bundle.registry import ALIAS, NAME, register, save_model
+from neuroprint.tracking.registry import ALIAS, NAME, register, save_model
 from neuroprint.tracking.store import TrackingStore
 
 

@@ -74,7 +74,7 @@ def test_of_every_entry_of_conf_those_that_place_a_new_case_by_a_formula_can_be_
     from hydra import compose, initialize_config_dir
     from hydra.utils import instantiate
 
-    from neuroprint.config import CONF, register
+    from neuroprint.experiment.configuration import CONF, register
 
     register()
     names = sorted(path.stem for path in (CONF / "projection").glob("*.yaml"))

@@ -13,7 +13,7 @@ from neuroprint.bundle.answer import group_sentences, remarks, to_json
 from neuroprint.bundle.bundle import Bundle
 from neuroprint.bundle.contents import write_bundle
 from neuroprint.bundle.query import answer, group_columns, groups_of
-from neuroprint.cli import main
+from neuroprint.cli.commands import main
 from neuroprint.errors import CaseError, NeuroprintError
 
 

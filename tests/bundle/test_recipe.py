@@ -11,7 +11,7 @@ from neuroprint.bundle import recipe as recipes
 from neuroprint.bundle.bundle import Bundle
 from neuroprint.bundle.contents import write_bundle
 from neuroprint.bundle.recipe import Recipe, View, write_recipe
-from neuroprint.data.brats import find_brats
+from neuroprint.data.formats.brats import find_brats
 from neuroprint.data.facts import measure
 from neuroprint.data.volume import read_volume
 from neuroprint.embedding import poolings

@@ -16,7 +16,7 @@ from neuroprint.bundle.plates import outline_path, plates
 from neuroprint.bundle.query import answer
 from neuroprint.bundle.report import report
 from neuroprint.bundle.score_table import score_table
-from neuroprint.data.projections import as_gray, as_mask, project
+from neuroprint.data.mips import as_gray, as_mask, project
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from neuroprint.data.brats import find_brats, read_case_folder
+from neuroprint.data.formats.brats import find_brats, read_case_folder
 from neuroprint.errors import CaseError, NeuroprintError
 
 WriteCase = Callable[..., Path]

@@ -6,7 +6,7 @@ import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from neuroprint.data.brats import find_brats
+from neuroprint.data.formats.brats import find_brats
 from neuroprint.data.case import Cohort
 from neuroprint.data.check import Problem, check_cohort
 

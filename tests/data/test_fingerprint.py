@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from neuroprint.data import fingerprint
-from neuroprint.data.brats import find_brats
+from neuroprint.data import digests as fingerprint
+from neuroprint.data.formats.brats import find_brats
 from neuroprint.data.case import Case, Cohort, ImageFile
-from neuroprint.data.fingerprint import (
+from neuroprint.data.digests import (
     FingerprintCache,
     case_fingerprint,
     cohort_fingerprint,
@@ -166,8 +166,8 @@ def test_real_patients_are_all_different(real_root: Path, cache: FingerprintCach
 def test_what_is_stored_of_a_case_depends_on_what_its_label_is_said_to_mean(tmp_path, write_case):
     from dataclasses import replace
 
-    from neuroprint.data.brats import find_brats
-    from neuroprint.data.prints import fingerprint_cohort
+    from neuroprint.data.formats.brats import find_brats
+    from neuroprint.data.case_digests import fingerprint_cohort
 
     write_case(tmp_path / "root" / "A_1")
     cohort = find_brats(tmp_path / "root")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from neuroprint.data.case import ImageFile
-from neuroprint.data.manifest import find_manifest
+from neuroprint.data.formats.manifest import find_manifest
 from neuroprint.errors import NeuroprintError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from neuroprint.data.case import ImageFile
-from neuroprint.data.msd import find_msd
+from neuroprint.data.formats.msd import find_msd
 from neuroprint.data.volume import read_volume
 from neuroprint.errors import NeuroprintError
 

@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from neuroprint.data.phantom import MODALITIES, TISSUES, Phantom, PhantomSettings, make_phantom, write_cohort
+from neuroprint.phantom import MODALITIES, TISSUES, Phantom, PhantomSettings, make_phantom, write_cohort
 from neuroprint.errors import NeuroprintError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def digests(folder: Path) -> dict[str, str]:
 def test_the_same_seed_gives_the_same_bytes_whatever_processes_write_it(tmp_path: Path) -> None:
     write_cohort(tmp_path / "here", cases=3, spacing_mm=6.0, seed=5, workers=1)
     code = (
-        "from pathlib import Path; from neuroprint.data.phantom import write_cohort; "
+        "from pathlib import Path; from neuroprint.phantom import write_cohort; "
         f"write_cohort(Path({str(tmp_path / 'there')!r}), cases=3, spacing_mm=6.0, seed=5, workers=2)"
     )
     both = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]  # at once, into one folder
@@ -108,7 +108,7 @@ def test_files_are_named_typed_and_placed_as_in_brats(tmp_path: Path) -> None:
 def test_the_field_of_view_is_that_of_brats_at_every_spacing(
     spacing_mm: float, shape: tuple[int, ...], origin: tuple[float, ...]
 ) -> None:
-    from neuroprint.data.phantom.pose import brats_grid
+    from neuroprint.phantom.pose import brats_grid
 
     grid = brats_grid(spacing_mm)
     expected = np.diag([-spacing_mm, -spacing_mm, spacing_mm, 1.0])
@@ -159,7 +159,7 @@ def test_whole_tumors_measure_5_to_250_cm3_on_the_label(phantoms: list[Phantom],
 def test_extreme_tumors_stay_in_range_in_any_pose(
     monkeypatch: pytest.MonkeyPatch, drawn_cm3: float, least: float, most: float
 ) -> None:
-    monkeypatch.setattr("neuroprint.data.phantom.tumor._MEDIAN_CM3", drawn_cm3)
+    monkeypatch.setattr("neuroprint.phantom.tumor._MEDIAN_CM3", drawn_cm3)
     for index in range(4):
         for pose_jitter in (False, True):
             assert least <= volume_cm3(make_phantom(0, index, PhantomSettings(6.0, pose_jitter))) <= most
@@ -185,9 +185,9 @@ def test_the_enhancing_rim_is_bright_in_t1ce_and_edema_in_flair(phantoms: list[P
 
 
 def test_edema_follows_white_matter() -> None:
-    from neuroprint.data.phantom.anatomy import make_anatomy
-    from neuroprint.data.phantom.template import load_template
-    from neuroprint.data.phantom.tumor import make_tumor
+    from neuroprint.phantom.anatomy import make_anatomy
+    from neuroprint.phantom.template import load_template
+    from neuroprint.phantom.tumor import make_tumor
 
     rng = np.random.default_rng(8)
     tumor, anatomy = make_tumor(make_anatomy(load_template(), rng), rng, scale=1.0)
@@ -201,9 +201,9 @@ def test_edema_follows_white_matter() -> None:
 
 
 def test_a_tumor_pushes_tissue_away_and_the_midline_over() -> None:
-    from neuroprint.data.phantom.anatomy import Focus, make_anatomy
-    from neuroprint.data.phantom.pose import HEAD_CENTER
-    from neuroprint.data.phantom.template import load_template
+    from neuroprint.phantom.anatomy import Focus, make_anatomy
+    from neuroprint.phantom.pose import HEAD_CENTER
+    from neuroprint.phantom.template import load_template
 
     healthy = make_anatomy(load_template(), np.random.default_rng(0))
     center = HEAD_CENTER + np.array([34, 10, 15], np.float32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from neuroprint.data.targets import REGIONS, actual_convention, check_label_values, region_labels
+from neuroprint.data.labels import REGIONS, actual_convention, check_label_values, region_labels
 from neuroprint.errors import CaseError, NeuroprintError
 
 

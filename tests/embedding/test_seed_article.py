@@ -11,13 +11,13 @@ import torch
 from hydra import compose, initialize_config_dir
 from scipy.ndimage import center_of_mass
 
-from neuroprint import config as settings
-from neuroprint.data.brats import find_brats
+from neuroprint.experiment import configuration as settings
+from neuroprint.data.formats.brats import find_brats
 from neuroprint.data.facts import Target, measure
 from neuroprint.data.positions import position
 from neuroprint.data.volume import read_volume
 from neuroprint.embedding.poolings import mean
-from neuroprint.job import Job
+from neuroprint.experiment.job import Job
 
 ORDER = ("flair", "t1ce", "t1", "t2")
 WINDOW = 64

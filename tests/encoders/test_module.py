@@ -6,7 +6,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import nn
 
-from neuroprint.config import CONF
+from neuroprint.experiment.configuration import CONF
 from neuroprint.encoders.checkpoints import save_weights
 from neuroprint.encoders.module import ModuleEncoder
 from neuroprint.encoders.taps import measure_levels, tap

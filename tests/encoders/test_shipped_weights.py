@@ -5,9 +5,9 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from neuroprint.config import CONF
-from neuroprint.data.brats import find_brats
-from neuroprint.data.phantom import write_cohort
+from neuroprint.experiment.configuration import CONF
+from neuroprint.data.formats.brats import find_brats
+from neuroprint.phantom import write_cohort
 from neuroprint.encoders.checkpoints import PRETRAINED, file_sha256
 from neuroprint.training.score import dice_of_cases
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from neuroprint.data.brain_box import brain_box
-from neuroprint.data.phantom import TISSUES, PhantomSettings, make_phantom, write_cohort
-from neuroprint.data.phantom.seeds import FIRST_TRAINING_SEED
+from neuroprint.phantom import TISSUES, PhantomSettings, make_phantom, write_cohort
+from neuroprint.phantom.seeds import FIRST_TRAINING_SEED
 from neuroprint.embedding.preprocessing import prepare
 from neuroprint.encoders.base import InputSpec
 from neuroprint.errors import NeuroprintError

@@ -9,8 +9,8 @@ import shutil
 import pytest
 import torch
 
-from neuroprint.data.fingerprint import file_sha256
-from neuroprint.data.phantom.seeds import FIRST_TRAINING_SEED
+from neuroprint.data.digests import file_sha256
+from neuroprint.phantom.seeds import FIRST_TRAINING_SEED
 from neuroprint.encoders.base import InputSpec
 from neuroprint.errors import NeuroprintError
 from neuroprint.training.scans import ScanSource

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from neuroprint.data.phantom.seeds import FIRST_TRAINING_SEED
+from neuroprint.phantom.seeds import FIRST_TRAINING_SEED
 from neuroprint.encoders.base import InputSpec
 from neuroprint.encoders.swin_unetr import SwinUNETREncoder
 from neuroprint.errors import CaseError, NeuroprintError

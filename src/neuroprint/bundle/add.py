@@ -18,7 +18,7 @@ from neuroprint.bundle.contents import Gallery, cases_table, pictures_of, write_
 from neuroprint.bundle.format import write
 from neuroprint.bundle.index import Neighborhoods, neighborhoods_of
 from neuroprint.bundle.query import known_as, place_on_map
-from neuroprint.data.brats import read_case_folder
+from neuroprint.data.formats.brats import read_case_folder
 from neuroprint.errors import CaseError, NeuroprintError
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from neuroprint.bundle.upload import check_space
 from neuroprint.data.case import Case
 from neuroprint.data.facts import CaseFacts, Target, is_right, measure, volume_cm3
 from neuroprint.data.positions import position
-from neuroprint.data.projections import VIEWS
+from neuroprint.data.mips import VIEWS
 from neuroprint.data.volume import Volume, read_volume
 from neuroprint.errors import CaseError, NeuroprintError
 

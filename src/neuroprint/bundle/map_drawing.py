@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from neuroprint.tracking.figures.style import BLUE, CATEGORIES, GRAY, VERMILLION
+from neuroprint.figures.style import BLUE, CATEGORIES, GRAY, VERMILLION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

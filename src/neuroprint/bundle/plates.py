@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from neuroprint.data.projections import VIEWS
+from neuroprint.data.mips import VIEWS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +21,7 @@ CONVENTION: Final = (
     "the patient's feet and looked towards the head; sagittal pictures are seen from the patient's left, the front on "
     "the left. R right, L left, A front, P back, S up, I down."
 )
-# Letters left, right, above and below, as neuroprint.data.projections turns its pictures.
+# Letters left, right, above and below, as neuroprint.data.mips turns its pictures.
 _LETTERS: Final = {"axial": "RLAP", "coronal": "RLSI", "sagittal": "APSI"}
 _PICTURE, _MARGIN = 96.0, 11.0
 _SIDE: Final = _PICTURE + 2 * _MARGIN

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroprint.bundle.answer import Answer, Match
-from neuroprint.data.brats import read_case_folder
+from neuroprint.data.formats.brats import read_case_folder
 from neuroprint.errors import NeuroprintError
 from neuroprint.evaluation.vote import group_vote, neighbor_weights
 

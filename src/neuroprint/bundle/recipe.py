@@ -22,7 +22,7 @@ from neuroprint.encoders.base import Forward
 from neuroprint.encoders.checkpoints import file_sha256
 from neuroprint.encoders.weights_file import WeightsFile
 from neuroprint.errors import CaseError, NeuroprintError
-from neuroprint.redaction import redact
+from neuroprint.catalog.redaction import redact
 
 log = logging.getLogger(__name__)
 

@@ -14,15 +14,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import Splitersult, parse_qs, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from neuroprint.bundle.answer import to_json
 from neuroprint.bundle.query import answer_to, group_columns, groups_of
 from neuroprint.bundle.report import report
 from neuroprint.bundle.upload import Limits, UploadError, check_sizes, save_files, save_zip
-from neuroprint.data.brats import read_case_folder
+from neuroprint.data.formats.brats import read_case_folder
 from neuroprint.errors import NeuroprintError
-from neuroprint.redaction import redact_text
+from neuroprint.catalog.redaction import redact_text
 
 if TYPE_CHECKING:
     from neuroprint.bundle.answer import Answer
@@ -199,7 +199,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send_json(200, to_json(found))
 
-    def _address(self) -> Splitersult:
+    def _address(self) -> SplitResult:
         try:
             return urlsplit(self.path)
         except ValueError as error:

@@ -28,7 +28,7 @@ class Case:
         patient: Examinations of one patient share it; folds and galleries are by patient.
         images: File of each modality, by the modality's name (``flair``, ``t1ce``, ``t1``, ``t2`` ...).
         label: The tumor segmentation, where there is one.
-        label_convention: What the label's numbers mean (see :mod:`neuroprint.data.targets`).
+        label_convention: What the label's numbers mean (see :mod:`neuroprint.data.labels`).
         metadata: Further columns (response, grade, site ...), as read.
     """
 

@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Literal
 
 from neuroprint.data.duplicates import shared_images
-from neuroprint.data.fingerprint import image_fingerprint, image_hashes
+from neuroprint.data.digests import image_fingerprint, image_hashes
 from neuroprint.data.volume import read_volume
 from neuroprint.errors import CaseError
 

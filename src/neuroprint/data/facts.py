@@ -11,7 +11,7 @@ from neuroprint.data.brain_box import box_center
 from neuroprint.data.brain_grid import CELLS
 from neuroprint.data.case_facts import CaseFacts
 from neuroprint.data.measure import measure
-from neuroprint.data.targets import check_region, region_labels
+from neuroprint.data.labels import check_region, region_labels
 from neuroprint.errors import NeuroprintError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Target:
     """What is meant by the tumor's position.
 
     Attributes:
-        region: One of :data:`neuroprint.data.targets.REGIONS`.
+        region: One of :data:`neuroprint.data.labels.REGIONS`.
         weighting: ``binary``: each voxel of the region counts alike. ``label``: each counts by its label's number, as
             ``scipy.ndimage.center_of_mass`` of the label volume does.
         units: ``mm`` in the world by the affine, or ``voxel``: plain indices of the grid.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from neuroprint.data.nifti import NiftiFile, open_nifti
-from neuroprint.data.targets import check_label_values
+from neuroprint.data.labels import check_label_values
 from neuroprint.errors import CaseError, NeuroprintError
 
 if TYPE_CHECKING:

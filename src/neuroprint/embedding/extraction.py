@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from neuroprint.data.case import Case
 from neuroprint.data.facts import CaseFacts
-from neuroprint.data.prints import Fingerprints
+from neuroprint.data.case_digests import Fingerprints
 from neuroprint.embedding.extractor import Extractor, Passed, Vectors
 from neuroprint.embedding.preprocessing import NetworkInput
 from neuroprint.embedding.reading import Prepared, Reader, Request

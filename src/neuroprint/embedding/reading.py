@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from neuroprint.data.case import Case
 from neuroprint.data.facts import CaseFacts, measure
-from neuroprint.data.prints import Fingerprints
+from neuroprint.data.case_digests import Fingerprints
 from neuroprint.data.volume import read_volume
 from neuroprint.embedding.extractor import Extractor, Vectors, vector_name
 from neuroprint.embedding.kept_maps import kept_levels

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from neuroprint.data.facts import CaseFacts
-    from neuroprint.tracking.figures.retrieval import Plate, Rank
+    from neuroprint.figures.retrieval import Plate, Rank
 
 CAPTION = "FLAIR, maximum intensity projection seen from below, patient's right on the left"
 
@@ -80,9 +80,9 @@ def embeddings_table(ids: tuple[str, ...], embeddings: npt.NDArray[np.float32]) 
 
 
 def _draw(evidence: Evidence, folder: Path) -> None:
-    from neuroprint.tracking.figures.center_of_mass import draw_center_of_mass
-    from neuroprint.tracking.figures.retrieval import draw_retrieval
-    from neuroprint.tracking.figures.style import save
+    from neuroprint.figures.center_of_mass import draw_center_of_mass
+    from neuroprint.figures.retrieval import draw_retrieval
+    from neuroprint.figures.style import save
 
     metrics = evidence.evaluation.metrics
     save(_precision_figure(evidence), folder / "precision_at_k.png")
@@ -97,9 +97,9 @@ def _draw(evidence: Evidence, folder: Path) -> None:
 
 
 def _draw_maps(evidence: Evidence, projected: npt.NDArray[np.floating[Any]], folder: Path) -> None:
-    from neuroprint.tracking.figures.map import draw_map, embed_2d
-    from neuroprint.tracking.figures.map_html import interactive_map
-    from neuroprint.tracking.figures.style import save
+    from neuroprint.figures.map import draw_map, embed_2d
+    from neuroprint.figures.map_html import interactive_map
+    from neuroprint.figures.style import save
 
     subjects = evidence.benchmark.subjects
     points = embed_2d(projected, evidence.map_method, evidence.seed, evidence.perplexity)
@@ -114,7 +114,7 @@ def _draw_maps(evidence: Evidence, projected: npt.NDArray[np.floating[Any]], fol
 
 
 def _precision_figure(evidence: Evidence) -> Figure:
-    from neuroprint.tracking.figures.precision_at_k import draw_precision_at_k
+    from neuroprint.figures.precision_at_k import draw_precision_at_k
 
     ids, relevant = evidence.benchmark.subjects.ids, evidence.benchmark.relevance.relevant
     rows = {**evidence.references, evidence.name: evidence.evaluation}
@@ -128,7 +128,7 @@ def _precision_figure(evidence: Evidence) -> Figure:
 
 def _plates(evidence: Evidence) -> list[Plate]:
     """The best, the median and the worst queries beside what was found for them."""
-    from neuroprint.tracking.figures.retrieval import Plate, Tile, choose_queries
+    from neuroprint.figures.retrieval import Plate, Tile, choose_queries
 
     queries = evidence.evaluation.queries
     ids = evidence.benchmark.subjects.ids

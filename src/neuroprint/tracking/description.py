@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from neuroprint.redaction import redact_text
-from neuroprint.tracking.figures.metric_names import metric_label
+from neuroprint.catalog.redaction import redact_text
+from neuroprint.figures.metric_names import metric_label
 from neuroprint.tracking.leaderboard import SHOWN, cell
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv3d, interpolate
 
-from neuroprint.data.phantom.contrast import TEXTURE, signals, slice_matrix
-from neuroprint.data.phantom.types import MODALITIES, TISSUES
+from neuroprint.phantom.contrast import TEXTURE, signals, slice_matrix
+from neuroprint.phantom.types import MODALITIES, TISSUES
 
 _WHITE = TISSUES.index("white_matter")
 _ILL = [TISSUES.index(name) for name in ("edema", "necrosis", "non_enhancing", "enhancing")]

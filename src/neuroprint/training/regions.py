@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from neuroprint.data.targets import REGIONS, region_labels
+from neuroprint.data.labels import REGIONS, region_labels
 from neuroprint.embedding.preprocessing import prepare_mask
 
 if TYPE_CHECKING:

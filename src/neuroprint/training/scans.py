@@ -16,12 +16,12 @@ import torch
 
 from neuroprint.data.brain_box import brain_box
 from neuroprint.data.case import Case, Cohort, LabelConvention
-from neuroprint.data.find import find_cohort
-from neuroprint.data.fingerprint import FingerprintCache
-from neuroprint.data.manifest import find_manifest
-from neuroprint.data.phantom.cohort import SETTINGS_FILE
-from neuroprint.data.phantom.seeds import FIRST_TRAINING_SEED, refuse_evaluation_seed
-from neuroprint.data.prints import Fingerprints, fingerprint_cohort
+from neuroprint.data.formats.find import find_cohort
+from neuroprint.data.digests import FingerprintCache
+from neuroprint.data.formats.manifest import find_manifest
+from neuroprint.phantom.cohort import SETTINGS_FILE
+from neuroprint.phantom.seeds import FIRST_TRAINING_SEED, refuse_evaluation_seed
+from neuroprint.data.case_digests import Fingerprints, fingerprint_cohort
 from neuroprint.data.volume import read_volume
 from neuroprint.embedding.preprocessing import prepare
 from neuroprint.embedding.store import digest

@@ -14,9 +14,9 @@ import numpy.typing as npt
 import torch
 
 from neuroprint.data.brain_box import brain_box
-from neuroprint.data.phantom import GENERATOR_VERSION, PhantomSettings, make_phantom
-from neuroprint.data.phantom.seeds import refuse_evaluation_seed
-from neuroprint.data.phantom.types import TISSUES
+from neuroprint.phantom import GENERATOR_VERSION, PhantomSettings, make_phantom
+from neuroprint.phantom.seeds import refuse_evaluation_seed
+from neuroprint.phantom.types import TISSUES
 from neuroprint.embedding.preprocessing import prepare, resample
 from neuroprint.embedding.store import digest
 from neuroprint.errors import NeuroprintError

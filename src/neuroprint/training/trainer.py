@@ -13,7 +13,7 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from neuroprint.data.targets import REGIONS
+from neuroprint.data.labels import REGIONS
 from neuroprint.errors import NeuroprintError
 from neuroprint.training.examples import Example, Source
 from neuroprint.training.regions import dice

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from neuroprint.tracking.figures.style import save
+from neuroprint.figures.style import save
 
 
 @pytest.fixture(scope="session")

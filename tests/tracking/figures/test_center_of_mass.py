@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from neuroprint.tracking.figures.center_of_mass import calibration, draw_center_of_mass
+from neuroprint.figures.center_of_mass import calibration, draw_center_of_mass
 
 
 class TestCenterOfMass:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from neuroprint.tracking.figures.heatmap import draw_heatmap
+from neuroprint.figures.heatmap import draw_heatmap
 
 
 def heatmap_table(runs: int) -> pd.DataFrame:

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from neuroprint.tracking.figures.leaderboard import draw_leaderboard
-from neuroprint.tracking.figures.style import BLUE
+from neuroprint.figures.leaderboard import draw_leaderboard
+from neuroprint.figures.style import BLUE
 
 
 def leaderboard_table(n: int, metric: str) -> pd.DataFrame:

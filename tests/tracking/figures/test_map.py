@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from neuroprint.errors import NeuroprintError
-from neuroprint.tracking.figures.map import draw_map, embed_2d
+from neuroprint.figures.map import draw_map, embed_2d
 
 
 def two_groups(n: int) -> np.ndarray:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from neuroprint.tracking.figures.map_html import interactive_map
-from neuroprint.tracking.figures.thumbnails import data_uris
+from neuroprint.figures.map_html import interactive_map
+from neuroprint.figures.thumbnails import data_uris
 
 
 def page_data(page: str) -> dict[str, Any]:

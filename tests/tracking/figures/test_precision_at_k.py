@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from neuroprint.tracking.figures.precision_at_k import draw_precision_at_k
-from neuroprint.tracking.figures.style import BLUE
+from neuroprint.figures.precision_at_k import draw_precision_at_k
+from neuroprint.figures.style import BLUE
 
 
 class TestPrecisionAtK:

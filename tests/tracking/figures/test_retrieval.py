@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgba
 
-from neuroprint.tracking.figures.retrieval import Plate, Tile, choose_queries, draw_retrieval
-from neuroprint.tracking.figures.style import GREEN, VERMILLION, save
+from neuroprint.figures.retrieval import Plate, Tile, choose_queries, draw_retrieval
+from neuroprint.figures.style import GREEN, VERMILLION, save
 
 
 class TestChooseQueries:

@@ -8,15 +8,15 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from neuroprint.tracking.figures.map import draw_map
-from neuroprint.tracking.figures.style import save, shorten
+from neuroprint.figures.map import draw_map
+from neuroprint.figures.style import save, shorten
 
 
 def test_figures_do_not_need_pyplot_and_leave_the_settings_alone() -> None:
     script = (
         "import sys, pathlib, pkgutil, importlib, numpy as np, matplotlib;"
         "before = str(matplotlib.rcParams.copy());"
-        "import neuroprint.tracking.figures as f;"
+        "import neuroprint.figures as f;"
         "[importlib.import_module(f'{f.__name__}.{m.name}') for m in pkgutil.iter_modules(f.__path__)];"
         "f.map.draw_map(np.zeros((3, 2)), np.zeros((3, 3)), 't');"
         "assert 'matplotlib.pyplot' not in sys.modules;"

@@ -1,0 +1,1 @@
+"""The commands, the Hydra application, and what users are told."""

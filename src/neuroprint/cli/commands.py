@@ -1,0 +1,303 @@
+"""The ``neuroprint`` command: everything that is not a run."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from neuroprint import __version__
+from neuroprint.errors import NeuroprintError
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one subcommand; exit 0 if all went well, 1 if something was found wanting, 2 if the command cannot work."""
+    options = _parser().parse_args(arguments)
+    try:
+        code = options.run(options)
+    except NeuroprintError as error:
+        print(error, file=sys.stderr)
+        code = 2
+    except BrokenPipeError:
+        code = 0
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        code = 130
+    sys.exit(code)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="neuroprint", description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--version", action="version", version=f"neuroprint {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    phantom = commands.add_parser("phantom", help="write a phantom cohort in BraTS layout")
+    phantom.add_argument("out", type=Path, metavar="OUT", help="folder to write to; a broken-off cohort is completed")
+    phantom.add_argument("--cases", type=int, default=80, metavar="N", help="how many patients (default: %(default)s)")
+    phantom.add_argument("--spacing", type=float, default=2.0, metavar="MM", help="voxel size (default: %(default)s)")
+    phantom.add_argument("--seed", type=int, default=0, metavar="S", help="which patients (default: %(default)s)")
+    phantom.add_argument("--pose-jitter", action="store_true", help="turn, shift and scale the heads")
+    phantom.set_defaults(run=_phantom)
+
+    check = commands.add_parser("check", help="read every case of a dataset and list its problems")
+    check.add_argument("root", type=Path, metavar="ROOT", help="a BraTS folder, an MSD task folder, or a manifest CSV")
+    check.set_defaults(run=_check)
+
+    train = commands.add_parser("train", help="train a segmentation network on phantoms or on labeled scans")
+    train.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="what differs from conf/train.yaml; a stopped training goes on",
+    )
+    train.set_defaults(run=_train)
+
+    board = commands.add_parser("leaderboard", help="the runs of an experiment, ranked, with intervals")
+    board.add_argument("--metric", default="retrieval/p_at_5", metavar="M", help="rank by this (default: %(default)s)")
+    board.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    board.add_argument("--mlruns", type=Path, default=Path("mlruns"), metavar="DIR", help="default: %(default)s")
+    board.add_argument(
+        "--mlflow-experiment", default="neuroprint", metavar="NAME", help="MLflow's experiment (default: %(default)s)"
+    )
+    board.set_defaults(run=_leaderboard)
+
+    ui = commands.add_parser("ui", help="MLflow's UI, and the address of the latest sweep's ranked view")
+    ui.add_argument("--port", type=int, default=5000, metavar="PORT", help="or the next free (default: %(default)s)")
+    ui.add_argument("--mlruns", type=Path, default=Path("mlruns"), metavar="DIR", help="default: %(default)s")
+    ui.add_argument(
+        "--mlflow-experiment", default="neuroprint", metavar="NAME", help="MLflow's experiment (default: %(default)s)"
+    )
+    ui.set_defaults(run=_ui)
+
+    export = commands.add_parser("export", help="the best run, or a named one, as a bundle that answers queries")
+    export.add_argument(
+        "out", type=Path, metavar="OUT", help="folder of the bundle; a bundle that is there is replaced"
+    )
+    export.add_argument("--metric", default="retrieval/p_at_5", metavar="M", help="best by this (default: %(default)s)")
+    export.add_argument("--run", dest="run_id", metavar="ID", help="this run instead of the best")
+    export.add_argument("--mlruns", type=Path, default=Path("mlruns"), metavar="DIR", help="default: %(default)s")
+    export.add_argument(
+        "--mlflow-experiment", default="neuroprint", metavar="NAME", help="MLflow's experiment (default: %(default)s)"
+    )
+    export.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="where the run's files are now, as MLflow keeps no folders: dataset.root=DIR, encoder.weights=FILE ...",
+    )
+    export.set_defaults(run=_export)
+    _bundle_commands(commands)
+    return parser
+
+
+def _bundle_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    query = commands.add_parser("query", help="the cases of a bundle that are most similar to a new one")
+    query.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that neuroprint export made")
+    query.add_argument("case", type=Path, metavar="CASE_DIR", help="folder of one case in BraTS layout")
+    query.add_argument("-k", type=int, default=5, metavar="K", help="how many cases (default: %(default)s)")
+    query.add_argument("--group", metavar="COLUMN", help="let the neighbors vote on a metadata column, or on side")
+    query.add_argument("--patient", metavar="ID", help="whose scan it is (default: by the folder's name)")
+    query.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    query.add_argument("--report", type=Path, metavar="FILE.html", help="write a page with pictures, map and scores")
+    query.set_defaults(run=_query)
+
+    add = commands.add_parser("add", help="add cases to a bundle")
+    add.add_argument("bundle", type=Path, metavar="BUNDLE", help="stays as it is until the longer one is whole")
+    add.add_argument("cases", type=Path, nargs="+", metavar="CASE_DIR", help="folders of one case each")
+    add.add_argument("--patient", metavar="ID", help="whose cases they all are (default: by each folder's name)")
+    add.set_defaults(run=_add)
+
+    serve = commands.add_parser("serve", help="a web page and JSON API that answer queries to a bundle")
+    serve.add_argument("bundle", type=Path, metavar="BUNDLE")
+    serve.add_argument(
+        "--host", default="127.0.0.1", metavar="HOST", help="address to listen on (default: %(default)s)"
+    )
+    serve.add_argument(
+        "--port", type=int, default=8765, metavar="PORT", help="0 takes a free one (default: %(default)s)"
+    )
+    serve.set_defaults(run=_serve)
+
+    for command in (query, add, serve):
+        command.add_argument(
+            "--weights",
+            type=Path,
+            action="append",
+            default=[],
+            metavar="FILE",
+            help="weights that the bundle names but does not hold",
+        )
+
+
+def _phantom(options: argparse.Namespace) -> int:
+    from neuroprint.phantom.dataset import write_with_progress
+
+    write_with_progress(options.out, options.cases, options.spacing, options.seed, options.pose_jitter)
+    print(f"{options.cases} phantoms in {options.out}")
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from neuroprint.data.check import check_cohort
+    from neuroprint.data.formats.find import find_cohort
+
+    cohort = find_cohort(options.root)
+    with tqdm(total=len(cohort.cases), desc="checking", unit="case", dynamic_ncols=True) as bar:
+        modalities = sorted({name for case in cohort.cases for name in case.images})
+        problems = check_cohort(cohort, modalities, progress=lambda done, total: bar.update(done - bar.n))
+    for problem in problems:
+        print(f"{problem.severity}: case {problem.case}: {problem.message}")
+    unusable = {problem.case for problem in problems if problem.severity == "unusable"}
+    total = len(cohort.cases) + len(cohort.excluded)
+    print(f"{total} cases: {total - len(unusable)} usable, {len(unusable)} unusable")
+    return 1 if unusable else 0
+
+
+def _train(options: argparse.Namespace) -> int:
+    import logging
+
+    from neuroprint.training.train import train
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    print(train(options.overrides))
+    return 0
+
+
+def _leaderboard(options: argparse.Namespace) -> int:
+    import json
+
+    from neuroprint.tracking.leaderboard import leaderboards, show
+    from neuroprint.tracking.store import TrackingStore
+
+    store = TrackingStore(options.mlruns, options.mlflow_experiment)
+    if not store.exists:
+        raise NeuroprintError(
+            f"{options.mlruns} holds no MLflow store: run python run.py first, or name its folder with --mlruns"
+        )
+    runs = store.search("tags.role = 'candidate' and attributes.status = 'FINISHED'")
+    if not runs:
+        raise NeuroprintError(f"the MLflow experiment '{options.mlflow_experiment}' has no finished run to rank")
+    boards = leaderboards(store, runs, options.metric)
+    if options.json:
+        tables = [{"group": board.group, "rows": json.loads(board.table.to_json(orient="records"))} for board in boards]
+        print(json.dumps({"metric": options.metric, "leaderboards": tables}, indent=2))
+        return 0
+    show(boards)
+    return 0
+
+
+def _ui(options: argparse.Namespace) -> int:
+    import signal
+
+    from neuroprint.tracking.store import TrackingStore
+    from neuroprint.tracking.ui import addresses, running_ui
+
+    store = TrackingStore(options.mlruns, options.mlflow_experiment)
+    if not store.exists:
+        raise NeuroprintError(
+            f"{options.mlruns} holds no MLflow store: run python run.py first, or name its folder with --mlruns"
+        )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server must not outlive this command
+    try:
+        with running_ui(store, options.port) as (address, process):
+            print(*addresses(store, address), sep="\n")
+            print("Ctrl-C stops it", file=sys.stderr, flush=True)
+            sys.stdout.flush()
+            process.wait()
+    except KeyboardInterrupt:
+        return 0
+    raise NeuroprintError("MLflow's UI has stopped by itself")
+
+
+def _export(options: argparse.Namespace) -> int:
+    import logging
+
+    from neuroprint.experiment.export import export
+    from neuroprint.tracking.store import TrackingStore
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    store = TrackingStore(options.mlruns, options.mlflow_experiment)
+    if not store.exists:
+        raise NeuroprintError(
+            f"{options.mlruns} holds no MLflow store: run python run.py first, or name its folder with --mlruns"
+        )
+    made = export(options.out, store, options.metric, options.run_id, options.overrides)
+    print(f"{made.name}: {made.cases} cases in {made.folder} (run {made.run_id})")
+    print(f"registered in MLflow as neuroprint version {made.version}, alias champion")
+    print(f"what it is and how good: {made.folder / 'card.md'}")
+    return 0
+
+
+def _query(options: argparse.Namespace) -> int:
+    import json
+
+    from neuroprint.bundle.answer import to_json
+    from neuroprint.bundle.bundle import Bundle
+    from neuroprint.bundle.query import answer
+
+    try:
+        bundle = Bundle.open(options.bundle, options.weights)
+        found = answer(bundle, options.case, options.k, options.group, options.patient)
+        if options.report:
+            from neuroprint.bundle.report import write_report
+
+            write_report(found, bundle, options.report)
+    except NeuroprintError as error:
+        return _one_line(error)
+    if options.json:
+        print(json.dumps(to_json(found), indent=2, allow_nan=False))
+    else:
+        from neuroprint.bundle.terminal import show
+
+        show(found, bundle)
+    return 0
+
+
+def _add(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from neuroprint.bundle.add import add
+
+    try:
+        with tqdm(total=len(options.cases), desc="extracting", unit="case", dynamic_ncols=True) as bar:
+            added = add(options.bundle, options.cases, options.weights, bar.update, options.patient)
+    except NeuroprintError as error:
+        return _one_line(error)
+    for case in added:
+        print(f"added {case.case}" + (": it looks unlike anything that was there" if case.unlike_gallery else ""))
+    return 0
+
+
+def _serve(options: argparse.Namespace) -> int:
+    import logging
+
+    from neuroprint.bundle.bundle import Bundle
+    from neuroprint.bundle.serve import Service
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    try:
+        service = Service(Bundle.open(options.bundle, options.weights), options.host, options.port)
+    except NeuroprintError as error:
+        return _one_line(error)
+    with service:
+        print(f"{service.address} answers queries to {service.bundle.name}; Ctrl-C stops it", flush=True)
+        if not service.is_loopback:
+            print("anyone who reaches this address may query: there is no password", file=sys.stderr)
+        try:
+            service.serve_forever()
+        except KeyboardInterrupt:
+            print("stopped", file=sys.stderr)
+    return 0
+
+
+def _one_line(error: NeuroprintError) -> int:
+    print(" ".join(str(error).split()), file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    main()

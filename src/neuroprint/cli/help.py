@@ -1,0 +1,42 @@
+"""What ``python run.py --help`` prints: the menu of conf/, as it is written there, comments included."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from neuroprint.experiment.configuration import CONF
+
+_TEMPLATE = """\
+Scores fingerprints of brain scans: how well they tell the tumor's position, how precise retrieval by them is.
+
+  python run.py key=value ...               one evaluation
+  python run.py -m key=value,value ...      a sweep over every combination
+
+Choices, the default first (python run.py encoder=voxels --help shows what is in one):
+{groups}
+
+Values and their defaults:
+{values}
+
+Hydra's own flags: --hydra-help. Everything else: neuroprint --help
+"""
+
+
+def help_text() -> str:
+    """The groups of conf/ with their entries, and the top-level values of conf/config.yaml with their comments."""
+    text = (CONF / "config.yaml").read_text(encoding="utf-8")
+    defaults = _defaults(yaml.safe_load(text)["defaults"])
+    groups = []
+    for folder in sorted(path for path in CONF.iterdir() if path.name in defaults):
+        entries = sorted(file.stem for file in folder.glob("*.yaml"))
+        first = defaults.get(folder.name)
+        ordered = sorted(entries, key=lambda entry: entry != first)
+        groups.append(f"  {folder.name:<11} {' '.join(ordered)}")
+    values = text[text.index("\nlayer:") : text.index("\nhydra:")].strip("\n").splitlines()
+    return _TEMPLATE.format(groups="\n".join(groups), values="\n".join(f"  {line}".rstrip() for line in values))
+
+
+def _defaults(entries: list[Any]) -> dict[str, str | None]:
+    return {group: entry for item in entries if isinstance(item, dict) for group, entry in item.items()}

@@ -1,0 +1,1 @@
+"""Dataset layouts: each is one reader of a folder or file."""

@@ -1,0 +1,1 @@
+"""One configuration from composition to finished run, sweeps, the hold-out and export."""

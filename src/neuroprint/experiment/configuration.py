@@ -1,0 +1,182 @@
+"""The typed schema behind conf/, and what can be checked of a configuration without reading a scan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from neuroprint.errors import NeuroprintError
+
+# In a checkout conf/ stands beside src/; in an installed wheel it lies inside the package.
+_CANDIDATES = (Path(__file__).parents[3] / "conf", Path(__file__).parents[1] / "conf")
+CONF = next((folder for folder in _CANDIDATES if (folder / "config.yaml").is_file()), _CANDIDATES[-1])
+
+
+class MapMethod(Enum):
+    """How the 2-D picture of a cohort is made."""
+
+    tsne = "tsne"
+    umap = "umap"
+    pca = "pca"
+
+
+class Precision(Enum):
+    """Arithmetic of the forward pass."""
+
+    fp32 = "fp32"
+    tf32 = "tf32"
+    bf16 = "bf16"
+
+
+@dataclass
+class StoreConfig:
+    """The feature store."""
+
+    root: str = MISSING
+    keep_maps: float = 8.0
+
+
+@dataclass
+class TargetConfig:
+    """Which point of the tumor is its position."""
+
+    region: str = "whole_tumor"
+    weighting: str = "binary"
+    frame: str = "auto"
+    units: str = "mm"
+
+
+@dataclass
+class RetrievalConfig:
+    """How cases are ranked, and which count as truly similar."""
+
+    similarity: str = "cosine"
+    relevance: str = "distance"
+    radius_mm: float = 20.0
+    min_dice: float = 0.3
+    column: str | None = None
+
+
+@dataclass
+class TrackingConfig:
+    """The MLflow store."""
+
+    root: str = "mlruns"
+    experiment: str = "neuroprint"
+
+
+@dataclass
+class Config:
+    """Top-level keys. Groups whose entries name a class by ``_target_`` are open; the others are typed."""
+
+    dataset: Any = MISSING
+    encoder: Any = MISSING
+    inferer: Any = MISSING
+    pooling: Any = MISSING
+    projection: Any = MISSING
+    probe: Any = MISSING
+    retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
+    target: TargetConfig = field(default_factory=TargetConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    layer: Any = None
+    components: int = 16
+    map: MapMethod = MapMethod.tsne
+    perplexity: float | None = None
+    folds: int = 5
+    repeats: int = 3
+    holdout: Any = "auto"
+    seed: int = 0
+    device: str = "auto"
+    precision: Precision = Precision.fp32
+    figures: bool = True
+    resume: bool = True
+    store: StoreConfig = field(default_factory=StoreConfig)
+
+
+def register() -> None:
+    """Make the schema known to Hydra under the name that conf/config.yaml lists first."""
+    ConfigStore.instance().store(name="schema", node=Config)
+
+
+def check_values(config: DictConfig) -> None:
+    """Refuse values that cannot work, before anything is read or written.
+
+    Raises:
+        NeuroprintError: Names the key, its value, and what it may be.
+    """
+    check_missing(config)
+    _among(config, "retrieval.similarity", ("cosine", "dot", "euclidean"))
+    _among(config, "retrieval.relevance", ("distance", "side", "overlap", "metadata"))
+    _among(config, "target.region", ("whole_tumor", "tumor_core", "enhancing"))
+    _among(config, "target.weighting", ("binary", "label"))
+    _among(config, "target.frame", ("auto", "world", "brain"))
+    _among(config, "target.units", ("mm", "voxel"))
+    if "labels" in config.dataset:
+        _among(config, "dataset.labels", ("any", "brats", "brats2023", "msd"))
+    _among(config, "dataset.duplicates", ("refuse", "allow"))
+    _at_least(config, "folds", 2)
+    _at_least(config, "repeats", 1)
+    _at_least(config, "components", 1)
+    _at_least(config, "seed", 0)
+    _at_least(config, "store.keep_maps", 0)
+    if config.perplexity is not None and not config.perplexity > 0:
+        raise NeuroprintError(f"perplexity={config.perplexity}: must be greater than 0")
+    if not config.retrieval.radius_mm > 0:
+        raise NeuroprintError(f"retrieval.radius_mm={config.retrieval.radius_mm}: must be greater than 0 mm")
+    if not 0 < config.retrieval.min_dice <= 1:
+        raise NeuroprintError(f"retrieval.min_dice={config.retrieval.min_dice}: must be above 0 and at most 1")
+    holdout = config.holdout
+    if holdout != "auto" and not (isinstance(holdout, int | float) and 0 <= holdout < 1):
+        raise NeuroprintError(
+            f"holdout={holdout}: must be auto, or a share of the patients from 0 up to but not including 1"
+        )
+
+
+def check_missing(config: DictConfig) -> None:
+    """Refuse a configuration in which something that has no default was not given.
+
+    Raises:
+        NeuroprintError: Names the key.
+    """
+    for group, node in config.items_ex(resolve=False):
+        for entry in list(node) if isinstance(node, DictConfig) else []:
+            if OmegaConf.is_missing(node, entry):
+                key = ".".join((str(group), str(entry)))
+                raise NeuroprintError(f"{key} is missing: give it on the command line as {key}=VALUE")
+
+
+def check_device(device: str) -> None:
+    """Refuse a GPU that is not there. Only a GPU asked for by name is worth importing torch for at once.
+
+    Raises:
+        NeuroprintError: No such device.
+    """
+    kind, _, number = device.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (number and not (kind == "cuda" and number.isdecimal())):
+        raise NeuroprintError(f"device={device}: must be auto, cpu, cuda or cuda:NUMBER")
+    if kind == "cuda":
+        import torch
+
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if int(number or 0) >= count:
+            found = f"{count} GPUs" if count else "no GPU that PyTorch can use"
+            raise NeuroprintError(
+                f"device={device}: this machine has {found}. Use device=cpu, or device=auto to take what is there"
+            )
+
+
+def _among(config: DictConfig, key: str, allowed: tuple[str, ...]) -> None:
+    value = OmegaConf.select(config, key)
+    if value not in allowed:
+        raise NeuroprintError(f"{key}={value}: must be one of {', '.join(allowed)}")
+
+
+def _at_least(config: DictConfig, key: str, least: int) -> None:
+    value = OmegaConf.select(config, key)
+    if value < least:
+        raise NeuroprintError(f"{key}={value}: must be at least {least}")

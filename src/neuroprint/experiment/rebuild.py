@@ -1,0 +1,128 @@
+"""From a finished run back to the job that made it. MLflow keeps no folders, so these come from conf/ or from the user."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from neuroprint.experiment.configuration import CONF, Config
+from neuroprint.encoders.checkpoints import PACKAGED
+from neuroprint.errors import NeuroprintError
+from neuroprint.experiment.job import Job
+from neuroprint.catalog.redaction import redact
+from neuroprint.tracking.store import TrackingStore
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+    from neuroprint.experiment.identified import IdentifiedCohort
+
+_GROUPS = ("dataset", "encoder", "inferer", "pooling", "projection", "probe", "retrieval", "target")
+
+
+def rebuild(store: TrackingStore, run: Run, overrides: Sequence[str] = ()) -> Job:
+    """The job of a finished candidate, with its folders as conf/ or ``overrides`` give them.
+
+    Args:
+        store: Where the run is.
+        run: The run.
+        overrides: ``key=value`` for what is elsewhere on this machine, such as ``dataset.root`` or ``encoder.weights``.
+
+    Raises:
+        NeuroprintError: The run's configuration is missing or no longer understood, or a folder has to be given.
+    """
+    try:
+        found = OmegaConf.load(store.artifact(run, "config.yaml"))
+        choices = {group: run.data.params[group] for group in _GROUPS}
+        config: Any = OmegaConf.merge(OmegaConf.structured(Config), _with_references(found, choices))
+        config.tracking.root = str(store.root)
+        for override in overrides:
+            _set(config, override)
+    except (OmegaConfBaseException, KeyError, yaml.YAMLError) as error:
+        problem = str(error).partition("\n")[0]
+        raise NeuroprintError(
+            f"run {run.info.run_name} ({run.info.run_id}): its configuration is not one of this version ({problem})"
+        ) from error
+    _check_places(config)
+    return Job.from_config(config, choices, ())
+
+
+def check_same(job: Job, cohort: IdentifiedCohort, run: Run) -> None:
+    """Refuse to go on with a run whose scans, weights or code are no longer those it was scored with.
+
+    Raises:
+        NeuroprintError: They differ.
+    """
+    if job.identity(cohort) == run.data.tags.get("identity"):
+        return
+    named = run.inputs.dataset_inputs[0].dataset.digest if run.inputs and run.inputs.dataset_inputs else ""
+    if named and not cohort.fingerprint.startswith(named):
+        raise NeuroprintError(
+            f"run {run.info.run_name} ({run.info.run_id}) was scored on other scans than dataset.root="
+            f"{job.config.dataset.root} holds now: give --set dataset.root=FOLDER, or run the sweep again"
+        )
+    raise NeuroprintError(
+        f"run {run.info.run_name} ({run.info.run_id}) would not be scored alike today: its weights or this version of "
+        "neuroprint are others; give --set encoder.weights=FILE, or run it again"
+    )
+
+
+def _with_references(config: Any, choices: dict[str, str]) -> Any:
+    """Where conf/ has an interpolation, such as ``${components}``, and it still gives the run's value, it is put back."""
+    entries = [(CONF / group / f"{name}.yaml", group) for group, name in choices.items()]
+    for path, under in [(CONF / "config.yaml", ""), *entries]:
+        if path.is_file():
+            for key, text in _interpolations(yaml.safe_load(path.read_text(encoding="utf-8")) or {}, under):
+                _try(config, key, text)
+    return config
+
+
+def _interpolations(node: Any, under: str) -> list[tuple[str, str]]:
+    """Every ``(key, text)`` of a configuration file whose text refers to another key or to the environment."""
+    found = []
+    for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+        place = f"{under}[{key}]" if isinstance(key, int) else f"{under}.{key}".lstrip(".")
+        if place.startswith(("hydra", "defaults")):
+            continue
+        if isinstance(value, dict | list):
+            found += _interpolations(value, place)
+        elif isinstance(value, str) and "${" in value:
+            found.append((place, value))
+    return found
+
+
+def _try(config: Any, key: str, text: str) -> None:
+    missing = object()
+    before = OmegaConf.select(config, key, default=missing)
+    if before is missing:
+        return
+    OmegaConf.update(config, key, text)
+    if redact(OmegaConf.select(config, key)) != before:
+        OmegaConf.update(config, key, before)
+
+
+def _set(config: Any, override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or OmegaConf.select(config, key, default=equals) is equals:
+        raise NeuroprintError(f"--set {override}: give KEY=VALUE with a key of the run, such as dataset.root=FOLDER")
+    OmegaConf.update(config, key, yaml.safe_load(value))
+
+
+def _check_places(config: DictConfig) -> None:
+    root = Path(str(config.dataset.root))
+    # Phantoms are written where they are missing; all else has to be there.
+    if config.dataset.name != "phantom" and not root.exists():
+        raise NeuroprintError(
+            f"the run's scans were in {root.name}, and MLflow keeps no folders: give --set dataset.root=FOLDER"
+        )
+    for key in ("weights", "bundle"):
+        name = config.encoder.get(key)
+        if name and "://" not in name and name not in PACKAGED and not Path(name).expanduser().exists():
+            raise NeuroprintError(
+                f"the run's weights were in {name}, and MLflow keeps no folders: give --set encoder.{key}=FILE"
+            )

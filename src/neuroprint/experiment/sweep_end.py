@@ -1,0 +1,105 @@
+"""What a sweep leaves behind: its leaderboards, printed and logged, and a table of what failed."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+    from neuroprint.tracking.leaderboard import Leaderboard
+    from neuroprint.tracking.store import TrackingStore
+
+
+def report(store: TrackingStore, parent: str, runs: Sequence[Run]) -> list[Leaderboard]:
+    """Print the leaderboards of a sweep's finished runs, and log them to its parent with their pictures and views."""
+    import pandas as pd
+
+    from neuroprint.tracking.leaderboard import leaderboards, show
+    from neuroprint.tracking.view import write_views
+
+    boards = leaderboards(store, runs)
+    show(boards)
+    with tempfile.TemporaryDirectory() as folder:
+        tables = [board.table.assign(group=board.group[:12]) for board in boards]
+        pd.concat(tables, ignore_index=True).to_csv(Path(folder) / "leaderboard.csv", index=False)
+        (Path(folder) / "plots").mkdir()
+        for number, board in enumerate(boards, start=1):
+            _draw(board, Path(folder) / "plots", "" if number == 1 else f"_{number}")
+        store.log_folder(parent, Path(folder))
+    write_views(store, parent, boards)
+    return boards
+
+
+def describe(
+    store: TrackingStore, parent: str, opening: str, boards: Sequence[Leaderboard], missing: Mapping[str, str]
+) -> None:
+    """Write the parent's description: how the sweep was started, and what it came to.
+
+    Args:
+        store: Where the runs are.
+        parent: Id of the sweep's parent run.
+        opening: How it was started.
+        boards: Its leaderboards.
+        missing: Names of the jobs that have no finished run, by their identity.
+    """
+    from neuroprint.tracking.description import closing, note
+
+    logged = _logged_errors(store)  # these were cleared of folders and of what headers hold
+    failed = {name: logged.get(identity, "did not start") for identity, name in missing.items()}
+    text = closing(boards, failed)
+    store.log(parent, tags=note(f"{opening}\n\n{text}" if text else opening))
+
+
+def say_where(store: TrackingStore, parent: str) -> None:
+    """Print where the sweep's ranked views are to be seen."""
+    from neuroprint.tracking.ui import HOST, PORT, commands
+    from neuroprint.tracking.view import view_paths
+
+    ours, mlflows = commands(store)
+    print(f"Look at it with {ours}, or with {mlflows} at")  # noqa: T201
+    for path in view_paths(store, store.client.get_run(parent)):
+        print(f"  http://{HOST}:{PORT}{path}")  # noqa: T201
+
+
+def list_failures(store: TrackingStore, missing: Mapping[str, str], said: Mapping[str, str], jobs: int) -> None:
+    """Print which jobs have no finished run, and why.
+
+    Args:
+        store: Where the runs are.
+        missing: Their names, by their identity.
+        said: What went wrong in this process, by identity.
+        jobs: How many the sweep has.
+    """
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=f"{len(missing)} of {jobs} jobs have no finished run", title_justify="left")
+    table.add_column("job")
+    table.add_column("why", overflow="fold")
+    logged = _logged_errors(store)
+    for identity, name in missing.items():
+        table.add_row(escape(name), escape(said.get(identity) or logged.get(identity) or "did not start"))
+    Console(file=sys.stderr).print(table)
+
+
+def _logged_errors(store: TrackingStore) -> dict[str, str]:
+    """Why runs failed, by identity; the newest counts."""
+    failed = store.search("tags.role = 'candidate' and attributes.status = 'FAILED'")
+    return {run.data.tags["identity"]: run.data.tags.get("error", "") for run in reversed(failed)}
+
+
+def _draw(board: Leaderboard, folder: Path, suffix: str) -> None:
+    from neuroprint.figures.heatmap import draw_heatmap
+    from neuroprint.figures.leaderboard import draw_leaderboard
+    from neuroprint.figures.style import save
+
+    table = board.ranked_rows
+    save(draw_leaderboard(table, board.metric), folder / f"leaderboard{suffix}.png")
+    candidates = table[table["role"] == "candidate"]
+    save(draw_heatmap(candidates, board.metric), folder / f"heatmap{suffix}.png")

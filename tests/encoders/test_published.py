@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from neuroprint.encoders.segresnet import SegResNetBundleEncoder
+from neuroprint.encoders.segresnet import SegResNetEncoder
 from neuroprint.encoders.swin_unetr_brats21 import BraTS21SwinUNETREncoder
 from neuroprint.encoders.twins import untrained_twin
 from neuroprint.errors import NeuroprintError
@@ -236,7 +236,7 @@ BUNDLE_ORDER = ("t1ce", "t1", "t2", "flair")
 
 def test_the_bundles_levels_are_its_encoders_stages(bundle, batch):
     folder, network = bundle
-    encoder = SegResNetBundleEncoder(BUNDLE_ORDER, str(folder))
+    encoder = SegResNetEncoder(BUNDLE_ORDER, str(folder))
     small = batch[:, :, :32]
     with torch.inference_mode():
         deepest, stages = network.encode(small)
@@ -249,7 +249,7 @@ def test_the_bundles_levels_are_its_encoders_stages(bundle, batch):
 
 
 def test_the_bundles_untrained_twin_is_its_network_on_seeded_weights(bundle, batch):
-    trained = SegResNetBundleEncoder(BUNDLE_ORDER, str(bundle[0]), spacing_mm=2.0)
+    trained = SegResNetEncoder(BUNDLE_ORDER, str(bundle[0]), spacing_mm=2.0)
     twin = untrained_twin(trained)
     assert not twin.trained and (twin.input, twin.levels) == (trained.input, trained.levels)
     assert twin.identity != trained.identity
@@ -266,7 +266,7 @@ def test_the_bundle_sees_its_channels_in_its_own_order(bundle):
     from neuroprint.embedding.extractor import Extractor
     from neuroprint.embedding.inferers import Whole
 
-    spec = SegResNetBundleEncoder(BUNDLE_ORDER, str(bundle[0])).input
+    spec = SegResNetEncoder(BUNDLE_ORDER, str(bundle[0])).input
     assert spec.for_cohort(("flair", "t1", "t1ce", "t2")) == BUNDLE_ORDER
     assert (spec.spacing_mm, spec.normalization, spec.divisor) == (1.0, "nonzero_channelwise", 8)
 
@@ -278,7 +278,7 @@ def test_the_bundle_sees_its_channels_in_its_own_order(bundle):
     class Facts:
         brain_box = np.array([[0, 8]] * 3)
 
-    encoder = SegResNetBundleEncoder(BUNDLE_ORDER, str(bundle[0]))
+    encoder = SegResNetEncoder(BUNDLE_ORDER, str(bundle[0]))
     seen = Extractor(encoder, spec.for_cohort(Volume.modalities), Whole(), "fp32", {}).prepare(Volume, Facts).image
     for channel, name in zip(seen, ("t1ce", "t1", "t2", "flair"), strict=True):
         given = Volume.images[Volume.modalities.index(name)]
@@ -289,11 +289,11 @@ def test_a_bundle_that_is_not_there_says_how_to_get_it(tmp_path):
     command = r"python -m monai\.bundle download --name brats_mri_segmentation --bundle_dir DIR"
     for folder in (None, str(tmp_path)):
         with pytest.raises(NeuroprintError, match=f"encoder.bundle.*{command}"):
-            SegResNetBundleEncoder(BUNDLE_ORDER, folder)
+            SegResNetEncoder(BUNDLE_ORDER, folder)
 
 
 def test_another_networks_weights_are_no_bundle(small_swin, tmp_path):
     (tmp_path / "models").mkdir()
     torch.save(small_swin.state_dict(), tmp_path / "models" / "model.pt")
     with pytest.raises(NeuroprintError, match=r"missing: .* and \d+ more; left over: .* and \d+ more"):
-        SegResNetBundleEncoder(BUNDLE_ORDER, str(tmp_path)).load("cpu")
+        SegResNetEncoder(BUNDLE_ORDER, str(tmp_path)).load("cpu")

@@ -11,7 +11,7 @@ from sklearn.preprocessing import KernelCenterer, StandardScaler
 from neuroprint.evaluation.benchmark import Benchmark, Protocol
 from neuroprint.evaluation.kernel_ridge import KernelRidgeProbe
 from neuroprint.evaluation.knn import KNNProbe
-from neuroprint.evaluation.probe import PenalisedProbe, RidgeProbe
+from neuroprint.evaluation.probe import PenalizedProbe, RidgeProbe
 
 SOME_ALPHAS = (1e-3, 1e-2, 0.1, 1.0, 10.0)
 
@@ -128,8 +128,8 @@ def test_a_querys_center_moves_no_prediction_of_its_fold(make_subjects, make):
 
 
 def test_a_supervised_projection_chooses_the_kernels_penalty_from_outside():
-    assert isinstance(KernelRidgeProbe(), PenalisedProbe)
-    assert not isinstance(KNNProbe(), PenalisedProbe)
+    assert isinstance(KernelRidgeProbe(), PenalizedProbe)
+    assert not isinstance(KNNProbe(), PenalizedProbe)
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""What can be chosen: conf/'s entries by name, and the building of the objects that they describe."""
+"""What can be chosen: conf/'s entries by name, the objects that they describe, and what may be built from elsewhere."""

@@ -1,80 +1,178 @@
-"""The menu of poolings: what conf/ offers, what a configuration asks for, and what it is called."""
+"""The menu: conf/'s entries by group and name, for those who have no Hydra at hand."""
 
 from __future__ import annotations
 
-import json
-from functools import cache
-from typing import Any
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
-
-from neuroprint.catalog.build import build
-from neuroprint.experiment.configuration import CONF
-from neuroprint.embedding.poolings import Pooling
+from neuroprint.catalog.instantiate import instantiate, plain
 from neuroprint.errors import NeuroprintError
 
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
-def pooling_name(node: DictConfig) -> str:
-    """A pooling's canonical name: the function, and its parameters in alphabetical order."""
-    target = str(node["_target_"])
-    name = target.removeprefix("neuroprint.embedding.poolings.")
-    parameters = sorted((str(key), _canonical(node[key])) for key in node if not str(key).startswith("_"))
-    return f"{name}({', '.join(f'{key}={value}' for key, value in parameters)})" if parameters else name
-
-
-def _canonical(value: Any) -> str:
-    """One text for one value: 3 and 3.0 are the same parameter."""
-    if OmegaConf.is_list(value):
-        return f"[{', '.join(_canonical(item) for item in value)}]"
-    return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+# In a checkout conf/ stands beside src/; in an installed wheel it lies inside the package.
+_PLACES = (Path(__file__).parents[3] / "conf", Path(__file__).parents[1] / "conf")
+CONF = next((folder for folder in _PLACES if (folder / "config.yaml").is_file()), _PLACES[-1])
+"""The menu that comes with neuroprint."""
 
 
-_built: dict[str, Pooling] = {}
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One choice.
 
-
-def build_pooling(node: DictConfig) -> Pooling:
-    """The pooling of a configuration, tried out; built once a process, since it is a function and holds nothing."""
-    content = _content(node)
-    if content not in _built:
-        pooling = build("pooling", node)
-        if content not in _menu_contents():
-            _try_pooling(node, pooling)
-        _built[content] = pooling
-    return _built[content]
-
-
-def _content(node: DictConfig) -> str:
-    return json.dumps(OmegaConf.to_container(node, resolve=True), sort_keys=True)
-
-
-def _try_pooling(node: DictConfig, pooling: Pooling) -> None:
-    """Call a pooling that has parameters on a tiny map: a wrong one must not wait for the first scan to be read.
-
-    Raises:
-        NeuroprintError: The pooling refuses its parameters.
+    Attributes:
+        name: What it is called: its entry in conf/, or the name of its class or function.
+        node: Its configuration with ``_target_``, plain and resolved; None where it was given as an object that does not
+            say how it was made. Such a part can be used, but not exported.
+        made: The object.
     """
-    if not [key for key in node if not str(key).startswith("_")]:
-        return
-    import torch
 
-    try:
-        pooling(torch.arange(54.0).reshape(2, 3, 3, 3), torch.ones(3, 3, 3))
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise NeuroprintError(f"pooling: {pooling_name(node)} cannot be called: {error}") from error
+    name: str
+    node: Mapping[str, Any] | None
+    made: Any
 
 
-@cache
-def menu() -> dict[str, Pooling]:
-    """Every pooling in conf/pooling, with its default parameters, by canonical name; read once a process."""
-    return {pooling_name(node): build("pooling", node) for node in _menu_nodes()}
+class Catalog:
+    """The entries of conf/ and of folders that are laid out like it.
+
+    Args:
+        more: Further folders. Where two have an entry of one name, the one that comes with neuroprint counts.
+
+    Attributes:
+        folders: All of them, conf/ first.
+
+    Example:
+        >>> catalog = Catalog()
+        >>> catalog.part("pooling", "gem", p=2.0).node["p"]
+        2.0
+    """
+
+    def __init__(self, more: Sequence[Path | str] = ()) -> None:
+        self.folders = (CONF, *(Path(folder).expanduser() for folder in more))
+        for folder in self.folders:
+            if not folder.is_dir():
+                raise NeuroprintError(f"there is no folder {folder}: it was to hold further choices, laid out like conf/")
+
+    def names(self, group: str) -> tuple[str, ...]:
+        """The entries of a group, in alphabetical order."""
+        return tuple(sorted({path.stem for folder in self.folders for path in (folder / group).glob("*.yaml")}))
+
+    def part(self, group: str, choice: Any, **values: Any) -> Part:
+        """A choice by its name in conf/, by a node with ``_target_``, or as the object itself.
+
+        Args:
+            group: A group of conf/, such as ``pooling``.
+            choice: A name, a node, an object, or a :class:`Part`, which is given back.
+            values: In the place of those of the entry, or of the top level, such as ``components``.
+
+        Raises:
+            NeuroprintError: There is no such entry or value, or the object cannot be built.
+        """
+        if isinstance(choice, Part):
+            return choice
+        if isinstance(choice, str):
+            node = self.node(group, choice, **values)
+            return Part(choice, node, instantiate(node, group))
+        if values:
+            raise NeuroprintError(f"{group}: {', '.join(values)} can be given with the name of an entry only")
+        if isinstance(choice, Mapping) and "_target_" in choice:
+            node = plain(choice)
+            return Part(str(node["_target_"]).rpartition(".")[2], node, instantiate(node, group))
+        return Part(name_of(choice), node_of(choice), choice)
+
+    def node(self, group: str, name: str, **values: Any) -> dict[str, Any]:
+        """An entry as a plain node, with what it refers to (``${components}``) resolved as in conf/config.yaml.
+
+        Raises:
+            NeuroprintError: There is no such entry or value, or one that has no default was not given.
+        """
+        from omegaconf import OmegaConf
+
+        entry, root = self._entry(group, name), self._root()
+        own, shared = list(map(str, entry)), list(map(str, root))  # "in" would not find what is missing
+        for key, value in values.items():
+            if key not in (*own, *shared):
+                known = [*(known for known in own if not known.startswith("_")), *shared]
+                raise NeuroprintError(f"{group}={name} has no {key}. {suggestion(key, known)}")
+            (entry if key in own else root)[key] = value
+        root[group] = entry
+        for key in entry:
+            if OmegaConf.is_missing(entry, key):
+                raise NeuroprintError(f"{group}={name}: {key} is missing: give it as {key}=VALUE")
+        found: dict[str, Any] = plain(root[group])
+        return found
+
+    def _entry(self, group: str, name: str) -> DictConfig:
+        """An entry with those that its list ``defaults`` names merged in, as Hydra would."""
+        from omegaconf import DictConfig, OmegaConf
+
+        path = next((folder / group / f"{name}.yaml" for folder in self.folders if _is_entry(folder, group, name)), None)
+        if path is None:
+            raise NeuroprintError(f"{group}={name}: there is no such choice. {suggestion(name, list(self.names(group)))}")
+        own = OmegaConf.load(path)
+        if not isinstance(own, DictConfig):
+            raise NeuroprintError(f"{path} is no entry: expected keys and values")
+        listed = own.pop("defaults", None)
+        merged = OmegaConf.create({})
+        for item in ["_self_"] if listed is None else listed:
+            if item == "_self_":
+                merged = OmegaConf.merge(merged, own)
+            elif isinstance(item, str):
+                merged = OmegaConf.merge(merged, self._entry(group, item))
+            else:
+                ((key, chosen),) = item.items()
+                source, _, place = str(key).partition("@")
+                inner = self._entry(source.lstrip("/"), str(chosen))
+                merged = OmegaConf.merge(merged, _nested(place, inner))
+        assert isinstance(merged, DictConfig)  # noqa: S101 # of two DictConfigs OmegaConf makes a third
+        return merged
+
+    def _root(self) -> DictConfig:
+        """The values at the top of conf/config.yaml, which entries refer to."""
+        from omegaconf import DictConfig, OmegaConf
+
+        root = OmegaConf.load(CONF / "config.yaml")
+        assert isinstance(root, DictConfig)  # noqa: S101 # it comes with the package
+        for key in ("defaults", "hydra"):
+            root.pop(key)
+        return root
 
 
-@cache
-def _menu_contents() -> frozenset[str]:
-    return frozenset(map(_content, _menu_nodes()))
+def name_of(made: Any) -> str:
+    """What an object is called: the name of the function, or of the class."""
+    inner = made.func if isinstance(made, partial) else made
+    return str(getattr(inner, "__name__", type(inner).__name__))
 
 
-@cache
-def _menu_nodes() -> tuple[DictConfig, ...]:
-    nodes = [OmegaConf.load(path) for path in sorted((CONF / "pooling").glob("*.yaml"))]
-    return tuple(node for node in nodes if isinstance(node, DictConfig))
+def node_of(made: Any) -> dict[str, Any] | None:
+    """How to make an object again, where it says so itself: a function, or one with some arguments bound."""
+    arguments: Mapping[str, Any] = made.keywords if isinstance(made, partial) and not made.args else {}
+    function = made.func if isinstance(made, partial) else made
+    if not inspect.isfunction(function) or "<" in function.__qualname__:
+        return None
+    return {"_target_": f"{function.__module__}.{function.__qualname__}", "_partial_": True, **arguments}
+
+
+def suggestion(given: str, known: list[str]) -> str:
+    """What might have been meant, and what there is."""
+    close = get_close_matches(given, known, n=1)
+    meant = f"Did you mean {close[0]}? " if close else ""
+    return f"{meant}There is: {', '.join(known)}"
+
+
+def _is_entry(folder: Path, group: str, name: str) -> bool:
+    return (folder / group / f"{name}.yaml").is_file()
+
+
+def _nested(place: str, node: Any) -> DictConfig:
+    from omegaconf import OmegaConf
+
+    made = OmegaConf.create({})
+    OmegaConf.update(made, place, node)
+    return made

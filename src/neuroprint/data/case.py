@@ -1,4 +1,4 @@
-"""Cases and cohorts: who was scanned, and which file holds what."""
+"""A case: who was scanned, and which file holds what."""
 
 from __future__ import annotations
 
@@ -42,20 +42,3 @@ class Case:
     def files(self) -> dict[str, ImageFile]:
         """Every file of the case by role: the modalities, then ``label``."""
         return {**self.images, **({"label": self.label} if self.label else {})}
-
-
-@dataclass(frozen=True)
-class Cohort:
-    """The cases of one run, sorted by id.
-
-    Attributes:
-        name: The dataset's name, as the user chose it.
-        cases: Cases that look complete on disk; whether their voxels are sound is found on reading.
-        frame: Where positions are comparable: ``world`` if all scans are registered to one atlas, else ``brain``.
-        excluded: Cases that cannot be used, with the problem, found without reading voxels.
-    """
-
-    name: str
-    cases: tuple[Case, ...]
-    frame: Frame = "world"
-    excluded: Mapping[str, str] = field(default_factory=dict)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from neuroprint.data.mips import VIEWS
+from neuroprint.data.mips import PLANES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import numpy as np
+
+    from neuroprint.data.case import LabelConvention
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class CaseFacts:
         spacing: Size of a voxel along each axis, mm.
         brain_box: (3, 2) int64, first voxel of the brain and the one after the last, per axis.
         has_label: Whether the case has a label at all; an empty label is one.
+        label_convention: What the label's numbers mean.
         label_moments: For each non-zero value of the label its number of voxels and their mean index (i, j, k). The
             center of any region under any weighting follows from them.
         projections: Maximum intensity projections of FLAIR (else the first modality) over the brain box, uint8, by
@@ -39,8 +42,9 @@ class CaseFacts:
     spacing: tuple[float, float, float]
     brain_box: np.ndarray
     has_label: bool
+    label_convention: LabelConvention
     label_moments: Mapping[int, tuple[int, tuple[float, float, float]]]
-    projections: Mapping[str, np.ndarray]
+    mips: Mapping[str, np.ndarray]
     outlines: Mapping[str, np.ndarray]
     label_cells: Mapping[int, tuple[np.ndarray, np.ndarray]]
     contents: Mapping[str, str]
@@ -48,14 +52,15 @@ class CaseFacts:
     def to_arrays(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Return the facts for storage: arrays by name, and a record that JSON can hold."""
         arrays = {"affine": self.affine, "brain_box": self.brain_box}
-        arrays |= {f"projection_{view}": picture for view, picture in self.projections.items()}
-        arrays |= {f"outline_{view}": mask for view, mask in self.outlines.items()}
+        arrays |= {f"mip_{plane}": picture for plane, picture in self.mips.items()}
+        arrays |= {f"outline_{plane}": mask for plane, mask in self.outlines.items()}
         for value, (cells, filled) in self.label_cells.items():
             arrays |= {f"cells_{value}": cells, f"filled_{value}": filled}
         record = {
             "shape": list(self.shape),
             "spacing": list(self.spacing),
             "has_label": self.has_label,
+            "label_convention": self.label_convention,
             "label_moments": {str(value): [count, *mean] for value, (count, mean) in self.label_moments.items()},
             "contents": dict(self.contents),
         }
@@ -73,9 +78,10 @@ class CaseFacts:
             spacing=(dx, dy, dz),
             brain_box=arrays["brain_box"],
             has_label=bool(record["has_label"]),
+            label_convention=record["label_convention"],
             label_moments=moments,
-            projections={view: arrays[f"projection_{view}"] for view in VIEWS},
-            outlines={view: arrays[f"outline_{view}"] for view in VIEWS},
+            mips={plane: arrays[f"mip_{plane}"] for plane in PLANES},
+            outlines={plane: arrays[f"outline_{plane}"] for plane in PLANES},
             label_cells={value: (arrays[f"cells_{value}"], arrays[f"filled_{value}"]) for value in moments},
             contents=record["contents"],
         )

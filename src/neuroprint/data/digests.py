@@ -1,4 +1,4 @@
-"""Which bytes a result was computed from: SHA-256 of files, cases and cohorts."""
+"""Digests of content: which bytes a result was computed from, as SHA-256 of files, cases and cohorts."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from itertools import combinations
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from neuroprint.data.nifti import file_errors
 from neuroprint.errors import NeuroprintError
@@ -19,24 +19,57 @@ from neuroprint.errors import NeuroprintError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from neuroprint.data.case import Case, Cohort, ImageFile
+    from neuroprint.data.case import Case, ImageFile
 
 # A file changed twice within one tick of the file system's clock keeps size and mtime: too fresh to be remembered.
 _SETTLED_NS = 2 * 10**9
 _TABLE = """CREATE TABLE IF NOT EXISTS files (
     path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, inode INTEGER, sha256 TEXT)"""
 
-Progress = Callable[[int, int], None]
-"""Called with the cases done and the cases in all."""
+Hash = Callable[[Iterable["Path"]], "dict[Path, str]"]
+"""A function from files to their SHA-256."""
+
+
+@dataclass(frozen=True)
+class CaseDigests:
+    """What is known of a case is stored under these.
+
+    Attributes:
+        images: Of its images by role, channel and bytes, which features depend on. Paths, id and label do not matter.
+        case: Of images, label and label convention, which facts depend on.
+        each: Of each image by modality, by which the same image under two patients is found.
+    """
+
+    images: str
+    case: str
+    each: Mapping[str, str] = field(default_factory=dict)
+
+
+def digest(content: Any) -> str:
+    """SHA-256 of the canonical JSON of ``content``, in hex.
+
+    Example:
+        >>> digest({"b": 1, "a": 2}) == digest({"a": 2, "b": 1})
+        True
+    """
+    text = json.dumps(content, sort_keys=True, allow_nan=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, in hex."""
+    """SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-class FingerprintCache:
+def hash_files(paths: Iterable[Path]) -> dict[Path, str]:
+    """SHA-256 of each file, in threads."""
+    distinct = list(dict.fromkeys(paths))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing releases the GIL
+        return dict(zip(distinct, pool.map(file_sha256, distinct), strict=True))
+
+
+class DigestCache:
     """Remembers the SHA-256 of files while their path, size, time of change and inode stay.
 
     One SQLite file; any number of processes may share it. A file changed less than two seconds ago is not remembered.
@@ -47,10 +80,9 @@ class FingerprintCache:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._memory: dict[tuple[str, int, int, int], str] = {}
 
-    def sha256(self, paths: Iterable[Path]) -> dict[Path, str]:
-        """Return the SHA-256 of each file, hashing only what is not remembered, in threads.
+    def __call__(self, paths: Iterable[Path]) -> dict[Path, str]:
+        """SHA-256 of each file, hashing only what is not remembered.
 
         Raises:
             OSError: A file cannot be read.
@@ -65,7 +97,7 @@ class FingerprintCache:
         if not new:
             return known
         settled = time.time_ns() - _SETTLED_NS
-        hashed = _hash_all(new)
+        hashed = hash_files(new)
         rows = [(*keys[path], sha) for path, sha in hashed.items() if keys[path][2] < settled]
         if rows:
             with self._open() as database, database:
@@ -82,97 +114,32 @@ class FingerprintCache:
                 yield database
         except sqlite3.Error as error:
             raise NeuroprintError(
-                f"the cache of file fingerprints {self.path} cannot be used ({error});\n"
+                f"the cache of file digests {self.path} cannot be used ({error});\n"
                 "it can be deleted at any time: delete it, and check that the disk is not full"
             ) from error
 
 
-def image_fingerprint(case: Case, cache: FingerprintCache | None = None) -> str:
-    """Return the SHA-256 of a case's images by role, channel and bytes; paths, id and label do not matter.
+def case_digests(case: Case, sha256: Hash = hash_files) -> CaseDigests:
+    """The digests of a case.
 
     Raises:
         CaseError: A file cannot be read.
     """
-    return _fingerprint(case, dict(case.images), cache)
-
-
-def image_hashes(case: Case, cache: FingerprintCache | None = None) -> dict[str, str]:
-    """Return the SHA-256 of each of a case's images by modality; of a 4-D file, that of the file and the channel.
-
-    Raises:
-        CaseError: A file cannot be read.
-    """
-    hashes = _file_hashes(case, dict(case.images), cache)
-    return {
-        role: hashes[image.path] if image.channel is None else f"{hashes[image.path]} {image.channel}"
-        for role, image in case.images.items()
-    }
-
-
-def case_fingerprint(case: Case, cache: FingerprintCache | None = None) -> str:
-    """Return the SHA-256 of a case's images and label by role, channel and bytes; paths and id do not matter.
-
-    Raises:
-        CaseError: A file cannot be read.
-    """
-    return _fingerprint(case, case.files(), cache)
-
-
-def cohort_fingerprint(cohort: Cohort, cache: FingerprintCache | None = None, progress: Progress | None = None) -> str:
-    """Return the SHA-256 of all that an evaluation knows of its cohort.
-
-    It covers each case's id, patient, files' bytes, label convention and metadata, the frame, and the ids of the
-    excluded cases; neither the paths nor the order of the cases nor the cohort's name.
-
-    Args:
-        cohort: The cohort.
-        cache: Remembers the files' hashes; without one every file is hashed anew.
-        progress: Called after each case.
-
-    Raises:
-        CaseError: A file cannot be read.
-    """
-    records = []
-    for done, case in enumerate(sorted(cohort.cases, key=lambda case: case.id), start=1):
-        content = case_fingerprint(case, cache)
-        records.append([case.id, case.patient, content, case.label_convention, dict(case.metadata)])
-        if progress:
-            progress(done, len(cohort.cases))
-    return _digest({"cases": records, "excluded": sorted(cohort.excluded), "frame": cohort.frame})
-
-
-def find_duplicates(cohort: Cohort, cache: FingerprintCache | None = None) -> list[tuple[str, str]]:
-    """Return the pairs of ids whose image files are byte for byte the same, sorted.
-
-    The same scan compressed anew has other bytes and is not found.
-
-    Raises:
-        CaseError: A file cannot be read.
-    """
-    same: dict[str, list[str]] = {}
-    for case in cohort.cases:
-        same.setdefault(image_fingerprint(case, cache), []).append(case.id)
-    return sorted(pair for ids in same.values() for pair in combinations(sorted(ids), 2))
-
-
-def _fingerprint(case: Case, files: dict[str, ImageFile], cache: FingerprintCache | None) -> str:
-    hashes = _file_hashes(case, files, cache)
-    return _digest(sorted([role, image.channel, hashes[image.path]] for role, image in files.items()))
-
-
-def _file_hashes(case: Case, files: dict[str, ImageFile], cache: FingerprintCache | None) -> dict[Path, str]:
+    files = case.files()
     for image in files.values():
         with file_errors(case.id, image.path), image.path.open("rb"):
             pass  # a file that cannot be opened is named here, case and all
-    paths = list(dict.fromkeys(image.path for image in files.values()))
-    return cache.sha256(paths) if cache else _hash_all(paths)
+    hashes = sha256(image.path for image in files.values())
+    whole = _of_files(files, hashes)
+    return CaseDigests(
+        images=_of_files(case.images, hashes),
+        case=hashlib.sha256(f"{whole} {case.label_convention}".encode()).hexdigest(),
+        each={
+            role: hashes[image.path] if image.channel is None else f"{hashes[image.path]} {image.channel}"
+            for role, image in case.images.items()
+        },
+    )
 
 
-def _hash_all(paths: list[Path]) -> dict[Path, str]:
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing releases the GIL
-        return dict(zip(paths, pool.map(file_sha256, paths), strict=True))
-
-
-def _digest(record: object) -> str:
-    text = json.dumps(record, sort_keys=True, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+def _of_files(files: Mapping[str, ImageFile], hashes: Mapping[Path, str]) -> str:
+    return digest(sorted([role, image.channel, hashes[image.path]] for role, image in files.items()))

@@ -26,16 +26,16 @@ def measure(volume: Volume, convention: LabelConvention) -> CaseFacts:
 
     Args:
         volume: The case's voxels; the brain's box is that of the modalities it holds.
-        convention: What the label's numbers mean; of the facts only the outlines depend on it.
+        convention: What the label's numbers mean.
     """
     box = brain_box(volume.images)
     inside = tuple(slice(start, stop) for start, stop in box)
     shown = volume.modalities.index("flair") if "flair" in volume.modalities else 0
-    projections = as_gray(project(volume.images[shown][inside], volume.affine))
+    mips = as_gray(project(volume.images[shown][inside], volume.affine))
     moments = {} if volume.label is None else _moments(volume.label)
     tumor = region_labels(convention, "whole_tumor", moments.keys())
     if volume.label is None or not tumor:
-        outlines = {view: np.zeros(picture.shape, bool) for view, picture in projections.items()}
+        outlines = {plane: np.zeros(picture.shape, bool) for plane, picture in mips.items()}
     else:
         lookup = np.zeros(256, np.uint8)
         lookup[list(tumor)] = 1
@@ -48,8 +48,9 @@ def measure(volume: Volume, convention: LabelConvention) -> CaseFacts:
         spacing=(dx, dy, dz),
         brain_box=box,
         has_label=volume.label is not None,
+        label_convention=convention,
         label_moments=moments,
-        projections=projections,
+        mips=mips,
         outlines=outlines,
         label_cells={} if volume.label is None else _cells(volume.label, moments, box, volume.affine),
         contents={

@@ -6,7 +6,7 @@ import numpy as np
 from nibabel.affines import voxel_sizes
 from nibabel.orientations import io_orientation
 
-VIEWS = ("axial", "coronal", "sagittal")
+PLANES = ("axial", "coronal", "sagittal")
 LONGEST_PX = 96
 
 
@@ -22,20 +22,20 @@ def project(image: np.ndarray, affine: np.ndarray) -> dict[str, np.ndarray]:
         affine: Voxel to world RAS+ mm, (4, 4).
 
     Returns:
-        Per view a 2-D float32 array of at most 96 pixels on the longer side, pixels square in mm, area-averaged.
+        Per plane a 2-D float32 array of at most 96 pixels on the longer side, pixels square in mm, area-averaged.
     """
     orientation = io_orientation(affine)
     voxel_axes = [int(np.flatnonzero(orientation[:, 0] == world)[0]) for world in range(3)]
     flips = [orientation[axis, 1] for axis in voxel_axes]
     spacing = voxel_sizes(affine)
     pictures = {}
-    for view, (along, across, up) in zip(VIEWS, ((2, 0, 1), (1, 0, 2), (0, 1, 2)), strict=True):
+    for plane, (along, across, up) in zip(PLANES, ((2, 0, 1), (1, 0, 2), (0, 1, 2)), strict=True):
         flat = image.max(axis=voxel_axes[along])
         if voxel_axes[up] > voxel_axes[across]:
             flat = flat.T  # now (up, across)
         # World axes grow to the right, front and head, rows and columns of a picture downwards and to the right.
         flat = flat[:: int(-flips[up]), :: int(-flips[across])]
-        pictures[view] = _fitted(flat, spacing[voxel_axes[up]], spacing[voxel_axes[across]])
+        pictures[plane] = _fitted(flat, spacing[voxel_axes[up]], spacing[voxel_axes[across]])
     return pictures
 
 
@@ -45,14 +45,14 @@ def as_gray(pictures: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     low, high = np.percentile(pixels, (1, 99.5))
     span = max(float(high - low), np.finfo(np.float32).tiny)
     return {
-        view: (np.clip((picture - low) / span, 0, 1) * 255).round().astype(np.uint8)
-        for view, picture in pictures.items()
+        plane: (np.clip((picture - low) / span, 0, 1) * 255).round().astype(np.uint8)
+        for plane, picture in pictures.items()
     }
 
 
 def as_mask(pictures: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Threshold projected masks at half a pixel's area; what is smaller than that still shows as a pixel."""
-    return {view: (picture >= min(0.5, picture.max() or 1.0)) for view, picture in pictures.items()}
+    return {plane: (picture >= min(0.5, picture.max() or 1.0)) for plane, picture in pictures.items()}
 
 
 def _fitted(flat: np.ndarray, row_mm: float, column_mm: float) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from neuroprint.embedding.store import Entry
+    from neuroprint.embedding.entry import Entry
 
 _MOST_BYTES = 96 * 10**6  # of all entries together, as files; a larger cohort is read again
 _LARGEST_BYTES = 10**6  # of one: vectors and facts, no maps

@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,15 +18,14 @@ from filelock import FileLock, Timeout
 from threadpoolctl import threadpool_limits
 
 from neuroprint.data.case import Case
-from neuroprint.data.facts import CaseFacts
-from neuroprint.data.case_digests import Fingerprints
-from neuroprint.embedding.extractor import Extractor, Passed, Vectors
+from neuroprint.data.case_facts import CaseFacts
+from neuroprint.data.cohort import Cohort
+from neuroprint.embedding.entry import Entry
+from neuroprint.embedding.extractor import Extractor, Pooled
 from neuroprint.embedding.preprocessing import NetworkInput
 from neuroprint.embedding.reading import Prepared, Reader, Request
-from neuroprint.embedding.store import Entry, FeatureStore
+from neuroprint.embedding.store import FeatureStore
 from neuroprint.errors import CaseError, NeuroprintError
-
-__all__ = ["Extract", "Extraction", "Request"]
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -57,6 +56,10 @@ class Extraction:
     seconds: float = 0.0
 
 
+class _VectorError(CaseError):
+    """The scan can be used, but not for what was asked: another pooling may do."""
+
+
 @dataclass
 class _Work:
     """One claimed case: its lock is held until what was missing has been written."""
@@ -80,7 +83,6 @@ class Extract:
         store: Where facts, vectors and maps are kept.
         device: Torch device of the networks; ``auto`` is a GPU where PyTorch finds one, looked for once there is something
             to compute: loading PyTorch takes longer than reading a stored cohort.
-        strict: Stop at the first case that cannot be used, instead of leaving it out.
         readers: Scans that are read and prepared while the network runs, which with ``batch`` bounds the memory; by
             default 2, and beside a GPU as many as there are cores, up to 16. No number depends on it.
         batch: Most cases of one shape that go through the network together; by default 1, and 4 on a GPU.
@@ -90,33 +92,30 @@ class Extract:
         self,
         store: FeatureStore,
         device: str,
-        strict: bool = False,
         readers: int | None = None,
         batch: int | None = None,
     ) -> None:
         self.store = store
         self.device = device
-        self.strict = strict
         self._asked = readers, batch
         self._forwards: dict[str, Forward] = {}
 
-    def __call__(
-        self, cases: Sequence[Case], fingerprints: Mapping[str, Fingerprints], requests: Sequence[Request]
-    ) -> Extraction:
+    def __call__(self, cohort: Cohort, requests: Sequence[Request]) -> Extraction:
         """Facts and embeddings of every sound case.
 
         Raises:
-            CaseError: In strict mode, the first case that cannot be used.
+            CaseError: Of a strict cohort, the first case that cannot be used.
         """
-        self._reader = Reader(self.store, fingerprints, requests)
+        self._strict = cohort.strict
+        self._reader = Reader(self.store, cohort.digests, requests)
         self._requests = requests
         self._result = Extraction(
             embeddings=[{} for _ in requests], forwards=[0] * len(requests), cached=[0] * len(requests)
         )
         started = time.perf_counter()
-        pending = deque(case for case in cases if not self._known_unusable(case) and not self._take_stored(case))
+        pending = deque(case for case in cohort.cases if not self._known_unusable(case) and not self._take_stored(case))
         if pending:
-            self._compute(pending, total=len(cases))
+            self._compute(pending, total=len(cohort))
         self._result.seconds = time.perf_counter() - started
         return self._result
 
@@ -160,7 +159,7 @@ class Extract:
         """The next case that nobody else works on, being read; None where others hold all that is left."""
         for _ in range(len(pending)):
             case = pending.popleft()
-            lock = self.store.lock(self._reader.prints[case.id].images)
+            lock = self.store.lock(self._reader.digests[case.id].images)
             try:
                 lock.acquire(blocking=False)
             except Timeout:
@@ -211,14 +210,14 @@ class Extract:
         extractor = self._requests[index].extractor
         if extractor.kind not in self._forwards:
             self._forwards[extractor.kind] = extractor.encoder.load(self.device)
-        for case, passed in zip(cases, self._pass(extractor, inputs), strict=True):
+        for case, pooled in zip(cases, self._pass(extractor, inputs), strict=True):
             self._result.forwards[index] += 1
             with self._blaming(case):
-                self._add(case, index, passed.vectors)
-                if passed.maps is not None:
-                    self.store.write(extractor.maps_kind, self._reader.prints[case.id].images, passed.maps)
+                if pooled.maps is not None:
+                    self.store.write(extractor.maps_kind, self._reader.digests[case.id].images, pooled.maps)
+                self._add(case, index, pooled)
 
-    def _pass(self, extractor: Extractor, inputs: Sequence[NetworkInput]) -> list[Passed]:
+    def _pass(self, extractor: Extractor, inputs: Sequence[NetworkInput]) -> list[Pooled]:
         """Cases through a network together, or one by one where the GPU's memory does not hold them all."""
         import torch
 
@@ -230,33 +229,36 @@ class Extract:
                 raise
         log.info("%d cases at once do not fit into the GPU's memory: going on one by one", len(inputs))
         self._batch = 1
-        return [passed for one in inputs for passed in extractor.run([one], forward, self.device, keep_mb)]
+        return [pooled for one in inputs for pooled in extractor.run([one], forward, self.device, keep_mb)]
 
-    def _add(self, case: Case, index: int, vectors: Vectors) -> None:
+    def _add(self, case: Case, index: int, pooled: Pooled) -> None:
         """Merge a case's new vectors into the store, and take what the request needs.
 
         Raises:
-            CaseError: Of these, one is not finite.
+            CaseError: Of these, one is not finite, or its pooling raised.
         """
-        request, content = self._requests[index], self._reader.prints[case.id].images
+        request, content = self._requests[index], self._reader.digests[case.id].images
         # A pooling that fails on this map is no reason to lose the others.
-        sound = {name: vector for name, vector in vectors.items() if np.isfinite(vector).all()}
+        sound = {name: vector for name, vector in pooled.vectors.items() if np.isfinite(vector).all()}
         stored = self.store.read(request.extractor.kind, content)
         merged = {**(stored.arrays if stored else {}), **sound}
+        self.store.write(request.extractor.kind, content, Entry(merged, {}))
+        failed = next((pooled.failed[name] for name in request.names if name in pooled.failed), None)
+        if failed is not None:
+            raise _VectorError(case.id, f"pooling {request.pooling} failed ({failed}); check the pooling")
         unsound = [name for name in request.names if name not in merged]
         if unsound:
-            raise CaseError(
+            raise _VectorError(
                 case.id,
                 f"NaN or infinite features ({', '.join(unsound[:3])}); check the scan, the encoder and the pooling",
             )
-        self.store.write(request.extractor.kind, content, Entry(merged, {}))
         self._result.embeddings[index][case.id] = request.vector(merged)
 
     def _settle(self, work: _Work, prepared: Prepared) -> None:
         """Put down what the case gave, by network, from kept maps or from the store."""
         case = work.case
-        for index, vectors in prepared.pooled.items():
-            self._add(case, index, vectors)
+        for index, pooled in prepared.pooled.items():
+            self._add(case, index, pooled)
             self._result.cached[index] += 1
         if case.id not in self._result.excluded:
             self._result.facts[case.id] = prepared.facts
@@ -276,22 +278,24 @@ class Extract:
             raise NeuroprintError(f"{names}: extraction failed: {type(error).__name__}: {error}") from error
 
     def _exclude(self, error: CaseError) -> None:
-        if self.strict:
+        if self._strict:
             raise error
         log.warning("left out: %s", error)
-        _unusable[self._attempt(error.case)] = error.problem
+        self.store.unusable[self._attempt(error.case, vectors=isinstance(error, _VectorError))] = error.problem
         self._result.excluded[error.case] = error.problem
 
     def _known_unusable(self, case: Case) -> bool:
-        """Whether an earlier job of this process found that the case cannot be used."""
-        problem = None if self.strict else _unusable.get(self._attempt(case.id))
+        """Whether an earlier extraction of this process found that the case cannot be used."""
+        attempts = () if self._strict else (self._attempt(case.id, vectors) for vectors in (False, True))
+        problem = next((found for key in attempts if (found := self.store.unusable.get(key)) is not None), None)
         if problem is not None:
             self._result.excluded[case.id] = problem
         return problem is not None
 
-    def _attempt(self, case: str) -> tuple[str, ...]:
-        kinds = sorted(request.extractor.kind for request in self._requests)
-        return self._reader.prints[case].case, *kinds
+    def _attempt(self, case: str, vectors: bool) -> tuple[str, ...]:
+        """What was tried: to read the case for these extractors, or to get these vectors of it."""
+        asked = {request.extractor.kind: request.names if vectors else () for request in self._requests}
+        return self._reader.digests[case].case, *sorted(f"{kind} {' '.join(names)}" for kind, names in asked.items())
 
     def _take_stored(self, case: Case, skip: Sequence[int] = ()) -> bool:
         """Take from the store what is there; True if that is everything."""
@@ -310,10 +314,6 @@ class Extract:
             self._result.embeddings[index][case.id] = self._requests[index].vector(stored)
             self._result.cached[index] += 1
         return True
-
-
-# Why a case could not be used, by its content and the extractors: the jobs of a sweep need not read and report it again.
-_unusable: dict[tuple[str, ...], str] = {}
 
 
 def resolve_device(device: str) -> str:

@@ -1,26 +1,27 @@
-"""One way to turn a scan into vectors: an encoder, how a volume goes through it, and the poolings on the menu."""
+"""One way to turn a scan into vectors: an encoder, how a volume goes through it, and the poolings that are computed."""
 
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from neuroprint.data.digests import digest
+from neuroprint.embedding.entry import Entry
 from neuroprint.embedding.inferers import Inferer
 from neuroprint.embedding.kept_maps import Keeper, kept_parts
 from neuroprint.embedding.poolings import Pooling
 from neuroprint.embedding.preprocessing import NetworkInput, prepare
-from neuroprint.embedding.store import Entry, digest
 from neuroprint.encoders.base import Encoder, Forward, describe
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from neuroprint.data.facts import CaseFacts
+    from neuroprint.data.case_facts import CaseFacts
     from neuroprint.data.volume import Volume
 
 # Raised whenever preprocessing, an inferer or a pooling gives other numbers than before: stored features are then not used.
@@ -30,13 +31,28 @@ Vectors = dict[str, npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
+class Pooled:
+    """What the poolings gave of one case.
+
+    Attributes:
+        vectors: float32, by :func:`vector_name`.
+        failed: Why a pooling raised, by :func:`vector_name`. The others' vectors are not touched by it.
+        maps: The feature maps to keep, if any.
+    """
+
+    vectors: Vectors = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    maps: Entry | None = None
+
+
+@dataclass(frozen=True)
 class Extractor:
     """Everything that a case's vectors depend on.
 
     Attributes:
         encoder: The network.
         modalities: Channels to read, in the network's order.
-        inferer: Whole volume or sliding windows.
+        inferer: Whole volume or windows.
         precision: ``fp32``, ``tf32`` (matrix units of NVIDIA GPUs, 10 bits of mantissa) or ``bf16`` (autocast).
         poolings: All that one forward pass computes, by canonical name.
     """
@@ -74,13 +90,9 @@ class Extractor:
         wanted = self.encoder.input if self.inferer.padded else replace(self.encoder.input, divisor=1)
         return prepare(images, volume.affine, facts.brain_box, wanted)
 
-    def vectors(self, prepared: NetworkInput, forward: Forward, device: str) -> Vectors:
-        """One case's every level by every pooling: float32 vectors by :func:`vector_name`."""
-        return self.run([prepared], forward, device)[0].vectors
-
     def run(
         self, batch: Sequence[NetworkInput], forward: Forward, device: str, keep_maps_mb: float = 0.0
-    ) -> list[Passed]:
+    ) -> list[Pooled]:
         """Cases through the network, side by side, and every level by every pooling.
 
         Of a volume in several parts, the mean over the parts; each counts by the brain in it, and what has none is left out.
@@ -116,9 +128,9 @@ class Extractor:
                         share = brain_share(brains[place][part.place], features.shape[1:])
                         tallies[place].add(weight, level.name, features, share)
                         keepers[place].add(level.name, features, share)
-            return [Passed(tally.vectors(), keeper.entry()) for tally, keeper in zip(tallies, keepers, strict=True)]
+            return [tally.pooled(keeper.entry()) for tally, keeper in zip(tallies, keepers, strict=True)]
 
-    def pool_kept(self, kept: Entry, besides: Container[str] = ()) -> Vectors:
+    def pool_kept(self, kept: Entry, besides: Container[str] = ()) -> Pooled:
         """What :meth:`run` gives for the levels whose maps were kept, without the network.
 
         Args:
@@ -133,20 +145,7 @@ class Extractor:
                 tally.total += part.weight
                 for level, (features, share) in part.maps.items():
                     tally.add(part.weight, level, torch.tensor(features), torch.tensor(share))
-            return tally.vectors()
-
-
-@dataclass(frozen=True)
-class Passed:
-    """What one case's way through the network gave.
-
-    Attributes:
-        vectors: float32, by :func:`vector_name`.
-        maps: The maps to keep, if any.
-    """
-
-    vectors: Vectors
-    maps: Entry | None
+            return tally.pooled(None)
 
 
 class _Tally:
@@ -157,23 +156,33 @@ class _Tally:
         self._poolings = poolings
         self._besides = besides
         self._sums: dict[str, Tensor] = {}
+        self._failed: dict[str, str] = {}
 
     def add(self, weight: float, level: str, features: Tensor, share: Tensor) -> None:
+        import torch
+
         for pooling_name, pooling in self._poolings.items():
             name = vector_name(level, pooling_name)
-            if name not in self._besides:
+            if name in self._besides or name in self._failed:
+                continue
+            try:
                 vector = weight * pooling(features, share).double().flatten()
                 self._sums[name] = self._sums[name] + vector if name in self._sums else vector
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as error:  # of a pooling that may be the user's own: it loses its own vectors
+                self._failed[name] = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                self._sums.pop(name, None)
 
-    def vectors(self) -> Vectors:
+    def pooled(self, maps: Entry | None) -> Pooled:
         import torch
 
         if not self._sums:
-            return {}
+            return Pooled({}, self._failed, maps)
         # All in one go: from a GPU every transfer waits for all that was asked of it before.
         numbers = (torch.cat(list(self._sums.values())) / self.total).float().cpu().numpy()
         ends = np.cumsum([len(vector) for vector in self._sums.values()])
-        return dict(zip(self._sums, np.split(numbers, ends[:-1]), strict=True))
+        return Pooled(dict(zip(self._sums, np.split(numbers, ends[:-1]), strict=True)), self._failed, maps)
 
 
 def vector_name(level: str, pooling: str) -> str:

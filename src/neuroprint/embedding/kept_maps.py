@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroprint.embedding.store import Entry
+from neuroprint.embedding.entry import Entry
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,16 +9,18 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroprint.data.case import Case
-from neuroprint.data.facts import CaseFacts, measure
-from neuroprint.data.case_digests import Fingerprints
+from neuroprint.data.case_facts import CaseFacts
+from neuroprint.data.digests import CaseDigests
+from neuroprint.data.measure import measure
 from neuroprint.data.volume import read_volume
-from neuroprint.embedding.extractor import Extractor, Vectors, vector_name
+from neuroprint.embedding.extractor import Extractor, Pooled, Vectors, vector_name
 from neuroprint.embedding.kept_maps import kept_levels
 from neuroprint.embedding.preprocessing import NetworkInput
-from neuroprint.embedding.store import Entry, FeatureStore
+from neuroprint.embedding.entry import Entry
+from neuroprint.embedding.store import FeatureStore
 from neuroprint.errors import CaseError
 
-FACTS_VERSION = 2  # raised whenever what is measured on a case changes
+FACTS_VERSION = 3  # raised whenever what is measured on a case changes
 _FACTS = f"facts/{FACTS_VERSION}"
 
 
@@ -57,7 +59,7 @@ class Prepared:
 
     facts: CaseFacts
     inputs: dict[int, NetworkInput] = field(default_factory=dict)
-    pooled: dict[int, Vectors] = field(default_factory=dict)
+    pooled: dict[int, Pooled] = field(default_factory=dict)
 
     @property
     def shapes(self) -> dict[int, tuple[int, ...]]:
@@ -70,29 +72,29 @@ class Reader:
 
     Args:
         store: Where facts, vectors and maps are kept.
-        fingerprints: By case id.
+        digests: By case id.
         requests: What is wanted of every case.
     """
 
     def __init__(
-        self, store: FeatureStore, fingerprints: Mapping[str, Fingerprints], requests: Sequence[Request]
+        self, store: FeatureStore, digests: Mapping[str, CaseDigests], requests: Sequence[Request]
     ) -> None:
         self.store = store
-        self.prints = fingerprints
+        self.digests = digests
         self.requests = requests
 
     def facts(self, case: Case) -> CaseFacts | None:
         """The case's facts, if they are stored."""
-        entry = self.store.read(_FACTS, self.prints[case.id].case)
+        entry = self.store.read(_FACTS, self.digests[case.id].case)
         return CaseFacts.from_arrays(entry.arrays, entry.note) if entry else None
 
     def vectors(self, case: Case, index: int) -> Vectors | None:
         """The stored vectors of a case, or None where one that the request needs is missing."""
         request = self.requests[index]
-        entry = self.store.read(request.extractor.kind, self.prints[case.id].images)
+        entry = self.store.read(request.extractor.kind, self.digests[case.id].images)
         if entry is None or any(name not in entry.arrays for name in request.names):
             return None
-        return entry.arrays
+        return dict(entry.arrays)
 
     def lacking(self, case: Case) -> list[int]:
         """Requests whose vectors are not stored: one of those that share an extractor."""
@@ -106,7 +108,7 @@ class Reader:
             CaseError: The scan cannot be read, or lacks a modality.
         """
         facts = self.facts(case)
-        pooled = {index: vectors for index in lacking if (vectors := self._pool_kept(case, index)) is not None}
+        pooled = {index: found for index in lacking if (found := self._pool_kept(case, index)) is not None}
         unread = [index for index in lacking if index not in pooled]
         if facts is not None and not unread:
             return Prepared(facts, pooled=pooled)
@@ -121,13 +123,13 @@ class Reader:
         if facts is None:
             facts = measure(volume, case.label_convention)
             arrays, note = facts.to_arrays()
-            self.store.write(_FACTS, self.prints[case.id].case, Entry(arrays, note))
+            self.store.write(_FACTS, self.digests[case.id].case, Entry(arrays, note))
         inputs = {index: self.requests[index].extractor.prepare(volume, facts) for index in unread}
         return Prepared(facts, inputs, pooled)
 
-    def _pool_kept(self, case: Case, index: int) -> Vectors | None:
+    def _pool_kept(self, case: Case, index: int) -> Pooled | None:
         """A request's vectors from the maps that were kept; None where one of its levels was not."""
-        request, content = self.requests[index], self.prints[case.id].images
+        request, content = self.requests[index], self.digests[case.id].images
         maps = self.store.read(request.extractor.maps_kind, content)
         if maps is None or not set(request.levels) <= kept_levels(maps):
             return None

@@ -114,7 +114,7 @@ def find_level(levels: Sequence[Level], item: int | str) -> int | None:
     return int(text) if text.isdecimal() and int(text) < len(names) else None
 
 
-def menu(levels: Sequence[Level]) -> str:
+def list_levels(levels: Sequence[Level]) -> str:
     """The levels by number and name, for messages."""
     return ", ".join(f"{number} ({level.name})" for number, level in enumerate(levels))
 
@@ -134,7 +134,7 @@ def find_levels(
     for item in chosen:
         position = find_level(levels, item)
         if position is None:
-            raise NeuroprintError(f"layer={item}: this encoder has the levels {menu(levels)}")
+            raise NeuroprintError(f"layer={item}: this encoder has the levels {list_levels(levels)}")
         found.append(position)
     if not found or len(set(found)) != len(found):
         raise NeuroprintError(f"layer={layer}: name at least one level, each once")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import uuid
 from collections.abc import Iterable, Mapping
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from neuroprint.data.digests import file_sha256
+from neuroprint.data.files import written_whole
 from neuroprint.errors import NeuroprintError
 
 if TYPE_CHECKING:
@@ -49,16 +48,8 @@ def save_weights(path: Path, state_dict: Mapping[str, Tensor], metadata: Mapping
             raise NeuroprintError(f"{path}: not written: {name} has values that are not finite in float16")
         tensors[name] = half.clone(memory_format=torch.contiguous_format)
     content = save(tensors, metadata=dict(metadata))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with written_whole(path) as file:
+        file.write(content)
     return hashlib.sha256(content).hexdigest()
 
 
@@ -89,35 +80,19 @@ def check_sha256(path: Path, expected: str | None) -> None:
     Raises:
         NeuroprintError: The file is missing, or holds other bytes.
     """
-    found = file_sha256(path)
+    try:
+        found = file_sha256(path)
+    except OSError as error:
+        raise NeuroprintError(f"{path}: cannot be read ({error.strerror}); {remedy(path)}") from error
     if expected and found != expected.lower():
         raise NeuroprintError(
             f"{path}: torn, or not the expected file: its SHA-256 is {found}, expected {expected}; {remedy(path)}"
         )
 
 
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, in hex; computed once a process for as long as the file does not change.
-
-    Raises:
-        NeuroprintError: The file is missing or cannot be read.
-    """
-    try:
-        state = path.stat()
-        return _sha256(path, state.st_size, state.st_mtime_ns)
-    except OSError as error:
-        raise NeuroprintError(f"{path}: cannot be read ({error.strerror}); {remedy(path)}") from error
-
-
 def remedy(path: Path) -> str:
     """What to do about weights that are missing or damaged."""
     return "reinstall neuroprint" if path.parent == PRETRAINED else "restore the file, or name another"
-
-
-@cache
-def _sha256(path: Path, size: int, changed_ns: int) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def load_strictly(network: Module, state_dict: Mapping[str, Tensor], source: str) -> None:

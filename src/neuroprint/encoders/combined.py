@@ -1,25 +1,15 @@
-"""Several encoders behind one fingerprint: each sees the scan in its own way, and their vectors are joined."""
+"""Several encoders behind one embedding: each sees the scan in its own way, and their vectors are joined."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-from neuroprint.encoders.base import Encoder, find_level, find_levels, menu
+from neuroprint.encoders.base import Encoder, find_level, find_levels, list_levels
 from neuroprint.errors import NeuroprintError
 
 
-@dataclass(frozen=True)
-class View:
-    """What one encoder contributes to a fingerprint.
-
-    Attributes:
-        encoder: The network.
-        levels: Names of its levels, in the order in which their vectors are joined.
-    """
-
-    encoder: Encoder
-    levels: tuple[str, ...]
+ChosenLevels = tuple[tuple[Encoder, tuple[str, ...]], ...]
+"""Of each encoder, names of its levels in the order in which their vectors are joined."""
 
 
 class CombinedEncoder:
@@ -41,7 +31,9 @@ class CombinedEncoder:
         return all(encoder.trained for encoder in self.encoders)
 
 
-def find_views(encoder: Encoder | CombinedEncoder, layer: int | str | Sequence[int | str] | None) -> tuple[View, ...]:
+def choose_levels(
+    encoder: Encoder | CombinedEncoder, layer: int | str | Sequence[int | str] | None
+) -> ChosenLevels:
     """The levels that ``layer`` chooses, as :func:`~neuroprint.encoders.base.find_levels` reads it.
 
     In a combination each encoder contributes those of the chosen levels that it has, and its default level where it has none
@@ -51,20 +43,20 @@ def find_views(encoder: Encoder | CombinedEncoder, layer: int | str | Sequence[i
         NeuroprintError: No encoder has a level of that number or name.
     """
     if not isinstance(encoder, CombinedEncoder):
-        return (_view(encoder, layer),)
+        return ((encoder, _names(encoder, layer)),)
     chosen = (
         [] if layer is None else list(layer) if isinstance(layer, Sequence) and not isinstance(layer, str) else [layer]
     )
     for item in chosen:
         if all(find_level(part.levels, item) is None for part in encoder.encoders):
-            menus = "; ".join(menu(part.levels) for part in encoder.encoders)
+            menus = "; ".join(list_levels(part.levels) for part in encoder.encoders)
             raise NeuroprintError(f"layer={item}: these encoders have the levels {menus}")
     return tuple(
-        _view(part, [item for item in chosen if find_level(part.levels, item) is not None] or None)
+        (part, _names(part, [item for item in chosen if find_level(part.levels, item) is not None] or None))
         for part in encoder.encoders
     )
 
 
-def _view(encoder: Encoder, layer: int | str | Sequence[int | str] | None) -> View:
+def _names(encoder: Encoder, layer: int | str | Sequence[int | str] | None) -> tuple[str, ...]:
     found = find_levels(encoder.levels, layer, encoder.default_level)
-    return View(encoder, tuple(encoder.levels[index].name for index in found))
+    return tuple(encoder.levels[index].name for index in found)

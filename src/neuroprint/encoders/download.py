@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import uuid
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 from urllib.request import urlopen
 
 from filelock import FileLock
 
+from neuroprint.data.files import written_whole
 from neuroprint.encoders.checkpoints import check_sha256
 from neuroprint.errors import NeuroprintError
 
@@ -51,26 +51,30 @@ def download(address: str, folder: Path, sha256: str | None, key: str) -> Path:
     target = folder / f"{hashlib.sha256(address.encode()).hexdigest()[:8]}-{name}"
     with FileLock(target.with_name(f".{target.name}.lock")):
         if not target.is_file():
-            temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-            try:
-                _fetch(address, temporary, key)
-                _check(temporary, sha256, f"{key}={address}")
-                temporary.replace(target)
-            finally:
-                temporary.unlink(missing_ok=True)
+            with written_whole(target) as file:
+                found = _fetch(address, file, key)
+                if sha256 and found != sha256.lower():
+                    raise NeuroprintError(
+                        f"{key}={address}: the SHA-256 of what came is {found}, expected {sha256}; nothing was kept"
+                    )
         check_sha256(target, sha256)
     return target
 
 
-def _fetch(address: str, path: Path, key: str) -> None:
+def _fetch(address: str, file: BinaryIO, key: str) -> str:
+    """Write what is at an address into a file; its SHA-256, in hex."""
     from tqdm import tqdm
 
     log.info("downloading %s", address)
+    content = hashlib.sha256()
     try:
-        with urlopen(address, timeout=_TIMEOUT_S) as answer, path.open("wb") as file:  # noqa: S310 (schemes are checked)
+        with urlopen(address, timeout=_TIMEOUT_S) as answer:  # noqa: S310 (schemes are checked)
             size = int(answer.headers.get("Content-Length") or 0)
             with tqdm(total=size or None, desc="downloading", unit="B", unit_scale=True, dynamic_ncols=True) as bar:
-                _copy(answer, file, bar)
+                while block := answer.read(_BLOCK):
+                    file.write(block)
+                    content.update(block)
+                    bar.update(len(block))
             if size and bar.n != size:
                 raise OSError(f"broke off after {bar.n} of {size} bytes")
     except (OSError, HTTPException, ValueError) as error:
@@ -78,16 +82,4 @@ def _fetch(address: str, path: Path, key: str) -> None:
         raise NeuroprintError(
             f"{key}={address}: cannot be downloaded ({problem}); try again, or fetch it by hand and give {key}=FILE"
         ) from error
-
-
-def _copy(source: Any, file: Any, bar: Any) -> None:
-    while block := source.read(_BLOCK):
-        file.write(block)
-        bar.update(len(block))
-
-
-def _check(path: Path, expected: str | None, what: str) -> None:
-    with path.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
-    if expected and found != expected.lower():
-        raise NeuroprintError(f"{what}: the SHA-256 of what came is {found}, expected {expected}; nothing was kept")
+    return content.hexdigest()

@@ -7,13 +7,15 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import cache, cached_property
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neuroprint.catalog.instantiate import instantiate, locate
+from neuroprint.data.digests import file_sha256
 from neuroprint.encoders.base import Forward, InputSpec, Level, Normalization
-from neuroprint.encoders.checkpoints import file_sha256, load_strictly
+from neuroprint.encoders.checkpoints import load_strictly
 from neuroprint.encoders.taps import measure_levels, tap
 from neuroprint.encoders.weights_file import WeightsFile
 from neuroprint.errors import NeuroprintError
@@ -29,7 +31,7 @@ class ModuleEncoder:
     what a file of the user's own imports from other files of theirs.
 
     Channels and strides of the levels are measured on an input of zeros as soon as the encoder is made: what is wrong is said
-    before a scan is read. It is the one encoder that needs PyTorch for that, once a process.
+    before a scan is read. It is the one encoder that needs PyTorch for that.
 
     Args:
         network: The network's class by ``_target_``, and its arguments.
@@ -109,7 +111,6 @@ class ModuleEncoder:
         return tap(network.to(device), self._names)
 
 
-@cache
 def _measured(network: str, names: tuple[str, ...], channels: int, divisor: int) -> tuple[Level, ...]:
     import torch
 
@@ -134,18 +135,11 @@ def _measured(network: str, names: tuple[str, ...], channels: int, divisor: int)
 def _build(network: str, seed: int) -> Module:
     """The network of a JSON configuration, its random weights drawn by ``seed``, for inference."""
     import torch
-    from hydra.errors import InstantiationException
-    from hydra.utils import instantiate
 
     config = json.loads(network)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            built = instantiate(config, _convert_="all")
-    except InstantiationException as error:
-        raise NeuroprintError(
-            f"encoder.network: {config['_target_']} cannot be built: {_line(error.__cause__ or error)}"
-        ) from error
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        built = instantiate(config, "encoder.network")
     if not isinstance(built, torch.nn.Module):
         raise NeuroprintError(f"encoder.network: {config['_target_']} is no torch.nn.Module but {type(built).__name__}")
     return built.eval().requires_grad_(False)
@@ -164,13 +158,11 @@ def _code(node: Any) -> dict[str, Any]:
 
 
 def _code_of(target: str) -> dict[str, str | None]:
-    from hydra.utils import get_object
-
     package, source = None, None
     with suppress(PackageNotFoundError):
         package = version(target.partition(".")[0]).split("+")[0]
     with suppress(TypeError):  # built in: there is no source
-        file = inspect.getsourcefile(get_object(target))
+        file = inspect.getsourcefile(locate(target, "encoder.network"))
         source = file_sha256(Path(file)) if file else None
     return {"version": package, "source": source}
 

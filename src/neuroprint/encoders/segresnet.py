@@ -21,18 +21,18 @@ FILTERS = 16
 BLOCKS_DOWN = (1, 2, 2, 4)
 WHERE_TO_GET = (
     "pip install fire huggingface_hub, then python -m monai.bundle download "
-    f"--name {NAME} --bundle_dir DIR, and give encoder.bundle=DIR/{NAME}"
+    f"--name {NAME} --bundle_dir DIR, and give encoder.monai_bundle=DIR/{NAME}"
 )
 
 
-class SegResNetBundleEncoder:
-    """The bundle's network. Levels are its four encoder stages, 0 to 3; 3 is the deepest. The decoder is not run.
+class SegResNetEncoder:
+    """The network of that MONAI bundle. Levels are its four encoder stages, 0 to 3; 3 is the deepest. The decoder is not run.
 
     Args:
         modalities: Channel order.
-        bundle: The bundle's folder, with ``models/model.pt`` in it, or such a file by itself.
+        monai_bundle: Folder of the MONAI bundle, with ``models/model.pt`` in it, or such a file by itself.
         sha256: Of that file, which is then refused if it is another; None takes it as it is.
-        spacing_mm: Input voxel size; the bundle's was 1 mm.
+        spacing_mm: Input voxel size; it was trained at 1 mm.
     """
 
     trained = True
@@ -40,12 +40,12 @@ class SegResNetBundleEncoder:
     levels = tuple(Level(f"stage{depth}", FILTERS * 2**depth, 2**depth) for depth in range(len(BLOCKS_DOWN)))
 
     def __init__(
-        self, modalities: Sequence[str], bundle: str | None, sha256: str | None = None, spacing_mm: float | None = 1.0
+        self, modalities: Sequence[str], monai_bundle: str | None, sha256: str | None = None, spacing_mm: float | None = 1.0
     ) -> None:
-        if not bundle:
-            raise NeuroprintError(f"encoder.bundle is missing; {WHERE_TO_GET}")
-        file = Path(bundle) if Path(bundle).is_file() else Path(bundle) / "models" / "model.pt"
-        self.weights = WeightsFile(str(file), sha256, key="encoder.bundle", where_to_get=WHERE_TO_GET)
+        if not monai_bundle:
+            raise NeuroprintError(f"encoder.monai_bundle is missing; {WHERE_TO_GET}")
+        file = Path(monai_bundle) if Path(monai_bundle).is_file() else Path(monai_bundle) / "models" / "model.pt"
+        self.weights = WeightsFile(str(file), sha256, key="encoder.monai_bundle", where_to_get=WHERE_TO_GET)
         self.input = InputSpec(tuple(modalities), spacing_mm, divisor=8)
 
     @cached_property
@@ -72,7 +72,7 @@ class SegResNetBundleEncoder:
 
 
 class UntrainedSegResNetEncoder:
-    """The bundle's network with seeded random weights: what its architecture alone is worth.
+    """The same network with seeded random weights: what its architecture alone is worth.
 
     Args:
         modalities: Channel order.
@@ -81,8 +81,8 @@ class UntrainedSegResNetEncoder:
     """
 
     trained = False
-    default_level = SegResNetBundleEncoder.default_level
-    levels = SegResNetBundleEncoder.levels
+    default_level = SegResNetEncoder.default_level
+    levels = SegResNetEncoder.levels
 
     def __init__(self, modalities: Sequence[str], spacing_mm: float | None = 1.0, seed: int = 0) -> None:
         self.seed = seed

@@ -19,7 +19,7 @@ class HasTwin(Protocol):
 def untrained_twin(encoder: Encoder | CombinedEncoder) -> Encoder | CombinedEncoder | None:
     """The same architecture and input on seeded random weights, or None where the encoder is not trained or has no twin.
 
-    Of a combination each encoder that has a twin gives way to it; one without, such as voxels, stays.
+    In a combination every encoder that has a twin is replaced by it; one without, such as voxels, stays.
     """
     if not encoder.trained:
         return None

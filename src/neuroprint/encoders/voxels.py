@@ -1,4 +1,4 @@
-"""The naive fingerprint: the scan itself, down-sampled. Comparing it is pixel-by-pixel subtraction."""
+"""The naive embedding: the scan itself, down-sampled. Comparing it is pixel-by-pixel subtraction."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ class VoxelEncoder:
 
     trained = True
     default_level = "voxels"
+    similarity = "euclidean"
 
     def __init__(self, cells: tuple[int, int, int] = (16, 16, 10), modalities: Sequence[str] = ()) -> None:
         if min(cells) < 1:

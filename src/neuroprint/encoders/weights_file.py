@@ -7,7 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neuroprint.encoders.checkpoints import PACKAGED, PRETRAINED, check_sha256, file_sha256, load_weights, remedy
+from neuroprint.data.digests import file_sha256
+from neuroprint.encoders.checkpoints import PACKAGED, PRETRAINED, check_sha256, load_weights, remedy
 from neuroprint.errors import NeuroprintError
 
 if TYPE_CHECKING:

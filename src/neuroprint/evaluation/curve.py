@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroprint.evaluation.retrieval import expected_precision
-from neuroprint.evaluation.statistics import MeanOfRatios, bootstrap_intervals
+from neuroprint.evaluation.statistics import MeanOfRatios, Resamples, bootstrap_intervals
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,22 +20,18 @@ DEEPEST = 20
 _RESAMPLES = 2_000  # a band in a picture needs no third digit
 
 
-def precision_by_query(queries: pd.DataFrame, ids: Sequence[str], relevant: npt.NDArray[np.bool_]) -> Array:
+def precision_by_query(queries: pd.DataFrame) -> Array:
     """(queries with a relevant case, K) precision at k = 1 .. K, K at most 20 and no more than any gallery holds.
 
     Args:
         queries: ``Evaluation.queries``. A table without neighbors is chance: the expected precision.
-        ids: (n,) ids of the subjects.
-        relevant: (n, n) relevance of all pairs.
     """
     scored = queries[queries["relevant"] > 0]
     depth = int(min(DEEPEST, queries["gallery"].min()))
-    place = {case: index for index, case in enumerate(ids)}
     curves = np.empty((len(scored), depth))
     for row, query in enumerate(scored.to_dict("records")):
-        if len(query["neighbors"]):
-            found = relevant[place[query["case"]], [place[case] for case in query["neighbors"][:depth]]]
-            curves[row] = np.cumsum(found) / np.arange(1, depth + 1)
+        if len(query["neighbor_relevant"]):
+            curves[row] = np.cumsum(query["neighbor_relevant"][:depth]) / np.arange(1, depth + 1)
         else:
             curves[row] = expected_precision(np.array([query["relevant"]]), query["gallery"], 1)
     return curves
@@ -45,7 +41,7 @@ def precision_band(curves: Array, patients: Sequence[str], seed: int) -> tuple[A
     """95 % interval of the mean precision at each k, or None with fewer than two patients."""
     ones = np.ones((len(curves), 1))
     statistics = {str(k): MeanOfRatios(curves[:, [k]], ones, lowest=0.0, highest=1.0) for k in range(curves.shape[1])}
-    intervals = bootstrap_intervals(statistics, patients, _RESAMPLES, seed)
+    intervals = bootstrap_intervals(statistics, patients, Resamples(_RESAMPLES, seed))
     if len(intervals) < curves.shape[1]:
         return None
     bounds = np.array([intervals[str(k)] for k in range(curves.shape[1])])

@@ -1,4 +1,4 @@
-"""The result of scoring one set of embeddings."""
+"""The result of scoring one set of embeddings, as arrays."""
 
 from __future__ import annotations
 
@@ -16,18 +16,22 @@ class Evaluation:
     """What one set of embeddings scored.
 
     Attributes:
-        metrics: By the contract's names; defined and finite ones only.
-        undefined: The contract's metrics that are not defined here.
+        metrics: By name; defined and finite ones only. Bounds of 95 % intervals end in ``_lo`` and ``_hi``.
+        undefined: The metrics that are not defined here.
         queries: A row per query, by case id: ``case``, ``patient``, ``fold``, ``gallery`` (its size), ``relevant`` (how
-            many of it), ``neighbors`` (ids, best first, at most 50) with ``similarities`` and ``distances_mm`` (None
-            where unknown), the retrieval metrics (NaN, which a file keeps as null, where a query has no part in them),
-            what the case earned as an answer to others (``..._as_answer``, see :func:`neuroprint.evaluation.comparison.
-            compare`), and the center as ``predicted``, ``true`` and ``baseline`` (mean of the fold's gallery side) in
-            ``..._x_mm``, ``..._y_mm``, ``..._z_mm``, with ``right`` for its side. All comparisons need no more.
-        predicted_mm: (n, 3) out-of-fold predictions of the center, in the order of ``queries``.
+            many of it), ``neighbors`` (ids, best first, at most 50) with ``neighbor_similarity``, ``neighbor_relevant``
+            and what else is known of pairs, such as ``neighbor_distance_mm``, the metrics by which runs are compared (NaN, which a file keeps as null, where a query has no part in them), what the case earned as an
+            answer to others (``..._as_answer``, see :func:`neuroprint.evaluation.comparison.tied`), the targets as
+            ``predicted_...``, ``true_...`` and ``baseline_...`` (mean of the fold's gallery side), and the question's own
+            columns. ``attrs["metrics"]`` holds the records of the metrics.
+        cases: Number of scored cases.
+        answerable: Number of queries with at least one relevant gallery case, over which retrieval is averaged.
+        predicted: (n, targets) out-of-fold predictions, in the order of ``queries``.
     """
 
     metrics: dict[str, float]
     undefined: tuple[str, ...]
     queries: pd.DataFrame
-    predicted_mm: npt.NDArray[np.float64]
+    cases: int
+    answerable: int
+    predicted: npt.NDArray[np.float64]

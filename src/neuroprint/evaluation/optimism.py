@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from neuroprint.evaluation.benchmark import Benchmark
+from neuroprint.evaluation.benchmark import Benchmark, Protocol
 from neuroprint.evaluation.statistics import difference_interval
-from neuroprint.evaluation.summary import HEADLINE
 
 if TYPE_CHECKING:
-    from neuroprint.evaluation.benchmark import Protocol
     from neuroprint.evaluation.evaluation import Evaluation
-    from neuroprint.evaluation.projection import MakeProbe, MakeProjection
-    from neuroprint.evaluation.subjects import Subjects
+    from neuroprint.evaluation.question import Question
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,14 +35,13 @@ class Optimism:
 
 
 def optimism(
-    subjects: Subjects,
+    question: Question,
     held_out: npt.NDArray[np.bool_],
     embeddings: npt.NDArray[np.floating],
     protocol: Protocol,
-    *,
-    similarity: str | None = None,
-    make_projection: MakeProjection | None = None,
-    make_probe: MakeProbe | None = None,
+    similarity: str = "cosine",
+    projection: Any | None = None,
+    probe: Any | None = None,
 ) -> Optimism:
     """Score a configuration on the sweep and, at equal gallery size, on the hold-out.
 
@@ -55,28 +51,28 @@ def optimism(
     to their own side as queries does not.
 
     Args:
-        subjects: The sweep's cases and the hold-out's together.
+        question: The sweep's cases and the hold-out's together.
         held_out: (n,) which are the hold-out's.
-        embeddings: (n, d), a row per subject.
+        embeddings: (n, d), a row per case.
         protocol: The sweep's.
-        similarity: Instead of the protocol's.
-        make_projection: As :meth:`Benchmark.score` takes it.
-        make_probe: As :meth:`Benchmark.score` takes it.
+        similarity: As :meth:`Benchmark.score` takes it.
+        projection: As :meth:`Benchmark.score` takes it.
+        probe: As :meth:`Benchmark.score` takes it.
 
     Raises:
         NeuroprintError: The hold-out or the sweep has no case, or they share a patient; or the protocol does not fit.
     """
     held = np.asarray(held_out, dtype=bool)
-    outside = Benchmark(subjects, protocol, held_out=held)  # first, as it refuses what cannot be told apart
-    inside = Benchmark(subjects.among(~held), replace(protocol, repeats=1))  # further draws would not be looked at
+    outside = Benchmark(question, protocol, held_out=held)  # first, as it refuses what cannot be told apart
+    inside = Benchmark(question.among(~held), protocol)
     sweep, holdout = (
-        benchmark.score(rows, similarity=similarity, make_projection=make_projection, make_probe=make_probe)
+        benchmark.score(rows, similarity, projection, probe)
         for benchmark, rows in ((inside, np.asarray(embeddings)[~held]), (outside, embeddings))
     )
     difference = {
-        name: difference_interval(_bounded(sweep, name), _bounded(holdout, name))
-        for name in HEADLINE
-        if all(f"{name}_hi" in side.metrics for side in (sweep, holdout))
+        metric.name: difference_interval(_bounded(sweep, metric.name), _bounded(holdout, metric.name))
+        for metric in question.metrics
+        if metric.headline and all(f"{metric.name}_hi" in side.metrics for side in (sweep, holdout))
     }
     return Optimism(sweep, holdout, difference)
 

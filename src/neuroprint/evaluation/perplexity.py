@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-from functools import cache
-
-log = logging.getLogger(__name__)
-
 _USUAL = 30.0
 
 
-@cache  # so that the folds of a run, and its map, say it once
 def allowed_perplexity(wanted: float | None, cases: int) -> float:
     """The perplexity to use: roughly how many neighbors a case keeps, which must be fewer than there are cases.
 
     Args:
-        wanted: Used as it is where it is below ``cases``, else clipped to a third of the others with a logged warning.
+        wanted: Used as it is where it is below ``cases``, else clipped to a third of the others.
             None: 30, or quietly less.
         cases: Number of cases, at least 2.
     """
@@ -24,5 +18,4 @@ def allowed_perplexity(wanted: float | None, cases: int) -> float:
         return min(_USUAL, most)
     if wanted < cases:
         return float(wanted)
-    log.warning("perplexity=%g is not below %d cases: clipped to %.3g", wanted, cases, most)
     return most

@@ -29,7 +29,7 @@ class Probe(Protocol):
 
 
 @runtime_checkable
-class PenalisedProbe(Probe, Protocol):
+class PenalizedProbe(Probe, Protocol):
     """A probe with a penalty that can also be chosen from outside, together with a supervised projection."""
 
     alphas: tuple[float, ...]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+import logging
+from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, cast
 
@@ -10,8 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroprint.evaluation.folds import assign_folds
-from neuroprint.evaluation.probe import PenalisedProbe, Probe, best_alpha
-from neuroprint.evaluation.subjects import known
+from neuroprint.evaluation.metric import known
+from neuroprint.evaluation.probe import PenalizedProbe, Probe, best_alpha
+
+log = logging.getLogger(__name__)
 
 Array = npt.NDArray[np.float64]
 
@@ -19,15 +24,15 @@ _INNER_FOLDS = 5
 
 
 class Projection(Protocol):
-    """A map of embeddings in scikit-learn's terms.
+    """A map of embeddings in scikit-learn's terms; a class of your own needs no more than this.
 
-    One with ``supervised = True`` is fitted to the centers as well. One with ``transductive = True`` has a
-    ``fit_transform`` in the place of both methods: it lays out the cases it is given and cannot place a new one. One with
-    ``drawn_once = True`` is too slow to be fitted again for every further draw of the folds.
+    One with ``supervised = True`` is fitted to the targets as well. One with ``transductive = True`` has a ``fit_transform`` in
+    the place of both methods: it lays out the cases it is given and cannot place a new one. One that is fitted can be
+    exported if it is affine and says so by ``as_steps``, see :func:`neuroprint.bundle.projection.steps_of`.
     """
 
     def fit(self, X: Array, y: Array | None = None, /) -> object:
-        """Fit on (n, d) embeddings, and (n, 3) centers in mm if supervised."""
+        """Fit on (n, d) embeddings, and (n, targets) targets if supervised."""
 
     def transform(self, X: Array, /) -> Array:
         """(m, d) -> (m, components)."""
@@ -45,10 +50,6 @@ class Identity:
         return X
 
 
-MakeProjection = Callable[[], Projection]
-MakeProbe = Callable[[], Probe]
-
-
 @dataclass(frozen=True)
 class Fitted:
     """Projection and probe of one fold.
@@ -56,92 +57,108 @@ class Fitted:
     Attributes:
         projection: None where embeddings are used as they are.
         probe: None where there was nothing to fit it on.
-        alpha: The penalty that was chosen, or given, together with a supervised projection; None elsewhere.
     """
 
     projection: Projection | None
     probe: Probe | None
-    alpha: float | None = None
 
     def project(self, embeddings: Array) -> Array:
         """(m, d) -> (m, components)."""
         return transformed(self.projection, embeddings)
 
-    def predict(self, projected: Array) -> Array:
-        """(m, components) -> (m, 3) centers in mm, NaN without a probe."""
+    def predict(self, projected: Array, targets: int) -> Array:
+        """(m, components) -> (m, targets), NaN without a probe."""
         if self.probe is None:
-            return np.full((len(projected), 3), np.nan)
-        return np.asarray(self.probe.predict(projected), dtype=np.float64)
+            return np.full((len(projected), targets), np.nan)
+        return np.asarray(self.probe.predict(projected), dtype=np.float64).reshape(len(projected), targets)
 
 
 def fit(
     embeddings: Array,
-    centers_mm: Array,
+    targets: Array,
     patients: Sequence[str],
-    make_projection: MakeProjection | None,
-    make_probe: MakeProbe,
+    projection: Any | None,
+    probe: Any,
     seed: int,
-    alpha: float | None = None,
 ) -> Fitted:
     """Fit projection and probe on the gallery side.
 
-    Cases without a center (NaN) take part in an unsupervised projection only. A supervised projection has seen the
-    centers of the cases it projects, so that the probe cannot judge its penalty on those: the penalty is then chosen
+    Cases without a target (NaN) take part in an unsupervised projection only. A supervised projection has seen the
+    targets of the cases it projects, so that the probe cannot judge its penalty on those: the penalty is then chosen
     by an inner cross-validation, by patient, which refits projection and probe together.
 
     Args:
         embeddings: (n, d).
-        centers_mm: (n, 3).
+        targets: (n, targets).
         patients: (n,).
-        make_projection: A new, unfitted projection at each call.
-        make_probe: A new, unfitted probe at each call.
+        projection: Unfitted; a clone of it is fitted. None uses embeddings as they are.
+        probe: Unfitted; a clone of it is fitted.
         seed: Of the inner folds.
-        alpha: The penalty behind a supervised projection, instead of choosing one.
     """
-    located = known(centers_mm)
-    placed, centers = embeddings[located], centers_mm[located]
-    names = [patient for patient, has_center in zip(patients, located, strict=True) if has_center]
-    supervised = make_projection is not None and is_supervised(make_projection())
+    located = known(targets)
+    placed, aims = embeddings[located], targets[located]
+    names = [patient for patient, has_target in zip(patients, located, strict=True) if has_target]
+    supervised = projection is not None and is_supervised(projection)
     if supervised:
-        projection = fit_projection(make_projection, placed, centers, names)
+        fitted = fit_projection(projection, placed, aims, names)
     else:
-        projection = fit_projection(make_projection, embeddings, None)
+        fitted = fit_projection(projection, embeddings, None)
     if not len(placed):
-        return Fitted(projection, None)
-    probe = make_probe()
-    if supervised and isinstance(probe, PenalisedProbe) and len(set(names)) > 1:
-        if alpha is None:
-            alpha = _inner_alpha(placed, centers, names, make_projection, probe, seed)
-        probe.fit_at(transformed(projection, placed), centers, alpha)
-        return Fitted(projection, probe, alpha)
+        return Fitted(fitted, None)
+    made = unfitted(probe)
+    if supervised and isinstance(made, PenalizedProbe) and len(set(names)) > 1:
+        alpha = _inner_alpha(placed, aims, names, projection, made, seed)
+        made.fit_at(transformed(fitted, placed), aims, alpha)
+        return Fitted(fitted, made)
     number = {patient: place for place, patient in enumerate(sorted(set(names)))}
-    probe.fit(transformed(projection, placed), centers, np.array([number[name] for name in names]))
-    return Fitted(projection, probe)
+    groups = np.array([number[name] for name in names])
+    if "groups" in inspect.signature(made.fit).parameters:
+        made.fit(transformed(fitted, placed), aims, groups)
+    else:  # a regressor of scikit-learn's, to which patients mean nothing
+        made.fit(transformed(fitted, placed), aims)
+    return Fitted(fitted, made)
+
+
+def unfitted(estimator: Any) -> Any:
+    """A clone of a projection or a probe, as scikit-learn makes them, or a copy of one that does not know its parameters."""
+    if not hasattr(estimator, "get_params"):
+        return deepcopy(estimator)
+    from sklearn.base import clone
+
+    return clone(estimator)
+
+
+def clipped(projection: Any, most: int) -> Any:
+    """A projection of no more components than a fit can have; the projection itself where it has no size or fits already.
+
+    Args:
+        projection: Unfitted.
+        most: The smaller of the number of cases and the size of their embeddings.
+    """
+    wanted = projection.get_params().get("n_components") if hasattr(projection, "get_params") else None
+    if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted <= most:
+        return projection
+    log.warning("components=%d is more than the gallery allows: clipped to %d", wanted, most)
+    return unfitted(projection).set_params(n_components=most)
 
 
 def is_supervised(projection: Projection) -> bool:
-    """Whether a projection is to be fitted to the centers as well."""
+    """Whether a projection is to be fitted to the targets as well."""
     return bool(getattr(projection, "supervised", False))
 
 
-def is_drawn_once(projection: Projection) -> bool:
-    """Whether a projection is too slow to be fitted for more than one draw of the folds."""
-    return bool(getattr(projection, "drawn_once", False))
-
-
-def lay_out_together(make_projection: MakeProjection, gallery: Array, queries: Array) -> tuple[Array, Array]:
-    """Gallery and queries in one layout of a transductive projection, which sees both, but no center and no fold.
+def lay_out_together(projection: Any, gallery: Array, queries: Array) -> tuple[Array, Array]:
+    """Gallery and queries in one layout of a transductive projection, which sees both, but no target and no fold.
 
     Args:
-        make_projection: Gives a new projection.
+        projection: Unfitted; a clone of it is used.
         gallery: (n, d).
         queries: (m, d).
 
     Returns:
         (n, components) and (m, components).
     """
-    layout: Any = make_projection()
-    placed = np.asarray(layout.fit_transform(np.concatenate([gallery, queries])), dtype=np.float64)
+    placed = np.asarray(unfitted(projection).fit_transform(np.concatenate([gallery, queries])), dtype=np.float64)
     return placed[: len(gallery)], placed[len(gallery) :]
 
 
@@ -151,22 +168,22 @@ def is_transductive(projection: Projection) -> bool:
 
 
 def fit_projection(
-    make_projection: MakeProjection | None,
+    projection: Any | None,
     embeddings: Array,
-    centers: Array | None,
+    targets: Array | None,
     patients: Sequence[str] | None = None,
 ) -> Projection | None:
-    """A projection fitted on (n, d) embeddings, with (n, 3) centers if they are given, and (n,) patients if it asks."""
-    if make_projection is None:
+    """A clone fitted on (n, d) embeddings, with (n, targets) targets if they are given, and (n,) patients if it asks."""
+    if projection is None:
         return None
-    projection: Any = make_projection()
-    if centers is None:
-        projection.fit(embeddings)
-    elif getattr(projection, "by_patient", False):
-        projection.fit(embeddings, centers, patients)
+    made = unfitted(projection)
+    if targets is None:
+        made.fit(embeddings)
+    elif getattr(made, "by_patient", False):
+        made.fit(embeddings, targets, patients)
     else:
-        projection.fit(embeddings, centers)
-    return cast(Projection, projection)
+        made.fit(embeddings, targets)
+    return cast(Projection, made)
 
 
 def transformed(projection: Projection | None, embeddings: Array) -> Array:
@@ -178,20 +195,20 @@ def transformed(projection: Projection | None, embeddings: Array) -> Array:
 
 def _inner_alpha(
     embeddings: Array,
-    centers: Array,
+    targets: Array,
     patients: Sequence[str],
-    make_projection: MakeProjection | None,
-    probe: PenalisedProbe,
+    projection: Any,
+    probe: PenalizedProbe,
     seed: int,
 ) -> float:
     fold = assign_folds(patients, min(_INNER_FOLDS, len(set(patients))), seed)
-    sse = np.zeros((len(probe.alphas), centers.shape[1]))
+    sse = np.zeros((len(probe.alphas), targets.shape[1]))
     for held in range(int(fold.max()) + 1):
         inside, outside = fold != held, fold == held
         names = [patient for patient, kept in zip(patients, inside, strict=True) if kept]
-        projection = fit_projection(make_projection, embeddings[inside], centers[inside], names)
+        fitted = fit_projection(projection, embeddings[inside], targets[inside], names)
         predicted = probe.predict_path(
-            transformed(projection, embeddings[inside]), centers[inside], transformed(projection, embeddings[outside])
+            transformed(fitted, embeddings[inside]), targets[inside], transformed(fitted, embeddings[outside])
         )
-        sse += np.square(predicted - centers[outside]).sum(axis=1)
-    return best_alpha(probe.alphas, sse, centers)
+        sse += np.square(predicted - targets[outside]).sum(axis=1)
+    return best_alpha(probe.alphas, sse, targets)

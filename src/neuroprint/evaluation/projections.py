@@ -176,7 +176,6 @@ class UMAP(BaseEstimator):  # type: ignore[misc]
         random_state: Seed of the layout.
     """
 
-    drawn_once = True
 
     def __init__(
         self,
@@ -229,7 +228,6 @@ class TSNE(BaseEstimator):  # type: ignore[misc]
     """
 
     transductive = True
-    drawn_once = True
 
     def __init__(self, n_components: int = 2, perplexity: float | None = None, random_state: int = 0) -> None:
         self.n_components = n_components

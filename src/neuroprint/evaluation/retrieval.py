@@ -13,6 +13,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from neuroprint.evaluation.metric import RetrievalMetric
+from neuroprint.evaluation.ranked import Ranked
+
 Values = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.integer]
@@ -120,3 +123,88 @@ def _dcg(ranked_gain: Values, k: int) -> Values:
 
 def _ideal_dcg(gain: Values, k: int) -> Values:
     return _dcg(-np.sort(-gain, axis=1), k)
+
+
+def _precision(k: int, headline: bool = False, shown: bool = False) -> RetrievalMetric:
+    return RetrievalMetric(
+        f"retrieval/p_at_{k}",
+        f"precision at {k}",
+        headline=headline,
+        shown=shown,
+        of_query=lambda ranked: precision_at_k(ranked.relevant, k),
+        expected=lambda judged: expected_precision(judged.count, judged.size, k),
+        credit=lambda ranked: np.where(ranked.relevant & (ranked.place <= k), 1.0 / k, 0.0),
+        has_share=headline,
+    )
+
+
+def _ndcg_credit(ranked: Ranked) -> Values:
+    discount = np.where(ranked.place <= 10, 1.0 / np.log2(1.0 + ranked.place), 0.0)
+    ideal = (-np.sort(-ranked.gain, axis=1) * discount).sum(axis=1, keepdims=True)
+    return np.asarray(ranked.gain * discount / np.where(ideal > 0, ideal, 1.0) * (ranked.found > 0))
+
+
+def _auc_credit(ranked: Ranked) -> Values:
+    n, found = ranked.relevant.shape[1], ranked.found
+    beaten = ranked.relevant * ((n - found) - (ranked.place - ranked.hits))
+    return np.asarray(beaten / np.maximum(found * (n - found), 1))
+
+
+def _distance_credit(ranked: Ranked) -> Values:
+    distance = ranked.pairs["distance_mm"]
+    near = (ranked.place <= 5) & np.isfinite(distance)
+    return np.asarray(
+        np.where(near, distance, 0.0) / np.maximum(near.sum(axis=1, keepdims=True), 1) * (ranked.found > 0)
+    )
+
+
+RETRIEVAL_METRICS: tuple[RetrievalMetric, ...] = (
+    _precision(1),
+    _precision(3),
+    _precision(5, headline=True, shown=True),
+    _precision(10),
+    RetrievalMetric(
+        "retrieval/map",
+        "mean average precision",
+        headline=True,
+        of_query=lambda ranked: average_precision(ranked.relevant),
+        expected=lambda judged: expected_average_precision(judged.count, judged.size),
+        credit=lambda ranked: ranked.relevant * ranked.hits / ranked.place / np.maximum(ranked.found, 1),
+        has_share=True,
+    ),
+    RetrievalMetric(
+        "retrieval/mrr",
+        "mean reciprocal rank",
+        of_query=lambda ranked: reciprocal_rank(ranked.relevant),
+        expected=lambda judged: expected_reciprocal_rank(judged.count, judged.size),
+        credit=lambda ranked: ranked.relevant * (ranked.hits == 1) / ranked.place,
+    ),
+    RetrievalMetric(
+        "retrieval/ndcg_at_10",
+        "nDCG at 10",
+        headline=True,
+        of_query=lambda ranked: ndcg_at_k(ranked.gain, 10),
+        expected=lambda judged: expected_ndcg(judged.gain, 10),
+        credit=_ndcg_credit,
+        has_share=True,
+    ),
+    RetrievalMetric(
+        "retrieval/auc",
+        "AUC of relevant against other cases",
+        of_query=lambda ranked: auc(ranked.relevant),
+        expected=lambda judged: expected_auc(judged.count, judged.size),
+        credit=_auc_credit,
+    ),
+    RetrievalMetric(
+        "retrieval/dist_mm_at_5",
+        "mean distance of the five nearest",
+        lower_is_better=True,
+        unit="mm",
+        of_query=lambda ranked: mean_distance_at_k(ranked.pairs["distance_mm"], 5),
+        expected=lambda judged: expected_mean_distance(judged.pairs["distance_mm"]),
+        credit=_distance_credit,
+        highest=np.inf,
+        needs=("distance_mm",),
+    ),
+)
+"""What every task is scored by, as far as it has what a metric needs."""

@@ -12,7 +12,7 @@ from neuroprint.errors import NeuroprintError
 from neuroprint.evaluation.folds import assign_folds
 
 if TYPE_CHECKING:
-    from neuroprint.evaluation.subjects import Subjects
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,15 +24,23 @@ class Split:
     queries: npt.NDArray[np.int64]
 
 
-def sweep_splits(subjects: Subjects, folds: int, seed: int) -> tuple[Split, ...]:
-    """Every case a query once, to the other folds."""
-    fold = assign_folds(subjects.patients, folds, seed)
+def sweep_splits(patients: Sequence[str], folds: int, seed: int) -> tuple[Split, ...]:
+    """Every case a query once, to the other folds.
+
+    Args:
+        patients: (n,) patient of each case.
+        folds: Number of folds.
+        seed: Draws another split.
+    """
+    fold = assign_folds(patients, folds, seed)
     return tuple(
         Split(number, np.flatnonzero(fold != number), np.flatnonzero(fold == number)) for number in range(folds)
     )
 
 
-def holdout_splits(subjects: Subjects, held_out: npt.NDArray[np.bool_], folds: int, seed: int) -> tuple[Split, ...]:
+def holdout_splits(
+    patients: Sequence[str], held_out: npt.NDArray[np.bool_], folds: int, seed: int
+) -> tuple[Split, ...]:
     """The hold-out's cases as queries to galleries as large as a query of the sweep had.
 
     There is a gallery for every fold: the sweep's cases without that fold's, which is a draw by patient. They are the
@@ -40,7 +48,7 @@ def holdout_splits(subjects: Subjects, held_out: npt.NDArray[np.bool_], folds: i
     is the mean over them. The split's number is that of the fold that its gallery lacks.
 
     Args:
-        subjects: The sweep's cases and the hold-out's together.
+        patients: (n,) patient of each case, the sweep's and the hold-out's together.
         held_out: (n,) which are the hold-out's.
         folds: The sweep's.
         seed: The sweep's.
@@ -49,13 +57,13 @@ def holdout_splits(subjects: Subjects, held_out: npt.NDArray[np.bool_], folds: i
         NeuroprintError: The hold-out or the sweep has no case, or they share a patient.
     """
     held = np.asarray(held_out, dtype=bool)
-    if len(held) != len(subjects):
-        raise NeuroprintError(f"held_out has {len(held)} entries, expected {len(subjects)}, one per case")
+    if len(held) != len(patients):
+        raise NeuroprintError(f"held_out has {len(held)} entries, expected {len(patients)}, one per case")
     if not held.any() or held.all():
         raise NeuroprintError("the hold-out or the sweep has no case: pass holdout=0.2 and a cohort of more patients")
-    patients = np.array(subjects.patients)
-    if shared := set(patients[held]) & set(patients[~held]):
+    names = np.array(patients)
+    if shared := set(names[held]) & set(names[~held]):
         raise NeuroprintError(f"patient {min(shared)} is in the hold-out and in the sweep: split by patient")
     sweep = np.flatnonzero(~held)
-    fold = assign_folds(patients[sweep].tolist(), folds, seed)
+    fold = assign_folds(names[sweep].tolist(), folds, seed)
     return tuple(Split(number, sweep[fold != number], np.flatnonzero(held)) for number in range(folds))

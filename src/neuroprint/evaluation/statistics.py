@@ -7,7 +7,6 @@ say how far a figure would move with other query patients, not with another gall
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,8 +44,38 @@ class MeanOfRatios:
     highest: float = np.inf
 
 
+class Resamples:
+    """Draws of patients with replacement; those of few patients are kept, since all rows of a leaderboard share them.
+
+    Args:
+        number: How many.
+        seed: Draws them.
+    """
+
+    def __init__(self, number: int, seed: int) -> None:
+        self.number = number
+        self.seed = seed
+        self._kept: dict[int, tuple[Array, ...]] = {}
+
+    def counts(self, size: int) -> Iterable[Array]:
+        """How often each of ``size`` patients is drawn, in chunks of (resamples, size)."""
+        if size * self.number > _CHUNK_CELLS:
+            return self._drawn(size)
+        if size not in self._kept:
+            self._kept[size] = tuple(self._drawn(size))
+        return self._kept[size]
+
+    def _drawn(self, size: int) -> Iterator[Array]:
+        rng = np.random.default_rng(self.seed)
+        chunk = max(1, _CHUNK_CELLS // size)
+        for start in range(0, self.number, chunk):
+            rows = min(chunk, self.number - start)
+            drawn = rng.integers(0, size, (rows, size)) + np.arange(rows)[:, None] * size
+            yield np.bincount(drawn.ravel(), minlength=rows * size).reshape(rows, size).astype(np.float64)
+
+
 def bootstrap_intervals(
-    statistics: Mapping[str, MeanOfRatios], patients: Sequence[str], resamples: int, seed: int
+    statistics: Mapping[str, MeanOfRatios], patients: Sequence[str], resamples: Resamples
 ) -> dict[str, tuple[float, float]]:
     """95 % intervals by a studentized bootstrap over patients (Efron 1981; Hall 1988).
 
@@ -76,8 +105,7 @@ def bootstrap_intervals(
     Args:
         statistics: What to bound, over the same n queries.
         patients: (n,) patient of each query.
-        resamples: Number of resamples, the same ones for all statistics.
-        seed: Draws the resamples.
+        resamples: The same ones for all statistics.
 
     Returns:
         Lower and upper bound by name. A statistic with fewer than two patients in it has none, and is left out.
@@ -87,7 +115,7 @@ def bootstrap_intervals(
     for size in sorted({len(sums) for sums, _ in prepared.values() if len(sums) >= 2}):
         group = {name: sums for name, (sums, _) in prepared.items() if len(sums) == size}
         drawn: dict[str, list[Array]] = {name: [] for name in group}
-        for counts in _resampled_counts(size, resamples, seed):
+        for counts in resamples.counts(size):
             for name, sums in group.items():
                 drawn[name].append(_studentized(sums, prepared[name][1], counts))
         for name, sums in group.items():
@@ -195,27 +223,6 @@ def _by_patient(statistic: MeanOfRatios, patients: Sequence[str]) -> tuple[Array
     ratios = statistic.numerators.shape[1]
     sums = _sum_by_patient(both, _codes(patients))
     return sums[(sums[:, ratios:] > 0).any(axis=1)], ratios
-
-
-def _resampled_counts(size: int, resamples: int, seed: int) -> Iterable[Array]:
-    """How often each of ``size`` patients is drawn, in chunks of (resamples, size); all rows of a leaderboard share them."""
-    if size * resamples <= _CHUNK_CELLS:
-        return _one_chunk(size, resamples, seed)
-    return _draw_counts(size, resamples, seed)
-
-
-@lru_cache(maxsize=2)
-def _one_chunk(size: int, resamples: int, seed: int) -> tuple[Array, ...]:
-    return tuple(_draw_counts(size, resamples, seed))
-
-
-def _draw_counts(size: int, resamples: int, seed: int) -> Iterator[Array]:
-    rng = np.random.default_rng(seed)
-    chunk = max(1, _CHUNK_CELLS // size)
-    for start in range(0, resamples, chunk):
-        rows = min(chunk, resamples - start)
-        drawn = rng.integers(0, size, (rows, size)) + np.arange(rows)[:, None] * size
-        yield np.bincount(drawn.ravel(), minlength=rows * size).reshape(rows, size).astype(np.float64)
 
 
 def _ratio_and_error(sums: Array, ratios: int, counts: Array) -> tuple[Array, Array]:

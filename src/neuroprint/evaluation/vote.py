@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroprint.errors import NeuroprintError
+from neuroprint.evaluation.classification import class_auc
 from neuroprint.evaluation.similarity import similarity_named
 
 if TYPE_CHECKING:
@@ -49,11 +50,6 @@ class GroupVote:
     cases: int
     patients: int
 
-    @property
-    def winner(self) -> str:
-        """The group with the largest share; of equals the one first by name."""
-        return max(self.shares, key=lambda group: self.shares[group])
-
 
 def group_vote(
     query: npt.NDArray[np.floating],
@@ -80,8 +76,8 @@ def group_vote(
     between patients with as many cases.
 
     Args:
-        query: (d,) fingerprint.
-        gallery: (n, d) fingerprints.
+        query: (d,) embedding.
+        gallery: (n, d) embeddings.
         ids: (n,) case ids, which break ties.
         patients: (n,) patient of each case.
         groups: (n,) group of each case; None where it is not known: such a case neither votes nor is scored.
@@ -204,18 +200,9 @@ def _shares(voters: Indices, weights: Array, codes: Indices, groups: int) -> Arr
 
 def _score(shares: Array, truth: Indices) -> float:
     if shares.shape[1] == 2:
-        return _auc(shares[:, 1], truth == 1)
+        auc = class_auc(shares[:, 1], truth == 1)
+        return auc if np.isfinite(auc) else 0.5
     return float((shares.argmax(axis=1) == truth).mean())
-
-
-def _auc(values: Array, positive: npt.NDArray[np.bool_]) -> float:
-    """Probability that a positive's value is the larger, ties counted half (Mann and Whitney 1947)."""
-    from scipy.stats import rankdata
-
-    n = int(positive.sum())
-    if n in (0, len(positive)):
-        return 0.5
-    return float((rankdata(values)[positive].sum() - n * (n + 1) / 2) / (n * (len(positive) - n)))
 
 
 def _shuffle(codes: Indices, owner: Indices, rng: np.random.Generator) -> Indices:

@@ -1,4 +1,4 @@
-"""Layer by pooling: which part of the network, summed up in which way, makes the best fingerprint."""
+"""Layer by pooling: which part of the network, summed up in which way, makes the best embedding."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import pandas as pd
 from matplotlib.colors import Normalize
 from matplotlib.patches import Rectangle
 
-from neuroprint.figures.metric_names import decimals, direction, lower_is_better, metric_label
-from neuroprint.figures.style import GRAY, PALE, VERMILLION, WIDTH_INCHES, new_figure, shorten, styled
+from neuroprint.figures.style import GRAY, PALE, VERMILLION, WIDTH_INCHES, decimals, new_figure, shorten, styled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
+
+    from neuroprint.evaluation.metric import Metric
 
 _COLUMN_INCHES = 0.42
 _WIDEST_COLUMN_INCHES = 0.8
@@ -35,7 +36,7 @@ _LETTERS_AN_INCH, _TITLE_LETTERS_AN_INCH = 15, 11.5
 
 @styled
 def draw_heatmap(
-    table: pd.DataFrame, metric: str, rows: str = "layer", columns: str = "pooling", panels: str = "projection"
+    table: pd.DataFrame, metric: Metric, rows: str = "layer", columns: str = "pooling", panels: str = "projection"
 ) -> Figure:
     """Draw a metric over two choices of the sweep, one panel per value of a third; the best cell is framed.
 
@@ -44,14 +45,14 @@ def draw_heatmap(
 
     Args:
         table: A row per run with the metric and the columns of the choices; a missing ``panels`` column is one panel.
-        metric: The column to draw; of errors and distances the smallest is best.
+        metric: The column to draw.
         rows: The choice that runs downwards.
         columns: The choice that runs to the right.
         panels: The choice that separates the panels.
     """
-    runs = _runs(table, metric, rows, columns, panels)
-    grouped = runs.groupby([panels, rows, columns])[metric]
-    best = grouped.min() if lower_is_better(metric) else grouped.max()
+    runs = _runs(table, metric.name, rows, columns, panels)
+    grouped = runs.groupby([panels, rows, columns])[metric.name]
+    best = grouped.min() if metric.lower_is_better else grouped.max()
     names = [_in_order(runs[choice]) for choice in (panels, rows, columns)]
     cells = best.reindex(pd.MultiIndex.from_product(names)).to_numpy(dtype=np.float64)
     cells = cells.reshape([len(each) for each in names])
@@ -64,14 +65,14 @@ def draw_heatmap(
     panels_inches = min(across * max(len(names[2]) * _WIDEST_COLUMN_INCHES, 1.3), _PANELS_INCHES)
     width = max(panels_inches + _BESIDE_INCHES, _NARROWEST_INCHES)
     footnote = fill(_footnote(grouped.count()), int(width * _LETTERS_AN_INCH))
-    title = fill(f"{metric_label(metric)}, {direction(metric)}", int(width * _TITLE_LETTERS_AN_INCH))
+    title = fill(f"{metric.title}, {metric.direction}", int(width * _TITLE_LETTERS_AN_INCH))
     lines = footnote.count("\n") + title.count("\n")
     figure = new_figure(down * (len(names[1]) * _ROW_INCHES + 0.4) + 1.5 + 0.16 * lines, width)
     places = figure.add_gridspec(down, across)
     drawn, image = [], None
     for number, panel in enumerate(names[0]):
         axes = figure.add_subplot(places[number // across, number % across])
-        image = _draw_panel(axes, cells[number], scale, names[1], names[2], lower_is_better(metric))
+        image = _draw_panel(axes, cells[number], scale, names[1], names[2], metric.lower_is_better)
         axes.set_title(f"{panels}: {shorten(panel, 24)}" if panel else "")
         # Panels below and beside each other share their rows and columns: each is named once.
         first, last = number % across == 0, number + across >= len(names[0])
@@ -86,7 +87,7 @@ def draw_heatmap(
     return figure
 
 
-def _runs(table: pd.DataFrame, metric: str, rows: str, columns: str, panels: str) -> pd.DataFrame:
+def _runs(table: pd.DataFrame, metric: Metric, rows: str, columns: str, panels: str) -> pd.DataFrame:
     """The candidates in which all three choices and the metric are known, the choices as text."""
     runs = table[table["role"] != "reference"] if "role" in table else table
     runs = runs.assign(**{panels: runs[panels].fillna("none") if panels in runs else ""})

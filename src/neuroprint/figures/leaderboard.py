@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
 
-from neuroprint.figures.metric_names import decimals, direction, lower_is_better, metric_label
-from neuroprint.figures.style import BLUE, GRAY, REFERENCE_MARKERS, new_figure, shorten, styled
+from neuroprint.figures.style import BLUE, GRAY, REFERENCE_MARKERS, decimals, new_figure, shorten, styled
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
@@ -17,12 +16,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from neuroprint.evaluation.metric import Metric
+
 TOP = 40
 _ROW_INCHES = 0.235
 
 
 @styled
-def draw_leaderboard(table: pd.DataFrame, metric: str) -> Figure:
+def draw_leaderboard(table: pd.DataFrame, metric: Metric) -> Figure:
     """Draw the ranking by one metric, the best on top: dots with 95 % intervals, references in gray among them.
 
     Candidates that are not told from the best are filled, those that are worse are hollow. Of more than 40
@@ -32,10 +33,10 @@ def draw_leaderboard(table: pd.DataFrame, metric: str) -> Figure:
     Args:
         table: A row per run with ``name``, ``role`` (``candidate`` or ``reference``), the metric, and, where there are
             any, ``<metric>_lo``, ``<metric>_hi`` and ``tied_with_best``.
-        metric: Name of the column to rank by. Errors and distances are ranked upwards, all else downwards.
+        metric: The column to rank by.
     """
-    defined = table[np.isfinite(table[metric].astype(float))]
-    ranked = defined.sort_values([metric, "name"], ascending=[lower_is_better(metric), True], kind="stable")
+    defined = table[np.isfinite(table[metric.name].astype(float))]
+    ranked = defined.sort_values([metric.name, "name"], ascending=[metric.lower_is_better, True], kind="stable")
     candidates = ranked[ranked["role"] != "reference"]
     shown = ranked[ranked.index.isin(candidates.index[:TOP]) | (ranked["role"] == "reference")].reset_index(drop=True)
 
@@ -43,13 +44,13 @@ def draw_leaderboard(table: pd.DataFrame, metric: str) -> Figure:
     axes = figure.subplots()
     tied = shown["tied_with_best"] if "tied_with_best" in shown else pd.Series(False, index=shown.index)
     shown["filled"] = tied.eq(True).fillna(False).astype(bool)
-    digits = decimals(shown[metric].to_numpy(dtype=float))
+    digits = decimals(shown[metric.name].to_numpy(dtype=float))
     for height, row in enumerate(shown.to_dict("records")):
-        _draw_row(axes, height, row, metric, digits)
+        _draw_row(axes, height, row, metric.name, digits)
     axes.set_yticks(range(len(shown)), [shorten(str(name), 52) for name in shown["name"]])
     for label, role in zip(axes.get_yticklabels(), shown["role"], strict=True):
         label.set(color=GRAY, fontstyle="italic") if role == "reference" else None
-    axes.set(ylim=(max(len(shown), 1) - 0.4, -0.6), xlabel=f"{metric_label(metric)}, {direction(metric)}")
+    axes.set(ylim=(max(len(shown), 1) - 0.4, -0.6), xlabel=f"{metric.title}, {metric.direction}")
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.grid(True, axis="x")

@@ -1,4 +1,4 @@
-"""The 2-D map of the cohort: where the fingerprints lie, colored by where the tumors lie."""
+"""The 2-D map of the cohort: where the embeddings lie, colored by where the tumors lie."""
 
 from __future__ import annotations
 

@@ -56,14 +56,14 @@ class Tile:
 
     Attributes:
         case: Its id, printed below.
-        projection: (rows, columns) gray picture, first row on top; uint8 from 0 to 255, or floats scaled per tile.
-        outline: (rows, columns) mask of the tumor in the same projection, where known.
+        mip: (rows, columns) gray maximum intensity projection, first row on top; uint8 from 0 to 255, or floats scaled per tile.
+        outline: (rows, columns) mask of the tumor of the same shape, where known.
         distance_mm: From the query's tumor center, where known.
         relevant: Whether it counts as truly similar to the query, where known.
     """
 
     case: str
-    projection: NDArray[Any]
+    mip: NDArray[Any]
     outline: NDArray[np.bool_] | None = None
     distance_mm: float | None = None
     relevant: bool | None = None
@@ -120,7 +120,7 @@ def draw_retrieval(plates: Sequence[Plate], caption: str = "Maximum intensity pr
     """
     rows = [(plate, (plate.query, *plate.neighbors[:NEIGHBORS])) for plate in plates]
     window = _common_window([tile for _, tiles in rows for tile in tiles])
-    shape = rows[0][1][0].projection[window].shape if rows else (1, 1)
+    shape = rows[0][1][0].mip[window].shape if rows else (1, 1)
     high = _TILE_INCHES * min(max(shape[0] / shape[1], 0.6), 1.5)
     total = _HEAD_INCHES + len(rows) * (high + _TEXT_INCHES) + _FOOT_INCHES
     figure = new_figure(total, placed=True)
@@ -165,7 +165,7 @@ def _draw_tile(
     page: Axes, tile: Tile, window: tuple[slice, slice], middle: tuple[float, float], room: tuple[float, float]
 ) -> Rectangle:
     """One picture with its tumor's outline, as large as its room; the frame around it."""
-    picture = tile.projection[window]
+    picture = tile.mip[window]
     low, high = (0.0, 255.0) if picture.dtype == np.uint8 else _gray_range(picture)
     rows, columns = picture.shape
     pixel = min(room[0] / columns, room[1] / rows)
@@ -200,10 +200,10 @@ def _gray_range(picture: NDArray[Any]) -> tuple[float, float]:
 
 def _common_window(tiles: Sequence[Tile]) -> tuple[slice, slice]:
     """The part that any tile fills, if all have one shape: empty margins go, and sizes still compare between tiles."""
-    shapes = {tile.projection.shape for tile in tiles}
+    shapes = {tile.mip.shape for tile in tiles}
     if len(shapes) != 1:
         return slice(None), slice(None)
-    filled = np.any([tile.projection > tile.projection.min() for tile in tiles], axis=0)
+    filled = np.any([tile.mip > tile.mip.min() for tile in tiles], axis=0)
     if not filled.any():
         return slice(None), slice(None)
     rows, columns = np.flatnonzero(filled.any(axis=1)), np.flatnonzero(filled.any(axis=0))

@@ -9,6 +9,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 import matplotlib
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from matplotlib.axes import Axes
+    from numpy.typing import NDArray
 
 WIDTH_INCHES: Final = 8.0
 LARGEST_PNG: Final = 2_000_000
@@ -85,6 +87,11 @@ def place(figure: Figure, left: float, bottom: float, width: float, height: floa
 def marker_area(cases: int) -> float:
     """Area of a scatter's marker in points squared: large for a handful of cases, small for a thousand."""
     return min(70.0, max(9.0, 2600.0 / max(cases, 1)))
+
+
+def decimals(values: NDArray[np.float64]) -> int:
+    """Digits after the point that a figure prints: one for tens of millimeters, two for shares."""
+    return 1 if values.size and float(np.nanmax(np.abs(values))) >= 10 else 2
 
 
 def shorten(text: str, limit: int) -> str:

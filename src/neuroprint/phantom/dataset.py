@@ -2,24 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from neuroprint.data.formats.brats import find_brats
-from neuroprint.data.case import Cohort
+from neuroprint.data.case import Case
+from neuroprint.data.cohort import Cohort
+from neuroprint.data.formats.brats import MODALITIES, BraTSFormat
 
 
-def find_phantom(root: Path, cases: int, spacing_mm: float, seed: int, pose_jitter: bool) -> Cohort:
-    """The phantom cohort of these settings, in a folder of its own below ``root``; written where it is not whole.
+class PhantomFormat:
+    """The phantom cohort of these settings, in a folder of its own below a root; in the layout of BraTS.
 
-    Raises:
-        NeuroprintError: The settings cannot work, or the folder holds something else.
+    Args:
+        root: Folder of phantom cohorts.
+        cases: How many.
+        spacing_mm: Voxel size.
+        seed: Of the cohort.
+        pose_jitter: Whether heads are turned, shifted and scaled.
     """
-    jitter = "-pose_jitter" if pose_jitter else ""
-    folder = root / f"{cases}-cases-{spacing_mm:g}mm-seed{seed}{jitter}"
-    write_with_progress(folder, cases, spacing_mm, seed, pose_jitter)
-    # Heads that lie as they please are compared in their own frame.
-    return replace(find_brats(folder), name="phantom", frame="brain" if pose_jitter else "world")
+
+    def __init__(
+        self, root: str | Path, cases: int = 80, spacing_mm: float = 2.0, seed: int = 0, pose_jitter: bool = False
+    ) -> None:
+        self.root = Path(root).expanduser()
+        self.cases = cases
+        self.spacing_mm = spacing_mm
+        self.seed = seed
+        self.pose_jitter = pose_jitter
+
+    @staticmethod
+    def recognizes(path: Path) -> bool:
+        """None: a phantom cohort on disk is one of BraTS's layout."""
+        return False
+
+    @property
+    def folder(self) -> Path:
+        """Of this cohort."""
+        jitter = "-pose_jitter" if self.pose_jitter else ""
+        return self.root / f"{self.cases}-cases-{self.spacing_mm:g}mm-seed{self.seed}{jitter}"
+
+    def cohort(self) -> Cohort:
+        """The cohort; written where it is not whole.
+
+        Raises:
+            NeuroprintError: The settings cannot work, or the folder holds something else.
+        """
+        write_with_progress(self.folder, self.cases, self.spacing_mm, self.seed, self.pose_jitter)
+        # Heads that lie as they please are compared in their own frame.
+        return replace(BraTSFormat(self.folder).cohort(), name="phantom", frame="brain" if self.pose_jitter else "world")
+
+    def case(self, path: Path, modalities: Sequence[str] = MODALITIES) -> Case:
+        """The case of one folder, as :meth:`BraTSFormat.case` reads it."""
+        return BraTSFormat(self.root).case(path, modalities)
 
 
 def write_with_progress(folder: Path, cases: int, spacing_mm: float, seed: int, pose_jitter: bool) -> None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
-from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neuroprint.data.case import Case, Cohort, ImageFile, LabelConvention
+from neuroprint.data.case import Case, ImageFile, LabelConvention
+from neuroprint.data.cohort import Cohort
 from neuroprint.data.ids import unsafe_id
 from neuroprint.errors import CaseError, NeuroprintError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
 MODALITIES = ("flair", "t1ce", "t1", "t2")
 """Those of every BraTS case."""
@@ -57,57 +57,72 @@ class _Folder:
         return not self.folders and (images or not self.files)
 
 
-def find_brats(root: Path) -> Cohort:
-    """Find the cases of a BraTS download by what its folders hold.
+class BraTSFormat:
+    """A BraTS download, found by what its folders hold.
 
     Both namings may be mixed. Modalities are named ``flair``, ``t1ce``, ``t1``, ``t2`` whatever the files say. A case
     whose files are not clear (one is missing, or there are two for one modality) is excluded with the reason.
 
-    Raises:
-        NeuroprintError: The root is missing, a file, a single case's folder or holds no case; or two folders share a
-            case's id.
-    """
-    top = _root_folder(root)
-    folders = list(_below(top))
-    if not any(folder.is_case for folder in folders):
-        raise NeuroprintError(_no_cases(top))
-    _refuse_repeated_ids(folders, root)
-    cases, excluded = [], {}
-    for folder in folders:
-        try:
-            cases.append(_case(folder))
-        except CaseError as error:
-            excluded[error.case] = error.problem
-    return Cohort("brats", tuple(sorted(cases, key=lambda case: case.id)), "world", dict(sorted(excluded.items())))
-
-
-def read_case_folder(folder: Path, modalities: Sequence[str] = MODALITIES) -> Case:
-    """Return the case that one folder holds, named by the folder.
-
     Args:
-        folder: Its files are named as BraTS names them, ``<case>_flair.nii.gz`` or ``<case>-t2f.nii.gz``; that of a modality
-            which BraTS does not have ends with the modality's name, ``<case>_adc.nii.gz`` or ``<case>-adc.nii.gz``.
-        modalities: Those that are needed. Other images are ignored, but for a FLAIR image: the case has it where it is clear
-            which file it is.
-
-    Raises:
-        CaseError: A file is missing, or there are two for one modality.
-        NeuroprintError: The folder does not exist, or holds no file of a case.
+        root: One folder a case lies in it, directly or one level deeper.
     """
-    found = _root_folder(folder)
-    wanted = dict.fromkeys((*modalities, *MODALITIES))
-    if not _named(found, tuple(wanted)):
-        inner = [sub for sub in _below(found) if _named(sub, tuple(wanted))]
-        if inner:
-            raise NeuroprintError(
-                f"{folder} holds {len(inner)} case folder(s), expected a single case;\n"
-                f"pass one of them: {inner[0].path}"
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root).expanduser()
+
+    @staticmethod
+    def recognizes(path: Path) -> bool:
+        """Any folder may be one of BraTS's: what is wrong with it is said when it is read."""
+        return path.is_dir()
+
+    def cohort(self) -> Cohort:
+        """All cases below the root.
+
+        Raises:
+            NeuroprintError: The root is missing, a file, a single case's folder or holds no case; or two folders share a
+                case's id.
+        """
+        top = _root_folder(self.root)
+        folders = list(_below(top))
+        if not any(folder.is_case for folder in folders):
+            raise NeuroprintError(_no_cases(top))
+        _refuse_repeated_ids(folders, self.root)
+        cases, excluded = [], {}
+        for folder in folders:
+            try:
+                cases.append(_case(folder))
+            except CaseError as error:
+                excluded[error.case] = error.problem
+        return Cohort("brats", tuple(sorted(cases, key=lambda case: case.id)), "world", dict(sorted(excluded.items())))
+
+    def case(self, path: Path, modalities: Sequence[str] = MODALITIES) -> Case:
+        """The case that one folder holds, named by the folder; it need not lie below the root.
+
+        Args:
+            path: The folder. Its files are named as BraTS names them, ``<case>_flair.nii.gz`` or ``<case>-t2f.nii.gz``; that
+                of a modality which BraTS does not have ends with the modality's name, ``<case>_adc.nii.gz`` or
+                ``<case>-adc.nii.gz``.
+            modalities: Those that are needed. Other images are ignored, but for a FLAIR image: the case has it where it is
+                clear which file it is.
+
+        Raises:
+            CaseError: A file is missing, or there are two for one modality.
+            NeuroprintError: The folder does not exist, or holds no file of a case.
+        """
+        found = _root_folder(path)
+        wanted = dict.fromkeys((*modalities, *MODALITIES))
+        if not _named(found, tuple(wanted)):
+            inner = [sub for sub in _below(found) if _named(sub, tuple(wanted))]
+            if inner:
+                raise NeuroprintError(
+                    f"{path} holds {len(inner)} case folder(s), expected a single case;\n"
+                    f"pass one of them: {inner[0].path}"
+                )
+            named = (
+                f"<case>{joint}{{{','.join(_suffix(joint, name) for name in modalities)}}}.nii.gz" for joint in _NAMINGS
             )
-        named = (
-            f"<case>{joint}{{{','.join(_suffix(joint, name) for name in modalities)}}}.nii.gz" for joint in _NAMINGS
-        )
-        raise NeuroprintError(f"{folder} holds no case: expected files {' or '.join(named)},\nfound {_contents(found)}")
-    return _case(found, modalities)
+            raise NeuroprintError(f"{path} holds no case: expected files {' or '.join(named)},\nfound {_contents(found)}")
+        return _case(found, modalities)
 
 
 def _list(path: Path) -> _Folder:
@@ -159,7 +174,6 @@ def _named(folder: _Folder, modalities: Sequence[str]) -> list[_Named]:
     return sorted(found, key=lambda named: folder.files.index(named.file))
 
 
-@cache
 def _patterns(modalities: tuple[str, ...]) -> tuple[tuple[str, re.Pattern[str], dict[str, str]], ...]:
     """Of each naming: its joint, what a file's name looks like, and what its suffixes mean."""
     found = []

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from neuroprint.data.case import Case, Cohort, ImageFile, LabelConvention
+from neuroprint.data.case import Case, ImageFile, LabelConvention
+from neuroprint.data.cohort import Cohort
 from neuroprint.data.ids import unsafe_id
-from neuroprint.errors import NeuroprintError
+from neuroprint.errors import CaseError, NeuroprintError
 
 _NOT_KNOWN = frozenset({"", "na", "n/a", "nan"})
 _EXAMPLE = "id,patient,flair,t1,label,grade"
@@ -26,8 +28,8 @@ class _Table:
     text: list[str]
 
 
-def find_manifest(path: Path, labels: LabelConvention = "any") -> Cohort:
-    """Read a cohort from a CSV with a header row.
+class ManifestFormat:
+    """A CSV with a header row.
 
     Columns: ``id``; optionally ``patient`` (else the id) and ``label``; every other column whose values are NIfTI
     paths is a modality; all the rest is metadata (a column of numbers as float; empty, NA and NaN mean not known).
@@ -35,18 +37,52 @@ def find_manifest(path: Path, labels: LabelConvention = "any") -> Cohort:
     is excluded with the reason. Scans need not be registered: the frame is ``brain``.
 
     Args:
-        path: The CSV, UTF-8, separated by commas.
+        root: The CSV, UTF-8, separated by commas.
         labels: What the numbers of the labels mean.
-
-    Raises:
-        NeuroprintError: The file is missing, empty or malformed, has no ``id`` or no modality column, repeats an id or
-            a file, or an id cannot name a file.
     """
+
+    def __init__(self, root: str | Path, labels: LabelConvention = "any") -> None:
+        self.root = Path(root).expanduser()
+        self.labels = labels
+
+    @staticmethod
+    def recognizes(path: Path) -> bool:
+        """A file whose name ends in ``.csv``."""
+        return path.suffix.lower() == ".csv"
+
+    def cohort(self) -> Cohort:
+        """All cases of the table.
+
+        Raises:
+            NeuroprintError: The file is missing, empty or malformed, has no ``id`` or no modality column, repeats an id or
+                a file, or an id cannot name a file.
+        """
+        cases, excluded = _cases(self.root, self.labels)
+        ordered = tuple(sorted(cases, key=lambda case: case.id))
+        return Cohort("manifest", ordered, "brain", dict(sorted(excluded.items())))
+
+    def case(self, path: Path, modalities: Sequence[str] = ()) -> Case:
+        """The case of a CSV that has one row.
+
+        Raises:
+            CaseError: The case cannot be used.
+            NeuroprintError: The file has more than one row, or cannot be read.
+        """
+        cases, excluded = _cases(path, self.labels)
+        for case_id, problem in excluded.items():
+            raise CaseError(case_id, problem)
+        if len(cases) > 1:
+            raise NeuroprintError(f"{path} has {len(cases)} rows, expected one: the case to be read")
+        return cases[0]
+
+
+def _cases(path: Path, labels: LabelConvention) -> tuple[list[Case], dict[str, str]]:
     table = _read_table(path)
     folder = path.absolute().parent
     seen_ids: dict[str, int] = {}
     seen_files: dict[Path, str] = {}
-    cases, excluded = [], {}
+    cases: list[Case] = []
+    excluded: dict[str, str] = {}
     for line, row in table.rows:
         case_id = row["id"]
         if problem := unsafe_id(case_id):
@@ -81,7 +117,7 @@ def find_manifest(path: Path, labels: LabelConvention = "any") -> Cohort:
         cases.append(
             Case(case_id, row.get("patient") or case_id, images, ImageFile(label) if label else None, labels, metadata)
         )
-    return Cohort("manifest", tuple(sorted(cases, key=lambda case: case.id)), "brain", dict(sorted(excluded.items())))
+    return cases, excluded
 
 
 def _read_table(path: Path) -> _Table:

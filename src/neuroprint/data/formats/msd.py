@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from neuroprint.data.case import Case, Cohort, ImageFile
+from neuroprint.data.case import Case, ImageFile
+from neuroprint.data.cohort import Cohort
 from neuroprint.data.ids import unsafe_id
 from neuroprint.errors import NeuroprintError
 
@@ -20,38 +22,77 @@ _MODALITIES = {
     "t2": "t2",
     "t2w": "t2",
 }
+_PUBLISHED = ("flair", "t1", "t1ce", "t2")
 _LAYOUT = "expected the unpacked Task01_BrainTumour with dataset.json, imagesTr and labelsTr"
 
 
-def find_msd(root: Path) -> Cohort:
-    """Find the training cases; the order of the channels is what ``dataset.json`` says.
+class MSDFormat:
+    """Task01_BrainTumour, whose channels are in the order that ``dataset.json`` says.
 
-    The test images (``imagesTs``) have no label and are left out. A case that ``dataset.json`` lists and that is not
-    on disk is excluded with the reason.
+    The test images (``imagesTs``) have no label and are no part of the cohort. A case that ``dataset.json`` lists and that is
+    not on disk is excluded with the reason.
 
-    Raises:
-        NeuroprintError: The root is not Task01_BrainTumour, or its description is damaged or names other modalities.
+    Args:
+        root: The unpacked task, with ``dataset.json`` in it.
     """
-    description = _description(root)
-    channels = _channels(root, description)
-    on_disk = {_case_id(path.name): path for path in _niftis(root / "imagesTr")}
-    if not on_disk:
-        raise NeuroprintError(f"{root / 'imagesTr'} holds no image;\n{_LAYOUT};\nunpack the archive again")
-    labels = {_case_id(path.name): path for path in _niftis(root / "labelsTr")}
-    excluded = {
-        case_id: f"imagesTr/{case_id}.nii.gz is listed in dataset.json but not there; unpack the archive again"
-        for case_id in _listed(description)
-        if case_id not in on_disk
-    }
-    cases = []
-    for case_id, path in sorted(on_disk.items()):
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root).expanduser()
+
+    @staticmethod
+    def recognizes(path: Path) -> bool:
+        """A folder with a ``dataset.json``."""
+        return (path / "dataset.json").is_file()
+
+    def cohort(self) -> Cohort:
+        """The training cases.
+
+        Raises:
+            NeuroprintError: The root is not Task01_BrainTumour, or its description is damaged or names other modalities.
+        """
+        root = self.root
+        description = _description(root)
+        channels = _channels(root, description)
+        on_disk = {_case_id(path.name): path for path in _niftis(root / "imagesTr")}
+        if not on_disk:
+            raise NeuroprintError(f"{root / 'imagesTr'} holds no image;\n{_LAYOUT};\nunpack the archive again")
+        labels = {_case_id(path.name): path for path in _niftis(root / "labelsTr")}
+        excluded = {
+            case_id: f"imagesTr/{case_id}.nii.gz is listed in dataset.json but not there; unpack the archive again"
+            for case_id in _listed(description)
+            if case_id not in on_disk
+        }
+        cases = []
+        for case_id, path in sorted(on_disk.items()):
+            if problem := unsafe_id(case_id):
+                excluded[case_id] = f"{problem}; rename the file"
+                continue
+            cases.append(_case(case_id, path, channels, labels.get(case_id)))
+        return Cohort("msd", tuple(cases), "world", dict(sorted(excluded.items())))
+
+    def case(self, path: Path, modalities: Sequence[str] = ()) -> Case:
+        """The case of one 4-D file, from ``imagesTr`` or ``imagesTs`` of such a task, or from anywhere else.
+
+        The order of its channels is that of the task it lies in, else that of the published one: FLAIR, T1w, t1gd, T2w.
+
+        Raises:
+            NeuroprintError: There is no such file, or its name cannot be a case's.
+        """
+        if not path.is_file():
+            raise NeuroprintError(f"{path} is no file;\nexpected a 4-D NIfTI file as those of imagesTr")
+        case_id = _case_id(path.name)
         if problem := unsafe_id(case_id):
-            excluded[case_id] = f"{problem}; rename the file"
-            continue
-        images = {name: ImageFile(path, channel) for channel, name in enumerate(channels)}
-        label = ImageFile(labels[case_id]) if case_id in labels else None
-        cases.append(Case(case_id, case_id, images, label, "msd"))
-    return Cohort("msd", tuple(cases), "world", dict(sorted(excluded.items())))
+            raise NeuroprintError(f"{path}: {problem}; rename the file")
+        task = path.absolute().parents[1]
+        described = (task / "dataset.json").is_file()
+        label = task / "labelsTr" / path.name
+        channels = _channels(task, _description(task)) if described else list(_PUBLISHED)
+        return _case(case_id, path, channels, label if described and label.is_file() else None)
+
+
+def _case(case_id: str, path: Path, channels: Sequence[str], label: Path | None) -> Case:
+    images = {name: ImageFile(path, channel) for channel, name in enumerate(channels)}
+    return Case(case_id, case_id, images, ImageFile(label) if label else None, "msd")
 
 
 def _description(root: Path) -> dict[str, Any]:

@@ -7,14 +7,15 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Literal
 
 from neuroprint.data.duplicates import shared_images
-from neuroprint.data.digests import image_fingerprint, image_hashes
+from neuroprint.data.digests import case_digests
 from neuroprint.data.volume import read_volume
 from neuroprint.errors import CaseError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from neuroprint.data.case import Case, Cohort
+    from neuroprint.data.case import Case
+    from neuroprint.data.cohort import Cohort
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,9 @@ def check_cohort(
     for done, case in enumerate(cohort.cases, start=1):
         try:
             problems += [Problem(case.id, "warning", message) for message in _warnings(case, modalities, columns)]
-            by_content.setdefault(image_fingerprint(case), []).append(case.id)
-            hashes[case.id] = image_hashes(case)
+            found = case_digests(case)
+            by_content.setdefault(found.images, []).append(case.id)
+            hashes[case.id] = dict(found.each)
         except CaseError as error:
             problems.append(Problem(case.id, "unusable", error.problem))
         if progress:

@@ -1,0 +1,99 @@
+"""Loading a cohort by the name of its dataset format."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neuroprint.catalog.instantiate import instantiate, plain
+from neuroprint.catalog.menu import Catalog
+from neuroprint.errors import CaseError, NeuroprintError
+
+if TYPE_CHECKING:
+    from neuroprint.catalog.gate import Gate
+    from neuroprint.data.cohort import Cohort
+    from neuroprint.data.formats import DatasetFormat
+
+log = logging.getLogger(__name__)
+
+
+def load_cohort(
+    format: str | Mapping[str, Any],
+    root: str | Path | None = None,
+    *,
+    store: str | Path | None = None,
+    catalog: Catalog | None = None,
+    gate: Gate | None = None,
+    **settings: Any,
+) -> Cohort:
+    """Find the cases of a dataset; no voxel is read yet.
+
+    Args:
+        format: An entry of conf/dataset: ``brats``, ``msd``, ``manifest`` or ``phantom``; or such an entry's content.
+        root: Folder or file of the dataset. Phantoms, which are written where they are missing, have a folder by default.
+        store: Folder of the feature store, in which the digests of files are remembered; by default that of
+            :func:`store_folder`.
+        catalog: The menu; by default conf/.
+        gate: For a format that comes from elsewhere, what it may name.
+        settings: Further keys of the entry: ``strict`` (stop at the first case that cannot be used), ``duplicates``
+            (``refuse`` or ``allow`` one image under two patients), ``labels``, or the ``cases`` and ``seed`` of phantoms.
+
+    Raises:
+        NeuroprintError: There is no such format or dataset, or none of its cases can be used.
+        CaseError: With ``strict``, the first case that cannot be used.
+
+    Example:
+        >>> load_cohort("phantom", cases=3, spacing_mm=8.0)
+        Cohort(phantom: 3 cases of 3 patients)
+    """
+    if isinstance(format, str):
+        given = settings if root is None else {"root": str(root), **settings}
+        node = (catalog or Catalog()).node("dataset", format, **given)
+    else:
+        node = dict(plain(format))
+    reader: DatasetFormat = instantiate(node["reader"], "dataset", gate)
+    cohort = reader.cohort()
+    for case, problem in cohort.excluded.items():
+        if node["strict"]:
+            raise CaseError(case, problem)
+        log.warning("left out: case %s: %s", case, problem)
+    if not cohort.cases:
+        reasons = "; ".join(f"{case}: {problem}" for case, problem in list(cohort.excluded.items())[:3])
+        raise NeuroprintError(f"dataset={node['name']}: none of its cases can be used ({reasons})")
+    return replace(
+        cohort,
+        name=str(node["name"]),
+        format=node["reader"],
+        strict=bool(node["strict"]),
+        duplicates=node["duplicates"],
+        digest_cache=store_folder(store) / "digests.sqlite",
+    )
+
+
+def recognize(path: Path, catalog: Catalog | None = None) -> Cohort:
+    """The cohort at a path, by the first dataset format that recognizes it; BraTS's, which takes any folder, comes last.
+
+    Raises:
+        NeuroprintError: No format recognizes the path, or the dataset cannot be read.
+    """
+    menu = catalog or Catalog()
+    names = sorted(menu.names("dataset"), key=lambda name: (name == "brats", name))
+    for name in names:
+        with suppress(NeuroprintError):  # a format that needs more than a path is no candidate
+            node = menu.node("dataset", name, root=str(path))
+            reader: DatasetFormat = instantiate(node["reader"], "dataset")
+            if reader.recognizes(path):
+                break
+    else:
+        raise NeuroprintError(f"{path}: there is no such folder or table; expected one of {', '.join(names)}")
+    return reader.cohort()
+
+
+def store_folder(given: str | Path | None = None) -> Path:
+    """Folder of the feature store: as given, else ``store`` in the folder ``NEUROPRINT_CACHE``, by default ``.neuroprint``."""
+    return Path(given).expanduser() if given else Path(os.environ.get("NEUROPRINT_CACHE") or ".neuroprint") / "store"

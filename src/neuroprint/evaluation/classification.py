@@ -1,0 +1,83 @@
+"""Metrics of the probe for classes: scores of classes, one column each, against the true class."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroprint.evaluation.metric import Predictions, ProbeMetric
+from neuroprint.evaluation.statistics import MeanOfRatios
+
+Array = npt.NDArray[np.float64]
+
+
+def class_auc(scores: Array, positive: npt.NDArray[np.bool_]) -> float:
+    """Probability that a positive's score is the larger, ties counting half (Mann and Whitney 1947).
+
+    NaN where there is no positive, or nothing else.
+    """
+    from scipy.stats import rankdata
+
+    n = int(positive.sum())
+    if n in (0, len(positive)):
+        return float("nan")
+    return float((rankdata(scores)[positive].sum() - n * (n + 1) / 2) / (n * (len(positive) - n)))
+
+
+def macro_auc(scores: Array, one_hot: Array) -> float:
+    """Mean over the classes of the AUC of one against the rest; of two classes both are the same.
+
+    Args:
+        scores: (n, classes).
+        one_hot: (n, classes) of the true class.
+    """
+    found = [class_auc(scores[:, place], one_hot[:, place] > 0.5) for place in range(one_hot.shape[1])]
+    defined = [value for value in found if np.isfinite(value)]
+    return float(np.mean(defined)) if defined else float("nan")
+
+
+def balanced_accuracy(scores: Array, one_hot: Array) -> float:
+    """Mean over the classes of the share of their cases whose largest score is that class's (Brodersen et al. 2010)."""
+    right = scores.argmax(axis=1) == one_hot.argmax(axis=1)
+    sizes = one_hot.sum(axis=0)
+    shares = (one_hot * right[:, None]).sum(axis=0)[sizes > 0] / sizes[sizes > 0]
+    return float(shares.mean()) if len(shares) else float("nan")
+
+
+def _known(found: Predictions) -> tuple[Array, Array]:
+    return found.predicted[found.known], found.true[found.known]
+
+
+def _accuracy_ratios(found: Predictions) -> MeanOfRatios:
+    one_hot = np.where(found.known[:, None], found.true, 0.0)
+    right = np.where(found.known, np.nan_to_num(found.predicted).argmax(axis=1) == one_hot.argmax(axis=1), False)
+    present = one_hot.sum(axis=0) > 0
+    return MeanOfRatios((one_hot * right[:, None])[:, present], one_hot[:, present], lowest=0.0, highest=1.0)
+
+
+def _accuracy_of_query(found: Predictions) -> Array:
+    ratios = _accuracy_ratios(found)
+    sizes = ratios.denominators.sum(axis=0)
+    return np.where(found.known, (ratios.numerators / sizes).sum(axis=1), np.nan)
+
+
+CLASS_METRICS: tuple[ProbeMetric, ...] = (
+    ProbeMetric(
+        "probe/auc",
+        "AUC of the classes",
+        shown=True,
+        value=lambda found: macro_auc(*_known(found)) if found.known.any() else float("nan"),
+        chance=0.5,
+        in_queries=False,
+    ),
+    ProbeMetric(
+        "probe/balanced_accuracy",
+        "balanced accuracy",
+        headline=True,
+        shown=True,
+        value=lambda found: balanced_accuracy(*_known(found)) if found.known.any() else float("nan"),
+        ratios=_accuracy_ratios,
+        of_query=_accuracy_of_query,
+    ),
+)
+"""Of targets that are classes, one column each, 1 for the class of the case."""

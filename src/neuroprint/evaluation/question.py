@@ -1,0 +1,120 @@
+"""What a task asks of a set of cases, as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroprint.errors import NeuroprintError
+from neuroprint.evaluation.metric import Metric, known
+from neuroprint.evaluation.ranked import Judged
+
+Array = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
+Judge = Callable[[Indices, Indices], Judged]
+"""From the places of queries and of a gallery among the cases to what the gallery is worth."""
+Ideal = Callable[[Indices, Indices], Array]
+"""From the same to similarities, (queries, gallery), by which the ideal ranking is made."""
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """The scored cases, sorted by id, and what is asked of them. A task makes it, see :mod:`neuroprint.tasks`.
+
+    Attributes:
+        ids: Case ids, strictly ascending, so that no result can depend on the order in which cases were found.
+        patients: Patient of each case.
+        targets: (n, targets) what the probe is to predict; a row of NaN where it is not known.
+        target_names: What the targets are called in tables, such as ``x_mm``.
+        judge: Which of a gallery is relevant to which queries. Cases of one patient are never relevant to each other,
+            whatever it says.
+        metrics: What is scored, in the order of tables.
+        ideal: What the best possible ranking is by; None where the task has none. Then there is no oracle and no share.
+        columns: Further columns of the table of queries, (n,) each.
+
+    Raises:
+        NeuroprintError: Ids unsorted or repeated, lengths that differ, or targets that are neither known nor NaN.
+    """
+
+    ids: tuple[str, ...]
+    patients: tuple[str, ...]
+    targets: Array
+    target_names: tuple[str, ...]
+    judge: Judge
+    metrics: tuple[Metric, ...]
+    ideal: Ideal | None = None
+    columns: Mapping[str, npt.NDArray[np.generic]] = field(default_factory=dict)
+    _patient: Indices = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        n = len(self.ids)
+        for earlier, later in zip(self.ids, self.ids[1:], strict=False):
+            if earlier == later:
+                raise NeuroprintError(f"case {later} appears twice: case ids must be unique within a cohort")
+            if earlier > later:
+                raise NeuroprintError(f"case {later} comes after {earlier}: sort the cases by id")
+        targets = np.asarray(self.targets, dtype=np.float64)
+        if targets.shape != (n, len(self.target_names)):
+            raise NeuroprintError(f"targets have shape {targets.shape}, expected ({n}, {len(self.target_names)})")
+        lengths = {"patients": len(self.patients)}
+        lengths |= {f"column {name}": len(values) for name, values in self.columns.items()}
+        for name, length in lengths.items():
+            if length != n:
+                raise NeuroprintError(f"{name} has {length} entries, expected {n}, one per case")
+        torn = np.flatnonzero(~np.isfinite(targets).all(axis=1) & ~np.isnan(targets).all(axis=1))
+        if torn.size:
+            raise NeuroprintError(f"case {self.ids[torn[0]]}: target {targets[torn[0]]} is not finite")
+        object.__setattr__(self, "targets", targets)
+        numbers = {patient: number for number, patient in enumerate(sorted(set(self.patients)))}
+        object.__setattr__(self, "_patient", np.array([numbers[patient] for patient in self.patients], dtype=np.int64))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def located(self) -> npt.NDArray[np.bool_]:
+        """(n,) whether the case's target is known."""
+        return known(self.targets)
+
+    def judged(self, queries: Indices, gallery: Indices) -> Judged:
+        """What cases are worth to others, those of one patient nothing."""
+        found = self.judge(queries, gallery)
+        others = self._patient[queries][:, None] != self._patient[gallery]
+        if others.all():
+            return found
+        return Judged(found.relevant & others, np.where(others, found.gain, 0.0), found.pairs)
+
+    def among(self, chosen: npt.NDArray[np.bool_]) -> Question:
+        """The same of some of the cases: (n,) which."""
+        places = np.flatnonzero(chosen)
+        judge, ideal = self.judge, self.ideal
+        return replace(
+            self,
+            ids=tuple(self.ids[place] for place in places),
+            patients=tuple(self.patients[place] for place in places),
+            targets=self.targets[places],
+            judge=lambda queries, gallery: judge(places[queries], places[gallery]),
+            ideal=None if ideal is None else lambda queries, gallery: ideal(places[queries], places[gallery]),
+            columns={name: values[places] for name, values in self.columns.items()},
+        )
+
+
+def equal_classes(codes: Sequence[int] | Indices) -> tuple[Judge, Ideal]:
+    """Relevance by equality, and the ideal ranking by it: equals first.
+
+    Args:
+        codes: (n,) class of each case; -1, a case whose class is not known, equals nothing.
+    """
+    code = np.asarray(codes, dtype=np.int64)
+
+    def judge(queries: Indices, gallery: Indices) -> Judged:
+        same = (code[queries][:, None] == code[gallery]) & (code[queries][:, None] >= 0)
+        return Judged(same, same.astype(np.float64))
+
+    def ideal(queries: Indices, gallery: Indices) -> Array:
+        return judge(queries, gallery).gain
+
+    return judge, ideal

@@ -1,0 +1,73 @@
+"""What a ranking is judged by: the relevance of a gallery to queries, before it is ranked and after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What a gallery is worth to queries, (queries, gallery) each, in the order of the gallery.
+
+    Attributes:
+        relevant: Whether the gallery's case is relevant to the query.
+        gain: Graded gain for nDCG, 0 to 1.
+        pairs: Further quantities that metrics look at by name, such as ``distance_mm``; NaN where unknown.
+    """
+
+    relevant: Flags
+    gain: Array
+    pairs: Mapping[str, Array] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Number of cases in the gallery."""
+        return int(self.relevant.shape[1])
+
+    @cached_property
+    def count(self) -> npt.NDArray[np.int64]:
+        """(queries,) how many of the gallery are relevant."""
+        return np.asarray(self.relevant.sum(axis=1), dtype=np.int64)
+
+    def ranked(self, order: npt.NDArray[np.int64]) -> Ranked:
+        """The same in the order in which each query retrieved the gallery.
+
+        Args:
+            order: (queries, gallery) columns, best first.
+        """
+        pairs = {name: np.take_along_axis(values, order, axis=1) for name, values in self.pairs.items()}
+        return Ranked(
+            np.take_along_axis(self.relevant, order, axis=1), np.take_along_axis(self.gain, order, axis=1), pairs
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Ranked:
+    """As :class:`Judged`, best first for each query."""
+
+    relevant: Flags
+    gain: Array
+    pairs: Mapping[str, Array] = field(default_factory=dict)
+
+    @cached_property
+    def place(self) -> Array:
+        """(gallery,) ranks from 1."""
+        return np.arange(1, self.relevant.shape[1] + 1, dtype=np.float64)
+
+    @cached_property
+    def hits(self) -> npt.NDArray[np.int64]:
+        """(queries, gallery) relevant cases up to each rank."""
+        return np.asarray(np.cumsum(self.relevant, axis=1), dtype=np.int64)
+
+    @property
+    def found(self) -> npt.NDArray[np.int64]:
+        """(queries, 1) relevant cases in all."""
+        return self.hits[:, -1:]

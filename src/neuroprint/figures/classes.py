@@ -1,0 +1,55 @@
+"""How the probe's scores tell classes apart, out of fold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from neuroprint.evaluation.classification import class_auc
+from neuroprint.figures.style import BLUE, GRAY, marker_area, new_figure, shorten, styled
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.figure import Figure
+
+    from neuroprint.figures.body_axes import Floats
+
+_ROW_INCHES = 0.62
+_MOST = 12
+
+
+@styled
+def draw_classes(scores: Floats, one_hot: Floats, classes: Sequence[str]) -> Figure:
+    """Draw the scores for each class, of its own cases above those of the others, with the AUC of one against the rest.
+
+    Args:
+        scores: (n, classes) of the probe, out of fold.
+        one_hot: (n, classes) of the true class. Cases with NaN in either are left out.
+        classes: Names; of more than twelve the largest twelve are drawn.
+    """
+    known = np.isfinite(scores).all(axis=1) & np.isfinite(one_hot).all(axis=1)
+    scores, one_hot = np.asarray(scores)[known], np.asarray(one_hot)[known]
+    shown = sorted(np.argsort(-one_hot.sum(axis=0), kind="stable")[:_MOST])
+    figure = new_figure(max(len(shown), 2) * _ROW_INCHES + 1.3)
+    axes = figure.subplots()
+    jitter = np.random.default_rng(0).uniform(-0.13, 0.13, len(scores))
+    for row, place in enumerate(shown):
+        own = one_hot[:, place] > 0.5
+        for members, offset, color in ((own, -0.17, BLUE), (~own, 0.17, GRAY)):
+            axes.scatter(
+                scores[members, place], row + offset + jitter[members], s=marker_area(len(scores)) * 0.5, color=color,
+                edgecolors="white", linewidths=0.3, alpha=0.8,
+            )  # fmt: skip
+        auc = class_auc(scores[:, place], own)
+        text = f"AUC {auc:.2f}" if np.isfinite(auc) else "AUC undefined"
+        axes.annotate(
+            f"{text}\n{int(own.sum())} of {len(own)}", (1.01, row), xycoords=("axes fraction", "data"), va="center", fontsize=8
+        )
+    axes.set_yticks(range(len(shown)), [shorten(str(classes[place]), 30) for place in shown])
+    axes.set(ylim=(max(len(shown), 1) - 0.4, -0.6), xlabel="the probe's score for the class")
+    axes.grid(True, axis="x")
+    axes.tick_params(axis="y", length=0)
+    figure.suptitle("Out-of-fold scores: cases of the class (blue) and all others (gray)", x=0.01, ha="left", fontsize=10)
+    return figure

@@ -1,0 +1,286 @@
+"""Evaluating embeddings: what they score at a task, out of fold, beside the reference rows."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from neuroprint.catalog.menu import Catalog, Part
+from neuroprint.data.duplicates import refuse_shared_images
+from neuroprint.embedding.embed import scan
+from neuroprint.errors import CaseError, NeuroprintError
+from neuroprint.evaluation.benchmark import Benchmark, Protocol
+from neuroprint.evaluation.folds import assign_folds, holdout_share, in_holdout
+from neuroprint.tasks.leaderboard import REFERENCES, UNTRAINED, Leaderboard
+from neuroprint.tasks.result import Result, leaderboard_of
+from neuroprint.tasks.task import Task
+
+if TYPE_CHECKING:
+    from neuroprint.data.case import Case
+    from neuroprint.data.case_facts import CaseFacts
+    from neuroprint.data.cohort import Cohort
+    from neuroprint.embedding.embeddings import Embeddings
+    from neuroprint.evaluation.evaluation import Evaluation
+
+log = logging.getLogger(__name__)
+
+_ONE_CORES_WORK = 2_000_000  # numbers of all embeddings
+
+
+def evaluate(
+    embeddings: Embeddings,
+    task: Task,
+    projection: Any = None,
+    probe: Any = "ridge",
+    *,
+    similarity: str | None = None,
+    folds: int = 5,
+    seed: int = 0,
+    holdout: str | float = "auto",
+    references: Sequence[str] = REFERENCES,
+    name: str | None = None,
+    catalog: Catalog | None = None,
+    exams: Exams | None = None,
+) -> Result:
+    """Score embeddings at a task.
+
+    Folds are by patient; every case is a query once, and its gallery is the other folds. Whatever is fitted sees the gallery
+    only. The defaults are those of the configuration, so that the same choices give the same digits as ``run.py``.
+
+    Args:
+        embeddings: Of a cohort.
+        task: What is asked, such as :class:`neuroprint.tasks.TumorPosition`.
+        projection: A scikit-learn transformer, an entry of conf/projection, or a node; a clone is fitted in every fold. None
+            uses embeddings as they are.
+        probe: A regressor, an entry of conf/probe, or a node; a clone is fitted in every fold.
+        similarity: ``cosine``, ``dot`` or ``euclidean``; by default what the embeddings are made for.
+        folds: Number of folds.
+        seed: Of folds and bootstrap.
+        holdout: Share of the patients that takes no part; ``auto`` is 0.2 from 50 patients on, else 0.
+        references: Reference rows to score beside: ``chance``, ``voxels``, ``oracle``, and ``untrained``, which runs the
+            encoder once more, on random weights.
+        name: What the result is called; by default by its choices.
+        catalog: The menu; by default conf/.
+        exams: What earlier calls shared, for many results of one question.
+
+    Raises:
+        NeuroprintError: The cohort cannot be asked, or the projection or the probe cannot be fitted.
+        CaseError: Of a strict cohort, the first case that cannot be used.
+
+    Example:
+        >>> import neuroprint as npr
+        >>> cohort = npr.load_cohort("phantom", cases=12, spacing_mm=8.0)
+        >>> result = npr.evaluate(npr.embed(cohort, encoder="voxels"), npr.tasks.TumorPosition())
+        >>> sorted(result.references)
+        ['chance', 'oracle', 'voxels']
+        >>> 0 <= result.metrics["retrieval/p_at_5"] <= 1
+        True
+    """
+    menu = catalog or Catalog()
+    chosen = None if projection is None else menu.part("projection", projection)
+    model = menu.part("probe", probe)
+    exam = (exams or Exams()).of(embeddings, task, folds, seed, holdout)
+    compared = similarity or embeddings.similarity
+    evaluation = _scored(exam.benchmark, embeddings, chosen, model, compared)
+    return Result(
+        name=name or _name(embeddings, chosen),
+        task=task,
+        embeddings=embeddings,
+        projection=chosen,
+        probe=model,
+        similarity=compared,
+        evaluation=evaluation,
+        benchmark=exam.benchmark,
+        references={role: found for role in references if (found := exam.reference(role, embeddings)) is not None},
+        excluded=exam.excluded,
+        holdout=exam.holdout,
+    )
+
+
+def compare(results: Sequence[Result], metric: str | None = None) -> Leaderboard:
+    """Rank results of one question, and mark those that cannot be told from the best.
+
+    Args:
+        results: Of the same task, cohort, folds and hold-out.
+        metric: By default the task's, ``retrieval/p_at_5``.
+
+    Raises:
+        NeuroprintError: There is none, or they are not of one question.
+
+    Example:
+        >>> import neuroprint as npr
+        >>> cohort = npr.load_cohort("phantom", cases=12, spacing_mm=8.0)
+        >>> task, voxels = npr.tasks.Side(), npr.embed(cohort, encoder="voxels")
+        >>> board = npr.compare([npr.evaluate(voxels, task), npr.evaluate(voxels, task, projection="l2", name="unit length")])
+        >>> sorted(board.table["name"])
+        ['chance', 'oracle', 'unit length', 'voxels', 'voxels · mean']
+    """
+    if not results:
+        raise NeuroprintError("compare: pass at least one result")
+    first = results[0]
+    frame = first.embeddings.cohort.frame
+    for other in results[1:]:
+        differing = {
+            "task": first.task.identity(frame) != other.task.identity(other.embeddings.cohort.frame),
+            "scored cases": first.ids != other.ids,
+            "folds or seed": first.benchmark.protocol != other.benchmark.protocol,
+            "hold-out": first.holdout != other.holdout,
+        }
+        if problem := ", ".join(what for what, differs in differing.items() if differs):
+            raise NeuroprintError(f"{first.name} and {other.name} cannot be compared: they differ in {problem}")
+    return leaderboard_of(list(results), metric)
+
+
+@dataclass(eq=False)
+class Exam:
+    """What all results of one question share: the scored cases, and the reference rows as far as they were asked for.
+
+    Attributes:
+        benchmark: Folds, relevance and metrics.
+        excluded: Why cases were left out, by id.
+        holdout: Share of the patients that takes no part.
+        facts: What was measured on the scans, by case id; empty where none was read.
+    """
+
+    benchmark: Benchmark
+    excluded: Mapping[str, str]
+    holdout: float
+    facts: Mapping[str, CaseFacts]
+    _references: dict[str, Evaluation] = field(default_factory=dict)
+
+    def reference(self, role: str, embeddings: Embeddings) -> Evaluation | None:
+        """A reference row; None where the task, or the embeddings, have none.
+
+        Raises:
+            NeuroprintError: There is no such reference row.
+        """
+        if role == "chance":
+            return self.benchmark.chance
+        if role == "oracle":
+            return self.benchmark.oracle
+        if role == UNTRAINED:
+            return self._untrained(embeddings)
+        if role != "voxels":
+            raise NeuroprintError(f"there is no reference row {role}: choose among {', '.join((*REFERENCES, UNTRAINED))}")
+        if role not in self._references:
+            voxels = scan(embeddings).voxels
+            lacking = [case for case in self.benchmark.question.ids if case not in voxels]
+            if lacking:
+                log.warning("no reference row voxels: the scan of case %s cannot be read", lacking[0])
+                return None
+            rows = np.stack([voxels[case] for case in self.benchmark.question.ids])
+            self._references[role] = self.benchmark.score(rows, "euclidean")
+        return self._references[role]
+
+    def _untrained(self, embeddings: Embeddings) -> Evaluation | None:
+        from neuroprint.embedding.embed import embed_by
+
+        recipe = embeddings.recipe.untrained() if embeddings.recipe else None
+        if recipe is None or embeddings.store is None:
+            return None
+        twin = embed_by(recipe, embeddings.cohort, embeddings.store, embeddings.device)
+        return self.benchmark.score(twin.rows(self.benchmark.question.ids), embeddings.similarity)
+
+
+class Exams:
+    """The exams that were made, for results that share one."""
+
+    _KEPT = 4  # a sweep's jobs mostly come one question after the other
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[Any, ...], Exam] = {}
+
+    def of(self, embeddings: Embeddings, task: Task, folds: int, seed: int, holdout: str | float) -> Exam:
+        """The exam of these embeddings' cohort at a task.
+
+        Raises:
+            NeuroprintError: The cohort cannot be asked.
+            CaseError: Of a strict cohort, the first case that cannot be used.
+        """
+        cohort = embeddings.cohort
+        share = holdout_share(holdout, len(cohort.patients))
+        key = (cohort.digest, str(task.identity(cohort.frame)), folds, seed, share, embeddings.ids)
+        if key not in self._made:
+            while len(self._made) >= self._KEPT:
+                del self._made[next(iter(self._made))]
+            self._made[key] = _examine(embeddings, task, folds, seed, share)
+        return self._made[key]
+
+
+def check_question(task: Task, cohort: Cohort, folds: int, seed: int, holdout: str | float) -> None:
+    """Refuse what a cohort cannot be asked: better now than after the extraction.
+
+    Raises:
+        NeuroprintError: Fewer patients than folds, what the task needs and the cohort lacks, or the same image file under
+            two patients.
+    """
+    assign_folds([case.patient for case in sweep_cases(cohort, holdout)], folds, seed)
+    task.check(cohort)
+    if cohort.duplicates == "refuse":
+        refuse_shared_images(cohort.cases, {case: digests.each for case, digests in cohort.digests.items()})
+
+
+def sweep_cases(cohort: Cohort, holdout: str | float) -> list[Case]:
+    """The cases that may be scored: all but the hold-out's."""
+    share = holdout_share(holdout, len(cohort.patients))
+    return [case for case in cohort.cases if not in_holdout(case.patient, share)]
+
+
+def _examine(embeddings: Embeddings, task: Task, folds: int, seed: int, share: float) -> Exam:
+    cohort = embeddings.cohort
+    check_question(task, cohort, folds, seed, share)
+    scanned = scan(embeddings) if task.needs_scans else embeddings.scanned
+    facts = scanned.facts if scanned else {}
+    if cohort.duplicates == "refuse":
+        # The files differ, or the cohort would not have come so far; now that they are read, so must the images.
+        refuse_shared_images(cohort.cases, {case: found.contents for case, found in facts.items()})
+    with_vector = set(embeddings.ids)
+    excluded = {**cohort.excluded, **embeddings.excluded}
+    cases = []
+    for case in sweep_cases(cohort, share):
+        if case.id not in with_vector:
+            continue
+        problem = task.why_not(case, facts.get(case.id))
+        if problem is None:
+            cases.append(case)
+            continue
+        excluded[case.id] = problem
+        log.warning("left out: case %s: %s", case.id, problem)
+        if cohort.strict:
+            raise CaseError(case.id, problem)
+    if not cases:
+        raise NeuroprintError(f"no case is left to be scored; {len(excluded)} were left out, as listed above")
+    question = task.question(sorted(cases, key=lambda case: case.id), facts, cohort.frame)
+    return Exam(Benchmark(question, Protocol(folds, seed)), excluded, share, facts)
+
+
+def _scored(
+    benchmark: Benchmark, embeddings: Embeddings, projection: Part | None, probe: Part, similarity: str
+) -> Evaluation:
+    rows = embeddings.rows(benchmark.question.ids)
+    # On matrices this small a second thread waits as long as it works, on a core that another job could use.
+    threads = 1 if rows.size < _ONE_CORES_WORK else None
+    try:
+        with threadpool_limits(threads, user_api="blas"):
+            return benchmark.score(rows, similarity, None if projection is None else projection.made, probe.made)
+    except (ValueError, TypeError) as error:
+        log.debug("the fit failed", exc_info=True)
+        gallery = min(len(split.gallery) for split in benchmark.splits)
+        what = f"projection={projection.name if projection else 'none'} or probe={probe.name}"
+        raise NeuroprintError(
+            f"{what} cannot be fitted to {gallery} cases of {rows.shape[1]} numbers: {error}"
+        ) from error
+
+
+def _name(embeddings: Embeddings, projection: Part | None) -> str:
+    if projection is None or projection.name == "none":
+        return embeddings.name
+    made = projection.made
+    size = made.get_params().get("n_components") if hasattr(made, "get_params") else None
+    supervised = " · supervised" if getattr(made, "supervised", False) else ""
+    return f"{embeddings.name} · {projection.name}{size or ''}{supervised}"

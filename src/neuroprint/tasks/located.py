@@ -1,0 +1,105 @@
+"""What tasks on a tumor's place have in common: where it is, and which cases can be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroprint.data.case import Frame
+from neuroprint.data.facts import Weighting, center_mm, is_right
+from neuroprint.data.labels import REGIONS, region_labels
+from neuroprint.tasks.task import Draw, Task, require
+
+if TYPE_CHECKING:
+    from neuroprint.data.case import Case
+    from neuroprint.data.case_facts import CaseFacts
+    from neuroprint.data.cohort import Cohort
+    from neuroprint.evaluation.evaluation import Evaluation
+
+Array = npt.NDArray[np.float64]
+
+AXES = ("x_mm", "y_mm", "z_mm")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Located(Task):
+    """A task on a tumor's place. Cases without a tumor are left out.
+
+    Attributes:
+        region: ``whole_tumor``, ``tumor_core`` or ``enhancing``.
+        weighting: ``binary``: each voxel of the region counts alike. ``label``: each counts by its label's number, as
+            ``scipy.ndimage.center_of_mass`` of the label volume does.
+        frame: Where positions are compared. ``world``: as the scans' affines place them; ``brain``: relative to the center
+            of the brain's box; ``auto``: as the cohort declares.
+    """
+
+    region: str = "whole_tumor"
+    weighting: Weighting = "binary"
+    frame: str = "auto"
+
+    def __post_init__(self) -> None:
+        frames = ("auto", *get_args(Frame))
+        require(self.region in REGIONS, self.name, "region", self.region, f"one of {', '.join(REGIONS)}")
+        require(self.weighting in get_args(Weighting), self.name, "weighting", self.weighting, "binary or label")
+        require(self.frame in frames, self.name, "frame", self.frame, f"one of {', '.join(frames)}")
+
+    def check(self, cohort: Cohort) -> None:
+        """Refuse a region that the cohort's labels do not tell."""
+        for convention in sorted({case.label_convention for case in cohort.cases}):
+            region_labels(convention, self.region, ())
+
+    def why_not(self, case: Case, facts: CaseFacts | None) -> str | None:
+        """A case without a voxel of the region has no place."""
+        if facts is None:
+            return "its scans were not read: it has no center to score"
+        if center_mm(facts, self.region, self.weighting) is None:
+            what = f"its label has no voxel of {self.region}" if facts.has_label else "it has no label"
+            return f"{what}: it has no center to score"
+        return None
+
+    def identity(self, frame: Frame) -> dict[str, Any]:
+        """The frame is the one that is used, whoever chose it."""
+        return {**super().identity(frame), "frame": self._frame(frame)}
+
+    def centers(self, cases: Sequence[Case], facts: Mapping[str, CaseFacts], frame: Frame) -> Array:
+        """(n, 3) centers of the region in mm: x to the patient's right, y to the front, z up.
+
+        Args:
+            cases: Cases that have one.
+            facts: By case id.
+            frame: The cohort's.
+        """
+        found = [center_mm(facts[case.id], self.region, self.weighting, self._frame(frame)) for case in cases]
+        return np.array([np.full(3, np.nan) if center is None else center for center in found]).reshape(-1, 3)
+
+    def rights(self, cases: Sequence[Case], facts: Mapping[str, CaseFacts]) -> npt.NDArray[np.bool_]:
+        """(n,) whether a tumor's center lies right of the brain box's."""
+        return np.array([bool(is_right(facts[case.id], self.region, self.weighting)) for case in cases])
+
+    def figures(self, evaluation: Evaluation) -> dict[str, Draw]:
+        """Predicted against true positions."""
+        from neuroprint.figures.predictions import BODY_PANELS, draw_predictions
+
+        def draw() -> Any:
+            true = np.stack([evaluation.queries[f"true_{axis}"].to_numpy(dtype=float) for axis in AXES], axis=1)
+            scores = [evaluation.metrics.get(f"probe/r2_{axis}", np.nan) for axis in "xyz"]
+            return draw_predictions(true, evaluation.predicted, scores, BODY_PANELS)
+
+        return {"probe": draw}
+
+    def _frame(self, frame: Frame) -> Frame:
+        """The frame that is used in a cohort of this frame."""
+        if self.frame == "auto":
+            return frame
+        return "brain" if self.frame == "brain" else "world"
+
+
+def distance_pairs(centers: Array, queries: npt.NDArray[np.int64], gallery: npt.NDArray[np.int64]) -> Array:
+    """(queries, gallery) distances between centers, mm."""
+    from scipy.spatial.distance import cdist
+
+    return np.asarray(cdist(centers[queries], centers[gallery]), dtype=np.float64)

@@ -1,0 +1,123 @@
+"""What every task offers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from neuroprint.errors import NeuroprintError
+from neuroprint.evaluation.metric import ProbeMetric, RetrievalMetric
+from neuroprint.evaluation.retrieval import RETRIEVAL_METRICS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from neuroprint.data.case import Case, Frame
+    from neuroprint.data.case_facts import CaseFacts
+    from neuroprint.data.cohort import Cohort
+    from neuroprint.evaluation.evaluation import Evaluation
+    from neuroprint.evaluation.question import Question
+
+Metrics = tuple[RetrievalMetric | ProbeMetric, ...]
+Draw = Callable[[], "Figure"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(ABC):
+    """A question to embeddings: what the probe predicts, which cases are relevant to a query, and what is scored.
+
+    A task of your own is one such class and one file ``conf/task/NAME.yaml``. Its fields are its parameters: they are
+    logged with a run, and runs are ranked together only if they agree in them.
+
+    Attributes:
+        extra_metrics: Records of further metrics, see :class:`neuroprint.evaluation.metric.RetrievalMetric`.
+        name: As ``task=NAME`` chooses it.
+        version: Raised whenever the task gives other numbers than before: finished runs of an older one are not reused.
+        needs_scans: Whether the scans and their labels have to be read.
+        rank_by: The metric that leaderboards are ranked by.
+    """
+
+    extra_metrics: Sequence[RetrievalMetric | ProbeMetric] = ()
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    needs_scans: ClassVar[bool] = True
+    rank_by: ClassVar[str] = "retrieval/p_at_5"
+
+    @property
+    @abstractmethod
+    def relevance(self) -> str:
+        """What makes a case relevant to a query, as the end of "cases ...": ``whose tumor is on the same side``."""
+
+    @abstractmethod
+    def question(self, cases: Sequence[Case], facts: Mapping[str, CaseFacts], frame: Frame) -> Question:
+        """The task as arrays.
+
+        Args:
+            cases: Those of which :meth:`why_not` says nothing, sorted by id.
+            facts: Of each case, by id; empty where the task needs no scans.
+            frame: The cohort's.
+
+        Raises:
+            NeuroprintError: The cases cannot be asked.
+        """
+
+    def check(self, cohort: Cohort) -> None:  # noqa: B027 # most tasks can be asked of any cohort
+        """Refuse a cohort that cannot be asked, before a scan is read.
+
+        Raises:
+            NeuroprintError: Names what it lacks.
+        """
+
+    def why_not(self, case: Case, facts: CaseFacts | None) -> str | None:
+        """Why a case cannot take part; None where it can."""
+        return None
+
+    def figures(self, evaluation: Evaluation) -> dict[str, Draw]:
+        """The task's own pictures of an evaluation, by the name of their file; each is drawn when it is called."""
+        return {}
+
+    def parameters(self) -> dict[str, Any]:
+        """The task's fields, JSON-able, as they are logged."""
+        own = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "extra_metrics"}
+        if self.extra_metrics:
+            own["extra_metrics"] = [metric.name for metric in self.extra_metrics]
+        return own
+
+    def identity(self, frame: Frame) -> dict[str, Any]:
+        """All that the task's numbers depend on, JSON-able; two tasks of one identity are one.
+
+        Args:
+            frame: The cohort's.
+        """
+        kind = type(self)
+        return {"task": f"{kind.__module__}.{kind.__qualname__}", "version": self.version, **self.parameters()}
+
+    def metrics(self, probe: Metrics, pairs: Sequence[str] = ()) -> Metrics:
+        """What is scored: retrieval, as far as the task has what a metric looks at, the probe's metrics, and the extra ones.
+
+        Args:
+            probe: The probe's metrics.
+            pairs: Quantities of pairs that the task knows, such as ``distance_mm``.
+
+        Raises:
+            NeuroprintError: Two metrics have one name.
+        """
+        retrieval = tuple(metric for metric in RETRIEVAL_METRICS if set(metric.needs) <= set(pairs))
+        found: Metrics = (*retrieval, *probe, *self.extra_metrics)
+        names = [metric.name for metric in found]
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            raise NeuroprintError(f"task.extra_metrics: there is a metric {repeated[0]} already; give yours another name")
+        return found
+
+
+def require(holds: bool, task: str, key: str, value: object, rule: str) -> None:
+    """Refuse a parameter of a task.
+
+    Raises:
+        NeuroprintError: It does not hold.
+    """
+    if not holds:
+        raise NeuroprintError(f"task={task}: {key}={value}: must be {rule}")

@@ -14,11 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroprint.bundle.bundle import Bundle
-from neuroprint.bundle.contents import Gallery, cases_table, pictures_of, write_gallery
-from neuroprint.bundle.format import write
+from neuroprint.bundle.format import write_bundle
+from neuroprint.bundle.gallery import GALLERY_FILES, Gallery, cases_table, pictures_of, write_gallery
 from neuroprint.bundle.index import Neighborhoods, neighborhoods_of
 from neuroprint.bundle.query import known_as, place_on_map
-from neuroprint.data.formats.brats import read_case_folder
 from neuroprint.errors import CaseError, NeuroprintError
 
 if TYPE_CHECKING:
@@ -30,18 +29,8 @@ if TYPE_CHECKING:
     from neuroprint.bundle.bundle import Query
     from neuroprint.data.case import Case
 
-# Written anew by the manifest's writer, or by the gallery's; all else of a bundle stays as it is.
+# Written anew by the manifest's writer; all else of a bundle but the gallery stays as it is.
 _OF_THE_MANIFEST = ("format_version", "created", "versions", "files", "sha256")
-_OF_THE_GALLERY = (
-    "gallery.safetensors",
-    "index.faiss",
-    "neighbors.safetensors",
-    "cases.parquet",
-    "projections.safetensors",
-    "scores.json",
-    "card.md",
-)
-
 _ABANDONED_S = 24 * 3600
 
 
@@ -58,12 +47,13 @@ class Added:
     unlike_gallery: bool
 
 
-def add(
+def add_cases(
     folder: Path,
-    case_dirs: Sequence[Path],
+    case_paths: Sequence[Path],
     weights: Sequence[Path] = (),
     progress: Callable[[], object] = lambda: None,
     patient: str | None = None,
+    trust: Sequence[str] = (),
 ) -> list[Added]:
     """Add cases to a bundle's gallery, all of them or none.
 
@@ -76,10 +66,11 @@ def add(
 
     Args:
         folder: The bundle.
-        case_dirs: Folders in BraTS layout.
+        case_paths: Where the cases are, as :meth:`Bundle.read_case` reads them.
         weights: Files for the weights that a bundle names but does not hold.
         progress: Called after each case.
-        patient: Whose cases they all are; by default the patient of each folder's name.
+        patient: Whose cases they all are; by default the patient of each case's name.
+        trust: Packages whose code the bundle may name, beside neuroprint's own.
 
     Raises:
         CaseError: A scan cannot be used; or its id or one of its images is in the gallery, or given twice.
@@ -92,9 +83,9 @@ def add(
         raise NeuroprintError(f"there is no bundle {folder}: make one with neuroprint export")
     try:
         with FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0):
-            bundle = Bundle.open(folder, weights)
+            bundle = Bundle.open(folder, weights, trust)
             _tidy(folder)
-            cases = [read_case_folder(case_dir, bundle.modalities) for case_dir in case_dirs]
+            cases = [bundle.read_case(path) for path in case_paths]
             if patient is not None:
                 cases = [replace(case, patient=patient) for case in cases]
             _refuse_known_ids(bundle, cases)
@@ -148,24 +139,23 @@ def _write(bundle: Bundle, cases: Sequence[Case], queries: Sequence[Query]) -> N
 
     def fill(unfinished: Path) -> None:
         for name in bundle.manifest["files"]:
-            if name not in _OF_THE_GALLERY:
+            if name not in GALLERY_FILES:
                 (unfinished / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(bundle.folder / name, unfinished / name)
         card = (bundle.folder / "card.md").read_text(encoding="utf-8")
         (unfinished / "card.md").write_text(card + _note(cases, len(gallery.table)), encoding="utf-8")
-        write_gallery(unfinished, gallery, bundle.similarity, {**bundle.scores, "added": added})
+        write_gallery(unfinished, gallery, {**bundle.scores, "added": added})
 
     about = {key: value for key, value in bundle.manifest.items() if key not in _OF_THE_MANIFEST}
-    write(bundle.folder, about, fill)
+    write_bundle(bundle.folder, about, fill)
 
 
 def _longer(bundle: Bundle, cases: Sequence[Case], queries: Sequence[Query]) -> Gallery:
     """The bundle's gallery and the new cases, sorted by id."""
     import pandas as pd
 
-    target, frame = bundle.target
     facts = [query.facts for query in queries]
-    table = pd.concat([bundle.cases, cases_table(cases, facts, target, frame)], ignore_index=True)
+    table = pd.concat([bundle.cases, cases_table(cases, facts, bundle.placing)], ignore_index=True)
     order = sorted(range(len(table)), key=[str(case) for case in table["case"]].__getitem__)
     places = [place_on_map(bundle, query) for query in queries]
     old_pictures = [_stored_pictures(bundle, str(case)) for case in bundle.cases["case"]]
@@ -210,7 +200,7 @@ def _longer_lists(
 
 def _stored_pictures(bundle: Bundle, case: str) -> dict[str, npt.NDArray[np.uint8]]:
     gray, masks = bundle.pictures(case)
-    return {**gray, **{f"{view}/tumor": mask.astype(np.uint8) for view, mask in masks.items()}}
+    return {**gray, **{f"{plane}/tumor": mask.astype(np.uint8) for plane, mask in masks.items()}}
 
 
 def _is_unlike(bundle: Bundle, query: Query) -> bool:

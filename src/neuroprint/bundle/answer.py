@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,9 @@ class Answer:
     Attributes:
         query: The scan as the bundle sees it.
         bundle: Name of the bundle.
+        gallery: Number of its cases.
+        similarity: How they were compared.
+        novelty: Similarity below which a query counts as unlike the gallery; None where that is not known.
         matches: Best first.
         unlike_gallery: Whether even the best match is less similar than gallery cases are among themselves.
         known_as: The gallery's case that holds one of the query's images, if any does.
@@ -52,12 +56,31 @@ class Answer:
 
     query: Query
     bundle: str
+    gallery: int
+    similarity: str
+    novelty: float | None
     matches: tuple[Match, ...]
     unlike_gallery: bool
     known_as: str | None
     map_xy: npt.NDArray[np.float64]
     column: str | None = None
     group: GroupVote | None = None
+
+    def __str__(self) -> str:
+        from neuroprint.bundle.terminal import as_text
+
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        heads = "".join(f"<th>{name}</th>" for name in ("rank", "case", "similarity", "percentile", "distance, mm"))
+        rows = "".join(
+            f"<tr><td>{match.rank}</td><td>{html.escape(match.case)}</td><td>{match.similarity:.4f}</td>"
+            f"<td>{'' if match.percentile is None else f'{match.percentile:.1f}'}</td>"
+            f"<td>{'' if match.distance_mm is None else f'{match.distance_mm:.1f}'}</td></tr>"
+            for match in self.matches
+        )
+        said = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in (*remarks(self), *group_sentences(self)))
+        return f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>{said}"
 
 
 def to_json(answer: Answer) -> dict[str, Any]:
@@ -67,27 +90,22 @@ def to_json(answer: Answer) -> dict[str, Any]:
     return {
         "query": answer.query.case,
         "bundle": answer.bundle,
-        "neighbors": [{key: match[key] for key in keys} for match in matches],
+        "neighbours": [{key: match[key] for key in keys} for match in matches],
         "unlike_gallery": answer.unlike_gallery,
         "group": None if answer.group is None else {"column": answer.column, **asdict(answer.group)},
     }
 
 
-def remarks(answer: Answer, novelty: float | None) -> list[str]:
-    """What a reader must know before the list: that the scan is in the gallery, or unlike anything in it.
-
-    Args:
-        answer: The answer.
-        novelty: Similarity below which a query counts as unlike the gallery, as the bundle knows it.
-    """
+def remarks(answer: Answer) -> list[str]:
+    """What a reader must know before the list: that the scan is in the gallery, or unlike anything in it."""
     said = []
     if answer.known_as is not None:
         said.append(f"This scan, or an image of it, is in the gallery already, as {answer.known_as}.")
-    if answer.unlike_gallery and novelty is not None:
+    if answer.unlike_gallery and answer.novelty is not None:
         said.append(
             f"This scan looks unlike anything in the gallery: its best match has a similarity of "
             f"{answer.matches[0].similarity:.3f}, while 95 % of the gallery's own cases find another patient at "
-            f"{novelty:.3f} or closer. The cases below are the least different ones, not similar ones."
+            f"{answer.novelty:.3f} or closer. The cases below are the least different ones, not similar ones."
         )
     return said
 

@@ -1,4 +1,4 @@
-"""A bundle, opened: a gallery of fingerprints that a new scan can be put to."""
+"""A bundle, opened: a gallery of embeddings that a new scan can be put to."""
 
 from __future__ import annotations
 
@@ -12,20 +12,31 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroprint.bundle import projection
-from neuroprint.bundle.format import FORMAT_VERSION, mapped, read
-from neuroprint.bundle.index import NEIGHBORS, Neighborhoods, Search, percentiles
-from neuroprint.bundle.recipe import Recipe
+from neuroprint.bundle.build import build_bundle, part_of_projection
+from neuroprint.bundle.embedder import Embedder
+from neuroprint.bundle.format import FORMAT_VERSION, mapped, read_manifest
+from neuroprint.bundle.gallery import NEIGHBORS_FILE, Placing
+from neuroprint.bundle.index import Neighborhoods, Search, percentiles
+from neuroprint.bundle.projection import Step, apply_steps, load_steps
 from neuroprint.bundle.upload import check_space
+from neuroprint.catalog.gate import Gate
+from neuroprint.catalog.instantiate import instantiate
+from neuroprint.catalog.menu import Catalog
 from neuroprint.data.case import Case
-from neuroprint.data.facts import CaseFacts, Target, is_right, measure, volume_cm3
-from neuroprint.data.positions import position
-from neuroprint.data.mips import VIEWS
+from neuroprint.data.case_facts import CaseFacts
+from neuroprint.data.formats import DatasetFormat
+from neuroprint.data.formats.brats import BraTSFormat
+from neuroprint.data.measure import measure
+from neuroprint.data.mips import PLANES
 from neuroprint.data.volume import Volume, read_volume
 from neuroprint.errors import CaseError, NeuroprintError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from neuroprint.bundle.answer import Answer
+    from neuroprint.embedding.embeddings import Embeddings
+    from neuroprint.tasks.result import Result
 
 Floats = npt.NDArray[np.float32]
 
@@ -76,12 +87,12 @@ class Neighbors:
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """A search index that needs nothing but its own folder; make one with :meth:`open`.
+    """A search index that needs nothing but its own folder; make one with :meth:`build`, and open it with :meth:`open`.
 
     Attributes:
         folder: Where it is.
         manifest: ``bundle.json``.
-        config: The run's resolved configuration, for people and for names: nothing is built from it.
+        config: The run's resolved configuration, for people: nothing is built from it. Empty where there was none.
         cases: The gallery, sorted by id: ``case``, ``patient``, ``x_mm``, ``y_mm``, ``z_mm``, ``volume_cm3``, ``side``
             (``left``, ``right``), the cohort's metadata as ``meta:NAME``, and a hash of each image's voxels as
             ``content:MODALITY``; unknown values are missing.
@@ -106,16 +117,60 @@ class Bundle:
     scores: Mapping[str, Any]
     similarity: str
     _arrays: Mapping[str, npt.NDArray[Any]] = field(repr=False)
-    _recipe: Recipe = field(repr=False)
-    _steps: Sequence[projection.Step] = field(repr=False)
+    _embedder: Embedder = field(repr=False)
+    _steps: Sequence[Step] = field(repr=False)
+    _gate: Gate = field(repr=False)
 
     @classmethod
-    def open(cls, folder: Path, weights: Sequence[Path] = ()) -> Bundle:
+    def build(
+        cls,
+        source: Embeddings | Result,
+        projection: Any = None,
+        path: str | Path = "bundle",
+        *,
+        similarity: str | None = None,
+        holdout: str | float = "auto",
+        trust: Sequence[str] = (),
+        catalog: Catalog | None = None,
+    ) -> Bundle:
+        """Write a bundle in one step, and open it.
+
+        Args:
+            source: Embeddings that :func:`neuroprint.embed` made; or the result of an evaluation, whose projection,
+                similarity, hold-out and scores are then the bundle's.
+            projection: Of embeddings: a scikit-learn transformer, an entry of conf/projection, or a node. None uses them as
+                they are.
+            path: Folder of the bundle: nothing, an empty folder, or a bundle, which is replaced.
+            similarity: Of embeddings, in the place of what they are made for.
+            holdout: Of embeddings, the share of the patients that stays out of the gallery; ``auto`` is 0.2 from 50 patients
+                on, as in :func:`neuroprint.evaluate`. 0 takes all.
+            trust: Packages of your own whose encoder or pooling the bundle may name.
+            catalog: The menu; by default conf/.
+
+        Raises:
+            NeuroprintError: The place is taken by something else, or the encoder, the pooling or the projection cannot be
+                kept in a bundle.
+
+        Example:
+            >>> import neuroprint as npr
+            >>> cohort = npr.load_cohort("phantom", cases=12, spacing_mm=8.0)
+            >>> bundle = npr.Bundle.build(npr.embed(cohort, encoder="voxels"), projection="pca", path="example_bundle")
+            >>> len(bundle.cases)
+            12
+        """
+        gate = Gate(trust)
+        part = part_of_projection(projection, catalog)
+        build_bundle(source, Path(path), part, similarity=similarity, holdout=holdout, gate=gate)
+        return cls.open(path, trust=trust)
+
+    @classmethod
+    def open(cls, folder: str | Path, weights: Sequence[str | Path] = (), trust: Sequence[str] = ()) -> Bundle:
         """Open a bundle once all its files were found to be as they were written.
 
         Args:
             folder: The bundle.
             weights: Files for the weights that a bundle names but does not hold.
+            trust: Packages whose code the bundle may name, beside neuroprint's own.
 
         Raises:
             NeuroprintError: In one line: it is no bundle, damaged, of a newer or older format, or names what it may not.
@@ -123,15 +178,16 @@ class Bundle:
         import pandas as pd
         import yaml
 
-        folder = Path(folder).resolve()
-        manifest = read(folder)
+        folder = Path(folder).expanduser().resolve()
+        gate = Gate(trust)
+        manifest = read_manifest(folder)
         if manifest["format_version"] < FORMAT_VERSION:
             raise NeuroprintError(
-                f"{folder}: a bundle of format {manifest['format_version']}, which lacks what a vote and a query's novelty "
-                "are judged by; export it anew"
+                f"{folder}: a bundle of format {manifest['format_version']}; this neuroprint reads format {FORMAT_VERSION}: "
+                "export it anew"
             )
         try:
-            config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+            config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")) or {}
             scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
             cases = pd.read_parquet(folder / "cases.parquet")
             arrays = mapped(folder / "gallery.safetensors")
@@ -153,8 +209,9 @@ class Bundle:
             scores,
             str(manifest["similarity"]),
             arrays,
-            Recipe(folder, weights, manifest["files"]),
-            projection.load(folder),
+            Embedder(folder, [Path(file).expanduser() for file in weights], manifest["files"], gate),
+            load_steps(folder),
+            gate,
         )
 
     @property
@@ -175,7 +232,56 @@ class Bundle:
     @property
     def modalities(self) -> tuple[str, ...]:
         """The modalities that a query must have."""
-        return self._recipe.modalities
+        return self._embedder.modalities
+
+    @property
+    def placing(self) -> Placing:
+        """How tumors are placed and measured."""
+        return Placing(**self.manifest["position"])
+
+    def read_case(self, path: str | Path) -> Case:
+        """The case at a path: as the gallery's dataset format reads it, else a folder in BraTS layout.
+
+        Raises:
+            CaseError: The case cannot be used.
+            NeuroprintError: There is no case at the path.
+        """
+        place = Path(path).expanduser()
+        node = self.manifest["dataset"]["reader"]
+        if node is None:
+            return BraTSFormat(place).case(place, self.modalities)
+        reader: DatasetFormat = instantiate(node, "dataset", self._gate)
+        try:
+            return reader.case(place, self.modalities)
+        except CaseError:
+            raise
+        except NeuroprintError as error:
+            if not place.is_dir():
+                raise
+            try:
+                return BraTSFormat(place).case(place, self.modalities)
+            except NeuroprintError as other:
+                raise (other if isinstance(other, CaseError) else error) from None
+
+    def query(
+        self, case: str | Path | Case, k: int = 5, group: str | None = None, patient: str | None = None
+    ) -> Answer:
+        """The most similar cases of the gallery.
+
+        Args:
+            case: Where the scan is, or the case.
+            k: How many cases to find, and of other patients to vote; all where the gallery has fewer.
+            group: Metadata column of the gallery, or ``side``, on which the neighbors vote.
+            patient: Whose scan it is, as the gallery names patients: their cases have no vote. By default the case's. Of a
+                scan that is in the gallery, whatever its name, it is the patient of that case.
+
+        Raises:
+            CaseError: The scan cannot be used.
+            NeuroprintError: There is no such case or column, or k is less than 1.
+        """
+        from neuroprint.bundle.query import answer
+
+        return answer(self, case, k, group, patient)
 
     def embed(self, case: Case, device: str = "cpu") -> Query:
         """Read a scan and extract it exactly as the gallery was.
@@ -184,7 +290,7 @@ class Bundle:
             CaseError: A modality is missing, or the scan cannot be used.
             NeuroprintError: The bundle's weights are missing.
         """
-        self._recipe.check_weights()
+        self._embedder.check_weights()
         absent = [name for name in self.modalities if name not in case.images]
         if absent:
             raise CaseError(case.id, f"has no {', '.join(absent)} image, which the bundle needs; add it")
@@ -192,29 +298,28 @@ class Bundle:
         check_space(case, (*self.modalities, *shown))
         volume = read_volume(case, (*self.modalities, *shown))
         facts = measure(volume, case.label_convention)
-        embedding = self._recipe.embed(case.id, volume, facts, device)
-        target, frame = self.target
-        right = is_right(facts, case.label_convention, target)
+        embedding = self._embedder(case.id, volume, facts, device)
+        placing = self.placing
         return Query(
             case=case.id,
             embedding=embedding,
             projected=self.project(embedding[None])[0],
             facts=facts,
             volume=volume,
-            center_mm=position(facts, case.label_convention, target, frame),
-            volume_cm3=volume_cm3(facts, case.label_convention, target.region),
-            side=None if right is None else "right" if right else "left",
+            center_mm=placing.center_mm(facts),
+            volume_cm3=placing.volume_cm3(facts),
+            side=placing.side(facts),
         )
 
     def project(self, embeddings: npt.NDArray[np.floating[Any]]) -> Floats:
         """(m, D) -> (m, d) by the bundle's projection."""
-        return projection.apply(self._steps, embeddings)
+        return apply_steps(self._steps, embeddings)
 
     def rank(self, projected: npt.NDArray[np.floating[Any]], k: int) -> Neighbors:
-        """The k cases of the gallery that are most similar to a projected fingerprint, (d,); equals by id.
+        """The k cases of the gallery that are most similar to a projected embedding, (d,); equals by id.
 
         Raises:
-            NeuroprintError: The fingerprint has another size than the gallery's, or k is less than 1.
+            NeuroprintError: The embedding has another size than the gallery's, or k is less than 1.
         """
         rows, similarities = self._search(projected, k)
         ids = tuple(str(self.cases["case"].iloc[row]) for row in rows)
@@ -229,7 +334,7 @@ class Bundle:
         return threshold is not None and bool(np.max(similarities) < threshold)
 
     def pictures(self, case: str) -> tuple[dict[str, npt.NDArray[np.uint8]], dict[str, npt.NDArray[np.bool_]]]:
-        """A gallery case's FLAIR projections (uint8) and tumor masks (bool) by view, as in ``CaseFacts``.
+        """A gallery case's FLAIR MIPs (uint8) and tumor masks (bool) by plane, as in ``CaseFacts``.
 
         Raises:
             NeuroprintError: There is no such case.
@@ -237,8 +342,8 @@ class Bundle:
         row = self._row_of.get(case)
         if row is None:
             raise NeuroprintError(f"the bundle has no case {case}")
-        gray = {view: np.asarray(self._pictures[f"{row}/{view}"]) for view in VIEWS}
-        masks = {view: np.asarray(self._pictures[f"{row}/{view}/tumor"]).astype(bool) for view in VIEWS}
+        gray = {plane: np.asarray(self._pictures[f"{row}/{plane}"]) for plane in PLANES}
+        masks = {plane: np.asarray(self._pictures[f"{row}/{plane}/tumor"]).astype(bool) for plane in PLANES}
         return gray, masks
 
     @cached_property
@@ -247,18 +352,11 @@ class Bundle:
 
     @cached_property
     def _pictures(self) -> dict[str, npt.NDArray[Any]]:
-        return mapped(self.folder / "projections.safetensors")
+        return mapped(self.folder / "mips.safetensors")
 
     @cached_property
     def _search(self) -> Search:
         return Search(self.projected, self._arrays["lengths"], list(map(str, self.cases["case"])), self.similarity)
-
-    @property
-    def target(self) -> tuple[Target, Any]:
-        """What positions are, and the frame they are compared in."""
-        target = dict(self.manifest["target"])
-        frame = target.pop("frame")
-        return Target(**target), frame
 
 
 def _neighborhoods(folder: Path, cases: int) -> Neighborhoods:
@@ -268,7 +366,7 @@ def _neighborhoods(folder: Path, cases: int) -> Neighborhoods:
         ValueError: They are not of these cases.
         NeuroprintError: Their file cannot be read.
     """
-    arrays = mapped(folder / NEIGHBORS)
+    arrays = mapped(folder / NEIGHBORS_FILE)
     rows, similarities = arrays["neighbors"], arrays["neighbor_similarity"]
     if (
         rows.ndim != 2
@@ -276,7 +374,7 @@ def _neighborhoods(folder: Path, cases: int) -> Neighborhoods:
         or rows.shape != similarities.shape
         or not np.issubdtype(rows.dtype, np.integer)
     ):
-        raise ValueError(f"{NEIGHBORS} has lists of shape {rows.shape} and {similarities.shape} for {cases} cases")
+        raise ValueError(f"{NEIGHBORS_FILE} has lists of shape {rows.shape} and {similarities.shape} for {cases} cases")
     if rows.size and not -1 <= int(rows.min()) <= int(rows.max()) < cases:
-        raise ValueError(f"{NEIGHBORS} names cases that are not there")
+        raise ValueError(f"{NEIGHBORS_FILE} names cases that are not there")
     return Neighborhoods(rows, similarities)

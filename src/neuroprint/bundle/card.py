@@ -3,57 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-_SHOWN = {
-    "retrieval/p_at_5": "precision at 5",
-    "retrieval/map": "mean average precision",
-    "retrieval/ndcg_at_10": "nDCG at 10",
-    "retrieval/auc": "retrieval AUC",
-    "retrieval/dist_mm_at_5": "distance of the five nearest, mm",
-    "probe/r2": "R² of the center of mass",
-    "probe/error_mm": "error of the center of mass, mm",
-}
+from neuroprint.bundle.embedder import COPIED_BELOW, weights_files
+from neuroprint.evaluation.metric import SHARE, Metric
+
+if TYPE_CHECKING:
+    from neuroprint.embedding.recipe import Recipe
+
 _REFERENCES = ("chance", "voxels", "untrained", "oracle")
 
 
-def write_card(name: str, cohort: Mapping[str, Any], scores: Mapping[str, Any], projection: str, weights: str) -> str:
+def write_card(about: Mapping[str, Any], scores: Mapping[str, Any]) -> str:
     """The card as Markdown.
 
     Args:
-        name: The configuration's.
-        cohort: ``dataset``, ``fingerprint``, ``gallery`` (cases), ``patients``, ``excluded``, ``frame``, ``relevance`` (a
-            sentence), ``metadata`` (columns), ``seen_in_training`` (cases).
-        scores: As ``scores.json`` holds them.
-        projection: What the projection is, and whether it has seen the tumors' positions.
-        weights: Where the encoder's weights are.
+        about: ``name``, ``dataset``, ``cohort`` (its digest), ``gallery`` (cases), ``patients``, ``excluded``, ``frame``,
+            ``relevance`` (the end of "a case ..."), ``metadata`` (columns), ``projection`` and ``weights`` (in words), and,
+            where it is known, ``seen_in_training`` (cases).
+        scores: As ``scores.json`` holds them; empty where nothing was scored.
     """
-    metadata = ", ".join(cohort["metadata"]) or "none"
-    seen = cohort["seen_in_training"]
+    metadata = ", ".join(about["metadata"]) or "none"
+    seen = about.get("seen_in_training", 0)
     return "\n".join(
         [
-            f"# {name}",
+            f"# {about['name']}",
             "",
             "A search index of brain MRI: it turns a scan into a fingerprint and finds the cases of its gallery whose",
             "fingerprints are most similar.",
             "",
             "## How good it is",
-            *_scores(scores),
-            "",
-            "A relevant case is one of another fold and patient " + cohort["relevance"] + ".",
-            "Brackets hold 95 % bootstrap intervals over patients, conditional on gallery and fits.",
-            "Raw precision depends on the cohort's size and spread: figures from other cohorts compare by the AUC only.",
-            "",
-            "## Hold-out",
-            *_holdout(scores),
+            *_how_good(about, scores),
             "",
             "## Cohort",
-            f"- {cohort['dataset']} (fingerprint {cohort['fingerprint'][:16]}): a gallery of {cohort['gallery']} cases of "
-            f"{cohort['patients']} patients; {cohort['excluded']} cases were left out of what is scored.",
-            f"- Positions are in mm in the frame `{cohort['frame']}`: x grows to the patient's right, y to the front, z up.",
+            f"- {about['dataset']} (digest {about['cohort'][:16]}): a gallery of {about['gallery']} cases of "
+            f"{about['patients']} patients; {about['excluded']} cases were left out.",
+            f"- Positions are in mm in the frame `{about['frame']}`: x grows to the patient's right, y to the front, z up.",
             f"- Metadata columns: {metadata}.",
-            f"- Projection: {projection}.",
-            f"- Weights: {weights}.",
+            f"- Projection: {about['projection']}.",
+            f"- Weights: {about['weights']}.",
             *(
                 [f"- The encoder has learned from {seen} of these cases, which flatters the scores above."]
                 if seen
@@ -69,7 +58,7 @@ def write_card(name: str, cohort: Mapping[str, Any], scores: Mapping[str, Any], 
             "  beyond it; a query that is unlike anything in the gallery is said to be so, by a threshold and not by proof.",
             "- How good a vote of neighbors is, which similarity is usual, and what is unlike the gallery, was measured on",
             "  the gallery's own cases, each put to the other folds by a projection that was fitted on those alone.",
-            "- Similar means similar in what was scored above, the tumor's place first of all; not similar in outcome.",
+            "- Similar means similar in what was scored above; not similar in outcome.",
             "- A query needs the same modalities, on one grid, skull-stripped or not as the gallery was.",
             "- Its gallery's pictures and measures come from the patients' scans: who may see those may see the bundle.",
             "",
@@ -82,18 +71,47 @@ def write_card(name: str, cohort: Mapping[str, Any], scores: Mapping[str, Any], 
     )
 
 
-def _scores(scores: Mapping[str, Any]) -> list[str]:
+def about_weights(recipe: Recipe) -> str:
+    """Where the weights of a recipe's encoders are, in words."""
+    if not recipe.trained:
+        return "random, drawn by a seed: this is a baseline"
+    said = [
+        f"{Path(weights.source).name}, SHA-256 {weights.sha256}, "
+        + ("in the bundle" if weights.path.stat().st_size < COPIED_BELOW else "not in the bundle: give it with --weights")
+        for weights in weights_files(recipe)
+    ]
+    return "; ".join(said) or "none"
+
+
+def _how_good(about: Mapping[str, Any], scores: Mapping[str, Any]) -> list[str]:
+    if not scores.get("sweep"):
+        return ["It was not scored: take its answers with caution."]
+    return [
+        *_table(scores),
+        "",
+        f"A relevant case is one of another fold and patient {about['relevance']}.",
+        "Brackets hold 95 % bootstrap intervals over patients, conditional on gallery and fits.",
+        "Raw precision depends on the cohort's size and spread: figures from other cohorts compare by the AUC only.",
+        "",
+        "## Hold-out",
+        *_holdout(scores),
+    ]
+
+
+def _table(scores: Mapping[str, Any]) -> list[str]:
     sweep, holdout, references = scores["sweep"], scores["holdout"] or {}, scores["references"]
     rows = [role for role in _REFERENCES if role in references]
     lines = [
         "| | sweep | " + ("hold-out | " if holdout else "") + " | ".join(rows) + " |",
         "| --- | --- | " + ("--- | " if holdout else "") + " | ".join("---" for _ in rows) + " |",
     ]
-    for metric, text in _SHOWN.items():
-        if metric in sweep:
+    for record in scores["metrics"]:
+        metric = Metric(**record)
+        if metric.name in sweep and not metric.name.endswith(SHARE):
             cells = [_cell(sweep, metric), *([_cell(holdout, metric)] if holdout else [])]
             cells += [_cell(references[role], metric, bare=True) for role in rows]
-            lines.append(f"| {text} | " + " | ".join(cells) + " |")
+            unit = f", {metric.unit}" if metric.unit else ""
+            lines.append(f"| {metric.label}{unit} | " + " | ".join(cells) + " |")
     return lines
 
 
@@ -103,12 +121,14 @@ def _holdout(scores: Mapping[str, Any]) -> list[str]:
         return [
             f"{scores['no_holdout']}: the sweep's scores are those that this configuration was chosen by, and flatter it."
         ]
-    optimism = scores["optimism"].get("retrieval/p_at_5")
-    said = [f"{int(scores['holdout']['cohort/cases'])} cases took no part in the sweep and were scored at export."]
+    headline = scores["headline"]
+    optimism = scores["optimism"].get(headline)
+    label = next((record["label"] for record in scores["metrics"] if record["name"] == headline), headline)
+    said = [f"{scores['cases']['holdout']} cases took no part in the sweep and were scored at export."]
     if optimism:
         value, low, high = optimism
         said.append(
-            f"Optimism, sweep minus hold-out at equal gallery size, of precision at 5: {value:.3f} [{low:.3f}, {high:.3f}]."
+            f"Optimism, sweep minus hold-out at equal gallery size, of {label}: {value:.3f} [{low:.3f}, {high:.3f}]."
         )
     before = looks["before"]
     if before:
@@ -122,10 +142,10 @@ def _holdout(scores: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def _cell(metrics: Mapping[str, float], metric: str, bare: bool = False) -> str:
-    if metric not in metrics:
+def _cell(metrics: Mapping[str, float], metric: Metric, bare: bool = False) -> str:
+    if metric.name not in metrics:
         return "–"
-    digits = 1 if "_mm" in metric else 3
-    low, high = metrics.get(f"{metric}_lo"), metrics.get(f"{metric}_hi")
+    digits = 1 if metric.unit else 3
+    low, high = metrics.get(f"{metric.name}_lo"), metrics.get(f"{metric.name}_hi")
     interval = "" if bare or low is None or high is None else f" [{low:.{digits}f}, {high:.{digits}f}]"
-    return f"{metrics[metric]:.{digits}f}{interval}"
+    return f"{metrics[metric.name]:.{digits}f}{interval}"

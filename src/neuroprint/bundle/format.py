@@ -1,4 +1,4 @@
-"""A bundle on disk: a folder that is whole or not there, whose every file is known by its SHA-256."""
+"""A bundle directory, written atomically and checksummed."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ import numpy.typing as npt
 
 from neuroprint.errors import NeuroprintError
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 MANIFEST = "bundle.json"
 
-_PACKAGES = ("numpy", "torch", "monai", "scikit-learn", "scipy", "nibabel", "faiss-cpu", "safetensors", "pyarrow")
+_PACKAGES = ("numpy", "torch", "monai", "scikit-learn", "scipy", "nibabel", "safetensors", "pyarrow")
 _DTYPES = {"F32": np.float32, "F64": np.float64, "F16": np.float16, "I64": np.int64, "U8": np.uint8, "BOOL": np.bool_}
 _LARGEST_HEADER = 100_000_000  # safetensors' own limit
 
 
-def write(folder: Path, about: Mapping[str, Any], fill: Callable[[Path], None]) -> None:
+def write_bundle(folder: Path, about: Mapping[str, Any], fill: Callable[[Path], None]) -> None:
     """Make a bundle in a folder beside, and put it in place in one step once it is whole.
 
     A bundle that is there already stays valid until the new one is whole, and then gives way to it.
@@ -68,7 +68,7 @@ def write(folder: Path, about: Mapping[str, Any], fill: Callable[[Path], None]) 
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def read(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a bundle, after every file was compared with it.
 
     Raises:

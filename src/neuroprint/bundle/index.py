@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from neuroprint.bundle.projection import apply, steps_of
+from neuroprint.bundle.projection import apply_steps, steps_of
 from neuroprint.errors import NeuroprintError
 from neuroprint.evaluation.folds import assign_folds
-from neuroprint.evaluation.projection import Projection, fit_projection, is_supervised
+from neuroprint.evaluation.metric import known
+from neuroprint.evaluation.projection import clipped, fit_projection, is_supervised
 from neuroprint.evaluation.ranking import rank
 from neuroprint.evaluation.similarity import similarity_named
-from neuroprint.evaluation.subjects import known
 from neuroprint.evaluation.vote import LISTED
 
 Vectors = npt.NDArray[np.float32]
 
-INDEX = "index.faiss"
-NEIGHBORS = "neighbors.safetensors"
 _QUANTILES = 1001
 _MOST_PAIRS = 2000  # cases of which all pairs are compared: beyond, a sample
 _NOVEL = 0.05
@@ -114,9 +110,9 @@ class Neighborhoods:
 
 def leave_fold_out(
     embeddings: Vectors,
-    centers_mm: npt.NDArray[np.float64],
+    targets: npt.NDArray[np.float64],
     patients: Sequence[str],
-    make_projection: Callable[[int], Projection],
+    projection: Any | None,
     *,
     similarity: str,
     folds: int,
@@ -129,9 +125,9 @@ def leave_fold_out(
 
     Args:
         embeddings: (n, D), before projection.
-        centers_mm: (n, 3), which supervised projections are fitted to; NaN where not known.
+        targets: (n, targets), which supervised projections are fitted to; NaN where not known.
         patients: (n,).
-        make_projection: From the number of cases that it is to be fitted to, a new projection.
+        projection: Unfitted; None uses embeddings as they are.
         similarity: ``cosine``, ``dot`` or ``euclidean``.
         folds: How many; fewer where there are fewer patients.
         seed: Of the folds.
@@ -153,7 +149,7 @@ def leave_fold_out(
     usual = []
     for held in np.unique(fold):
         inside, queries = np.flatnonzero(fold != held), np.flatnonzero(fold == held)
-        vectors = _project_without(embeddings, centers_mm, patients, inside, make_projection)
+        vectors = _project_without(embeddings, targets, patients, inside, projection)
         for block in _blocks(queries):
             close = similarity_named(similarity)(vectors[block], vectors[inside])
             _enlist(found, block, inside, close)
@@ -182,25 +178,31 @@ def neighborhoods_of(
 
 def _project_without(
     embeddings: Vectors,
-    centers_mm: npt.NDArray[np.float64],
+    targets: npt.NDArray[np.float64],
     patients: Sequence[str],
     inside: npt.NDArray[np.int64],
-    make_projection: Callable[[int], Projection],
+    projection: Any | None,
 ) -> Vectors:
-    """All embeddings by a projection that is fitted on some of them; a supervised one on those with a center."""
-    supervised = is_supervised(make_projection(len(inside)))
-    rows = inside[known(centers_mm[inside])] if supervised else inside
+    """All embeddings by a projection that is fitted on some of them; a supervised one on those with a target."""
+    if projection is None:
+        return np.asarray(embeddings, dtype=np.float32)
+    supervised = is_supervised(projection)
+    rows = inside[known(targets[inside])] if supervised else inside
     if not len(rows):
-        raise NeuroprintError("the projection is fitted to the tumors' centers, and without a fold no case has one")
+        raise NeuroprintError("the projection is fitted to the task's targets, and without a fold no case has one")
     wide = np.asarray(embeddings[rows], dtype=np.float64)
-    centers = centers_mm[rows] if supervised else None
     try:
-        fitted = fit_projection(lambda: make_projection(len(rows)), wide, centers, [patients[row] for row in rows])
+        fitted = fit_projection(
+            clipped(projection, min(wide.shape)),
+            wide,
+            targets[rows] if supervised else None,
+            [patients[row] for row in rows],
+        )
     except ValueError as error:
         raise NeuroprintError(
             f"the projection cannot be fitted to {len(rows)} cases of the gallery: {error}"
         ) from error
-    return apply(steps_of(fitted), embeddings)
+    return apply_steps(steps_of(fitted), embeddings)
 
 
 def _no_neighbors(n: int, most: int) -> Neighborhoods:
@@ -232,31 +234,6 @@ def percentiles(
         return np.full(len(similarities), np.nan)
     below = np.searchsorted(quantiles, np.asarray(similarities, dtype=np.float32), side="left")
     return np.clip(below / (len(quantiles) - 1) * 100.0, 0.0, 100.0)
-
-
-def write_faiss(path: Path, vectors: Vectors, similarity: str) -> None:
-    """Write FAISS's flat index of the vectors, for other programs: of unit vectors for cosine."""
-    faiss = _faiss()
-    rows = np.ascontiguousarray(vectors, dtype=np.float32)
-    if similarity == "cosine":
-        rows = rows / _or_one(lengths_of(rows))[:, None]
-    index = faiss.IndexFlatL2(rows.shape[1]) if similarity == "euclidean" else faiss.IndexFlatIP(rows.shape[1])
-    index.add(rows)
-    faiss.write_index(index, str(path))
-
-
-def read_faiss(path: Path) -> Any:
-    """FAISS's index, mapped: nothing is read before it is searched."""
-    faiss = _faiss()
-    return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
-
-
-def _faiss() -> Any:
-    """FAISS, which otherwise tells which of its builds it loads."""
-    logging.getLogger("faiss.loader").setLevel(logging.WARNING)
-    import faiss
-
-    return faiss
 
 
 def _or_one(lengths: Vectors) -> Vectors:

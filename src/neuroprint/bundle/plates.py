@@ -1,4 +1,4 @@
-"""Projections of a case as vector drawings: the scan, the tumor's outline, and letters that say which side is which."""
+"""MIPs of a case as vector drawings: the scan, the tumor's outline, and letters that say which side is which."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from neuroprint.data.mips import VIEWS
+from neuroprint.data.mips import PLANES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,19 +27,19 @@ _PICTURE, _MARGIN = 96.0, 11.0
 _SIDE: Final = _PICTURE + 2 * _MARGIN
 
 
-def plates(projections: Mapping[str, NDArray[np.uint8]], outlines: Mapping[str, NDArray[np.bool_]], name: str) -> str:
-    """The three views of a case as SVG, in the order axial, coronal, sagittal, on one scale.
+def case_plates(mips: Mapping[str, NDArray[np.uint8]], outlines: Mapping[str, NDArray[np.bool_]], name: str) -> str:
+    """The three planes of a case as SVG, in the order axial, coronal, sagittal, on one scale.
 
     Args:
-        projections: (rows, columns) uint8 by view, first row on top.
-        outlines: Tumor masks by view, of the same shapes; one without a pixel has no outline.
+        mips: (rows, columns) uint8 by plane, first row on top.
+        outlines: Tumor masks by plane, of the same shapes; one without a pixel has no outline.
         name: The case's id, for those who do not see the picture.
     """
-    longest = max((max(picture.shape) for picture in projections.values()), default=1)
+    longest = max((max(picture.shape) for picture in mips.values()), default=1)
     return "\n".join(
-        _plate(view, projections[view], outlines.get(view), _PICTURE / longest, name)
-        for view in VIEWS
-        if view in projections
+        _plate(plane, mips[plane], outlines.get(plane), _PICTURE / longest, name)
+        for plane in PLANES
+        if plane in mips
     )
 
 
@@ -53,13 +53,13 @@ def outline_path(mask: NDArray[np.bool_]) -> str:
     return "".join("M" + "L".join(f"{x - 0.5:g} {y - 0.5:g}" for x, y in line[:-1]) + "Z" for line in lines)
 
 
-def _plate(view: str, picture: NDArray[np.uint8], mask: NDArray[np.bool_] | None, scale: float, name: str) -> str:
+def _plate(plane: str, picture: NDArray[np.uint8], mask: NDArray[np.bool_] | None, scale: float, name: str) -> str:
     rows, columns = picture.shape
     left, top = (_SIDE - columns * scale) / 2, (_SIDE - rows * scale) / 2
     outline = "" if mask is None else outline_path(mask)
     drawn = f'<path class="outline" d="{outline}"/>' if outline else ""
-    words = f"{view} projection of {name}" + (", tumor outlined" if outline else "")
-    before, after, above, below = list(_LETTERS[view])
+    words = f"{plane} maximum intensity projection of {name}" + (", tumor outlined" if outline else "")
+    before, after, above, below = list(_LETTERS[plane])
     middle, edge = _SIDE / 2, _MARGIN / 2
     letters = "".join(
         f'<text x="{x:g}" y="{y:g}">{letter}</text>'
@@ -74,7 +74,7 @@ def _plate(view: str, picture: NDArray[np.uint8], mask: NDArray[np.bool_] | None
         f'<svg class="plate" viewBox="0 0 {_SIDE:g} {_SIDE:g}" role="img" aria-label="{html.escape(words)}">'
         f'<g transform="translate({left:.2f} {top:.2f}) scale({scale:.4f})">'
         f'<image width="{columns}" height="{rows}" preserveAspectRatio="none" href="{_png(picture)}"/>{drawn}</g>'
-        f'<g class="letters">{letters}</g><text class="view" x="4" y="{_SIDE - 4:g}">{view}</text></svg>'
+        f'<g class="letters">{letters}</g><text class="plane" x="4" y="{_SIDE - 4:g}">{plane}</text></svg>'
     )
 
 

@@ -23,6 +23,10 @@ _NORMS = {
 }
 
 
+_HOMES = ("sklearn", "neuroprint")
+_KINDS = ("center", "scale", "linear", *_NORMS)
+
+
 @dataclass(frozen=True, eq=False)
 class Step:
     """One step of a projection.
@@ -48,7 +52,7 @@ class Step:
         return X - self.array if self.kind == "center" else X * self.array
 
 
-def apply(steps: Sequence[Step], embeddings: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
+def apply_steps(steps: Sequence[Step], embeddings: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
     """Project embeddings: (m, d) of any float type -> (m, components) float32, computed in double precision.
 
     Raises:
@@ -65,6 +69,9 @@ def apply(steps: Sequence[Step], embeddings: npt.NDArray[np.floating[Any]]) -> n
 def steps_of(projection: Any) -> list[Step]:
     """The steps of a fitted projection; None is the identity.
 
+    A projection of your own that is affine says so by a method ``as_steps``, which gives its steps as pairs of a kind and an
+    array, as in :class:`Step`: ``[("center", mean), ("linear", components.T)]``.
+
     Raises:
         NeuroprintError: It cannot be written as steps; the message says why.
     """
@@ -72,7 +79,7 @@ def steps_of(projection: Any) -> list[Step]:
         return []
     if problem := why_not(projection):
         raise NeuroprintError(problem)
-    return [step for part in _parts(projection, fitted=True) for step in _PLAIN[_name(part)](part)]
+    return [step for part in _parts(projection, fitted=True) for step in _steps_of_part(part)]
 
 
 def why_not(projection: Any) -> str | None:
@@ -83,14 +90,19 @@ def why_not(projection: Any) -> str | None:
             return f"{name} is a picture of the cases it was given: it cannot place a new one"
         if name == "UMAP":
             return "UMAP places a new case by a search among the fitted ones, not by numbers that a bundle could hold"
-        if name not in _PLAIN:
-            return f"{name} is no projection that a bundle can hold: those are {', '.join(sorted(_PLAIN))}"
+        if hasattr(part, "as_steps"):
+            continue
+        if name not in _PLAIN or type(part).__module__.partition(".")[0] not in _HOMES:
+            return (
+                f"{name} is no projection that a bundle can hold: those are {', '.join(sorted(_PLAIN))}, and "
+                "those with a method as_steps"
+            )
         if name == "FunctionTransformer" and part.func is not None:
             return "a FunctionTransformer with a function of its own cannot be written as plain arrays"
     return None
 
 
-def save(folder: Path, steps: Sequence[Step]) -> None:
+def save_steps(folder: Path, steps: Sequence[Step]) -> None:
     """Write ``projection.json`` and ``projection.safetensors``."""
     kinds = [{"kind": step.kind} for step in steps]
     (folder / "projection.json").write_text(json.dumps({"steps": kinds}, indent=2) + "\n", encoding="utf-8")
@@ -98,8 +110,8 @@ def save(folder: Path, steps: Sequence[Step]) -> None:
     save_arrays(folder / "projection.safetensors", arrays)
 
 
-def load(folder: Path) -> list[Step]:
-    """Read what :func:`save` wrote.
+def load_steps(folder: Path) -> list[Step]:
+    """Read what :func:`save_steps` wrote.
 
     Raises:
         NeuroprintError: The files are damaged, or of a kind that this version does not know.
@@ -109,7 +121,7 @@ def load(folder: Path) -> list[Step]:
         kinds = [str(step["kind"]) for step in json.loads(path.read_text(encoding="utf-8"))["steps"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise NeuroprintError(f"{path}: cannot be read ({error})") from error
-    unknown = sorted(set(kinds) - {"center", "scale", "linear", *_NORMS})
+    unknown = sorted(set(kinds) - set(_KINDS))
     if unknown:
         raise NeuroprintError(f"{path}: steps that this neuroprint does not know: {', '.join(unknown)}")
     arrays = mapped(folder / "projection.safetensors")
@@ -120,10 +132,23 @@ def _parts(projection: Any, fitted: bool = False) -> list[Any]:
     """A chain's projections one by one, its fitted copies if asked; any other by itself."""
     if projection is None:
         return []
+    if _name(projection) == "Pipeline":
+        return [part for _, step in projection.steps for part in _parts(step, fitted)]
     if _name(projection) != "Chain":
         return [projection]
     steps = projection.fitted_ if fitted else projection.steps
     return [part for step in steps for part in _parts(step, fitted)]
+
+
+def _steps_of_part(part: Any) -> list[Step]:
+    if not hasattr(part, "as_steps"):
+        return list(_PLAIN[_name(part)](part))
+    steps = []
+    for kind, array in part.as_steps():
+        if kind not in _KINDS:
+            raise NeuroprintError(f"{_name(part)}.as_steps gives a step {kind!r}: choose among {', '.join(_KINDS)}")
+        steps.append(Step(kind, None if array is None else np.ascontiguousarray(array, dtype=np.float64)))
+    return steps
 
 
 def _name(projection: Any) -> str:
@@ -167,7 +192,7 @@ def _pls(model: Any) -> list[Step]:
     return [_center(model._x_mean), _scale(1.0 / model._x_std), _linear(model.x_rotations_)]
 
 
-def _ridge_center(model: Any) -> list[Step]:
+def _target_ridge(model: Any) -> list[Step]:
     probe = model.model_
     return [_linear(probe.coef), _center(model.mean_ - probe.intercept)]
 
@@ -192,9 +217,9 @@ _PLAIN = {
     "GaussianRandomProjection": lambda model: [_linear(model.components_.T)],
     "PLS": _pls,
     "PLSRegression": _pls,
-    "RidgeCenter": _ridge_center,
-    "OctantLDA": _lda,
+    "TargetRidge": _target_ridge,
+    "TargetLDA": _lda,
     "LinearDiscriminantAnalysis": _lda,
-    "OctantNCA": _nca,
+    "TargetNCA": _nca,
     "NeighborhoodComponentsAnalysis": _nca,
 }

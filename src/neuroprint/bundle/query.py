@@ -2,52 +2,40 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from neuroprint.bundle.answer import Answer, Match
-from neuroprint.data.formats.brats import read_case_folder
+from neuroprint.bundle.gallery import META
+from neuroprint.data.case import Case
+from neuroprint.data.metadata import class_name
 from neuroprint.errors import NeuroprintError
 from neuroprint.evaluation.vote import group_vote, neighbor_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from neuroprint.bundle.bundle import Bundle, Query
-    from neuroprint.data.case import Case
     from neuroprint.data.case_facts import CaseFacts
     from neuroprint.evaluation.vote import GroupVote
 
 MAP_NEIGHBORS = 5
 """The query is drawn on the map between this many of its nearest cases."""
-_META = "meta:"
-_EXACT = 2.0**53  # from here on a float does not tell one whole number from the next
 
 
-def answer(bundle: Bundle, case_dir: Path, k: int = 5, group: str | None = None, patient: str | None = None) -> Answer:
-    """Put a case's folder to a bundle.
-
-    Args:
-        bundle: The bundle.
-        case_dir: A folder in BraTS layout, with or without a label.
-        k: How many cases to find, and of other patients to vote; all where the gallery has fewer.
-        group: Metadata column of the gallery, or ``side``, on which the neighbors vote.
-        patient: Whose scan it is, as the gallery names patients: his cases have no vote. By default the patient of the
-            folder's name. Of a scan that is in the gallery, whatever its name, it is the patient of that case.
-
-    Raises:
-        CaseError: The scan cannot be used.
-        NeuroprintError: There is no such folder or column, or k is less than 1.
-    """
+def answer(
+    bundle: Bundle, case: str | Path | Case, k: int = 5, group: str | None = None, patient: str | None = None
+) -> Answer:
+    """Put a case to a bundle; see :meth:`neuroprint.bundle.bundle.Bundle.query`."""
     if k < 1:
         raise NeuroprintError(f"-k {k}: ask for one case at least")
     if group is not None:
         groups_of(bundle, group)  # a typing error is found before the network runs
-    case = read_case_folder(case_dir, bundle.modalities)
-    return answer_to(bundle, case, bundle.embed(case), k, group, patient)
+    found = case if isinstance(case, Case) else bundle.read_case(case)
+    return answer_to(bundle, found, bundle.embed(found), k, group, patient)
 
 
 def answer_to(
@@ -66,6 +54,9 @@ def answer_to(
     return Answer(
         query=query,
         bundle=bundle.name,
+        gallery=len(bundle.cases),
+        similarity=bundle.similarity,
+        novelty=bundle.scores["novelty"]["threshold"],
         matches=matches,
         unlike_gallery=bundle.unlike_gallery(found.similarities),
         known_as=known,
@@ -80,7 +71,7 @@ def answer_to(
 def group_columns(bundle: Bundle) -> tuple[str, ...]:
     """Columns that neighbors can vote on: the gallery's metadata, and the tumor's side."""
     named = [str(column) for column in bundle.cases.columns]
-    return (*sorted(column.removeprefix(_META) for column in named if column.startswith(_META)), "side")
+    return (*sorted(column.removeprefix(META) for column in named if column.startswith(META)), "side")
 
 
 def groups_of(bundle: Bundle, column: str) -> list[str | None]:
@@ -91,8 +82,8 @@ def groups_of(bundle: Bundle, column: str) -> list[str | None]:
     """
     if column not in (known := group_columns(bundle)):
         raise NeuroprintError(f"the bundle has no column {column}: there is {', '.join(known)}")
-    values = bundle.cases[column if column == "side" else _META + column]
-    return [_group_name(value) for value in values]
+    values = bundle.cases[column if column == "side" else META + column]
+    return [class_name(value) for value in values]
 
 
 def known_as(bundle: Bundle, facts: CaseFacts) -> str | None:
@@ -123,7 +114,7 @@ def place_on_map(bundle: Bundle, query: Query, known: str | None = None) -> npt.
 
 
 def _distances_mm(bundle: Bundle, query: Query, rows: Sequence[int]) -> list[float | None]:
-    if query.center_mm is None or bundle.manifest["target"]["units"] != "mm":
+    if query.center_mm is None:
         return [None] * len(rows)
     centers = bundle.cases[["x_mm", "y_mm", "z_mm"]].iloc[list(rows)].to_numpy(dtype=np.float64)
     return [_finite(float(distance)) for distance in np.linalg.norm(centers - query.center_mm, axis=1)]
@@ -152,14 +143,6 @@ def _vote(bundle: Bundle, query: Query, patient: str, column: str, k: int) -> Gr
         )
     except NeuroprintError as error:
         raise NeuroprintError(f"no vote on {column}: {error}") from error
-
-
-def _group_name(value: Any) -> str | None:
-    if value is None or value != value or value == "":
-        return None
-    if isinstance(value, float):  # which a column of whole numbers becomes where one is missing
-        return str(int(value)) if value.is_integer() and abs(value) < _EXACT else repr(float(value))
-    return str(value)
 
 
 def _finite(value: float) -> float | None:

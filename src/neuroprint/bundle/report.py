@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from neuroprint.bundle.answer import group_sentences, remarks
 from neuroprint.bundle.map_drawing import MOST_POINTS, group_colors, map_drawing
-from neuroprint.bundle.plates import CONVENTION, plates
+from neuroprint.bundle.plates import CONVENTION, case_plates
 from neuroprint.bundle.query import MAP_NEIGHBORS, groups_of
 from neuroprint.bundle.score_table import score_table
 from neuroprint.errors import NeuroprintError
@@ -65,7 +65,7 @@ def report(answer: Answer, bundle: Bundle) -> str:
         ),
         legend=_legend(groups, column),
         placement=_placement(answer, bundle),
-        scores=score_table(bundle.scores, bundle.config.get("retrieval") or {}),
+        scores=score_table(bundle.scores, str(bundle.manifest["relevance"])),
         footer=_footer(bundle),
     )
 
@@ -85,7 +85,7 @@ def _lead(answer: Answer, bundle: Bundle) -> str:
 
 
 def _remarks(answer: Answer, bundle: Bundle) -> str:
-    said = remarks(answer, bundle.scores["novelty"]["threshold"])
+    said = remarks(answer)
     unlike = [answer.unlike_gallery and remark is said[-1] for remark in said]
     return "\n".join(
         f'<p class="remark{" unlike" if warn else ""}" role="note">{html.escape(remark)}</p>'
@@ -96,7 +96,7 @@ def _remarks(answer: Answer, bundle: Bundle) -> str:
 def _query_card(answer: Answer) -> str:
     query = answer.query
     facts = [("tumor", query.side or "not known"), ("volume", _volume(query.volume_cm3))]
-    drawn = plates(query.facts.projections, query.facts.outlines, query.case)
+    drawn = case_plates(query.facts.mips, query.facts.outlines, query.case)
     return (
         f'<article class="case query"><h3><span class="rank">query</span>{html.escape(query.case)}</h3>'
         f'<div class="plates">{drawn}</div><dl class="facts">{_facts(facts)}</dl></article>'
@@ -105,7 +105,7 @@ def _query_card(answer: Answer) -> str:
 
 def _match_card(match: Match, answer: Answer, bundle: Bundle, groups: list[str | None]) -> str:
     case = bundle.cases.iloc[match.row]
-    projections, outlines = bundle.pictures(match.case)
+    mips, outlines = bundle.pictures(match.case)
     distance = "not known" if match.distance_mm is None else f"{match.distance_mm:.1f}{_SPACE}mm"
     facts = [("center distance", distance), ("tumor", _text(case["side"]) or "not known")]
     facts.append(("volume", _volume(float(case["volume_cm3"]))))
@@ -120,7 +120,7 @@ def _match_card(match: Match, answer: Answer, bundle: Bundle, groups: list[str |
     first = f'<dt>{html.escape(_measure(bundle))}</dt><dd class="main">{match.similarity:.3f}</dd>'
     return (
         f'<article class="case"><h3><span class="rank">{match.rank}</span>{html.escape(match.case)}</h3>'
-        f'<div class="plates">{plates(projections, outlines, match.case)}</div>'
+        f'<div class="plates">{case_plates(mips, outlines, match.case)}</div>'
         f'<dl class="facts">{first}<dt>percentile</dt><dd>{percentile}</dd>{bar}{_facts(facts)}</dl></article>'
     )
 

@@ -20,7 +20,6 @@ from neuroprint.bundle.answer import to_json
 from neuroprint.bundle.query import answer_to, group_columns, groups_of
 from neuroprint.bundle.report import report
 from neuroprint.bundle.upload import Limits, UploadError, check_sizes, save_files, save_zip
-from neuroprint.data.formats.brats import read_case_folder
 from neuroprint.errors import NeuroprintError
 from neuroprint.catalog.redaction import redact_text
 
@@ -120,7 +119,7 @@ class Service(ThreadingHTTPServer):
 
     def answer(self, folder: Path, k: int, group: str | None) -> Answer:
         """Put an uploaded case to the bundle, one at a time."""
-        case = read_case_folder(folder, self.bundle.modalities)
+        case = self.bundle.read_case(folder)
         check_sizes(case, self.limits)
         with self.extraction:
             query = self.bundle.embed(case)

@@ -1,4 +1,4 @@
-"""The ``neuroprint`` command: everything that is not a run."""
+"""The ``neuroprint`` command."""
 
 from __future__ import annotations
 
@@ -6,14 +6,26 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from neuroprint import __version__
+from neuroprint.cli.environment import prepare_process
 from neuroprint.errors import NeuroprintError
+
+if TYPE_CHECKING:
+    from neuroprint.tracking.store import TrackingStore
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one subcommand; exit 0 if all went well, 1 if something was found wanting, 2 if the command cannot work."""
-    options = _parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    prepare_process()
+    if given[:1] == ["run"]:  # all that follows is Hydra's
+        from neuroprint.cli.application import main as run
+
+        run(given[1:])
+        return
+    options = _parser().parse_args(given)
     try:
         code = options.run(options)
     except NeuroprintError as error:
@@ -28,9 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="neuroprint", description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(prog="neuroprint", description="Which fingerprint of a brain scan to search by?")
     parser.add_argument("--version", action="version", version=f"neuroprint {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    commands.add_parser("run", help="one evaluation, or with -m a sweep, as python run.py: neuroprint run --help")
 
     phantom = commands.add_parser("phantom", help="write a phantom cohort in BraTS layout")
     phantom.add_argument("out", type=Path, metavar="OUT", help="folder to write to; a broken-off cohort is completed")
@@ -42,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
 
     check = commands.add_parser("check", help="read every case of a dataset and list its problems")
     check.add_argument("root", type=Path, metavar="ROOT", help="a BraTS folder, an MSD task folder, or a manifest CSV")
+    _takes_folders(check)
     check.set_defaults(run=_check)
 
     train = commands.add_parser("train", help="train a segmentation network on phantoms or on labeled scans")
@@ -54,32 +69,23 @@ def _parser() -> argparse.ArgumentParser:
     train.set_defaults(run=_train)
 
     board = commands.add_parser("leaderboard", help="the runs of an experiment, ranked, with intervals")
-    board.add_argument("--metric", default="retrieval/p_at_5", metavar="M", help="rank by this (default: %(default)s)")
+    board.add_argument("--metric", metavar="M", help="rank by this (default: the task's, retrieval/p_at_5)")
     board.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    board.add_argument("--mlruns", type=Path, default=Path("mlruns"), metavar="DIR", help="default: %(default)s")
-    board.add_argument(
-        "--mlflow-experiment", default="neuroprint", metavar="NAME", help="MLflow's experiment (default: %(default)s)"
-    )
+    _takes_store(board)
     board.set_defaults(run=_leaderboard)
 
     ui = commands.add_parser("ui", help="MLflow's UI, and the address of the latest sweep's ranked view")
     ui.add_argument("--port", type=int, default=5000, metavar="PORT", help="or the next free (default: %(default)s)")
-    ui.add_argument("--mlruns", type=Path, default=Path("mlruns"), metavar="DIR", help="default: %(default)s")
-    ui.add_argument(
-        "--mlflow-experiment", default="neuroprint", metavar="NAME", help="MLflow's experiment (default: %(default)s)"
-    )
+    _takes_store(ui)
     ui.set_defaults(run=_ui)
 
     export = commands.add_parser("export", help="the best run, or a named one, as a bundle that answers queries")
     export.add_argument(
         "out", type=Path, metavar="OUT", help="folder of the bundle; a bundle that is there is replaced"
     )
-    export.add_argument("--metric", default="retrieval/p_at_5", metavar="M", help="best by this (default: %(default)s)")
+    export.add_argument("--metric", metavar="M", help="best by this (default: the task's, retrieval/p_at_5)")
     export.add_argument("--run", dest="run_id", metavar="ID", help="this run instead of the best")
-    export.add_argument("--mlruns", type=Path, default=Path("mlruns"), metavar="DIR", help="default: %(default)s")
-    export.add_argument(
-        "--mlflow-experiment", default="neuroprint", metavar="NAME", help="MLflow's experiment (default: %(default)s)"
-    )
+    _takes_store(export)
     export.add_argument(
         "--set",
         dest="overrides",
@@ -88,6 +94,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="where the run's files are now, as MLflow keeps no folders: dataset.root=DIR, encoder.weights=FILE ...",
     )
+    _takes_trust(export)
+    _takes_folders(export)
     export.set_defaults(run=_export)
     _bundle_commands(commands)
     return parser
@@ -96,18 +104,18 @@ def _parser() -> argparse.ArgumentParser:
 def _bundle_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     query = commands.add_parser("query", help="the cases of a bundle that are most similar to a new one")
     query.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that neuroprint export made")
-    query.add_argument("case", type=Path, metavar="CASE_DIR", help="folder of one case in BraTS layout")
+    query.add_argument("case", type=Path, metavar="CASE", help="one case: a folder in BraTS layout, or as the gallery's")
     query.add_argument("-k", type=int, default=5, metavar="K", help="how many cases (default: %(default)s)")
     query.add_argument("--group", metavar="COLUMN", help="let the neighbors vote on a metadata column, or on side")
-    query.add_argument("--patient", metavar="ID", help="whose scan it is (default: by the folder's name)")
+    query.add_argument("--patient", metavar="ID", help="whose scan it is (default: by the case's name)")
     query.add_argument("--json", action="store_true", help="print JSON instead of a table")
     query.add_argument("--report", type=Path, metavar="FILE.html", help="write a page with pictures, map and scores")
     query.set_defaults(run=_query)
 
     add = commands.add_parser("add", help="add cases to a bundle")
     add.add_argument("bundle", type=Path, metavar="BUNDLE", help="stays as it is until the longer one is whole")
-    add.add_argument("cases", type=Path, nargs="+", metavar="CASE_DIR", help="folders of one case each")
-    add.add_argument("--patient", metavar="ID", help="whose cases they all are (default: by each folder's name)")
+    add.add_argument("cases", type=Path, nargs="+", metavar="CASE", help="one case each, as query takes them")
+    add.add_argument("--patient", metavar="ID", help="whose cases they all are (default: by each case's name)")
     add.set_defaults(run=_add)
 
     serve = commands.add_parser("serve", help="a web page and JSON API that answer queries to a bundle")
@@ -129,6 +137,35 @@ def _bundle_commands(commands: argparse._SubParsersAction[argparse.ArgumentParse
             metavar="FILE",
             help="weights that the bundle names but does not hold",
         )
+        _takes_trust(command)
+
+
+def _takes_store(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--mlruns", type=Path, default=Path("mlruns"), metavar="DIR", help="default: %(default)s")
+    command.add_argument(
+        "--mlflow-experiment", default="neuroprint", metavar="NAME", help="MLflow's experiment (default: %(default)s)"
+    )
+
+
+def _takes_trust(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="PACKAGE",
+        help="run the code of this package where the run or the bundle names it; its author could do anything here",
+    )
+
+
+def _takes_folders(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--config-dir",
+        dest="folders",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="further choices, laid out like conf/",
+    )
 
 
 def _phantom(options: argparse.Namespace) -> int:
@@ -142,13 +179,13 @@ def _phantom(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from neuroprint.data.check import check_cohort
-    from neuroprint.data.formats.find import find_cohort
+    from neuroprint.catalog.menu import Catalog
+    from neuroprint.data.doctor import check_cohort
+    from neuroprint.data.load import recognize
 
-    cohort = find_cohort(options.root)
+    cohort = recognize(options.root.expanduser(), Catalog(options.folders))
     with tqdm(total=len(cohort.cases), desc="checking", unit="case", dynamic_ncols=True) as bar:
-        modalities = sorted({name for case in cohort.cases for name in case.images})
-        problems = check_cohort(cohort, modalities, progress=lambda done, total: bar.update(done - bar.n))
+        problems = check_cohort(cohort, cohort.modalities, progress=lambda done, total: bar.update(done - bar.n))
     for problem in problems:
         print(f"{problem.severity}: case {problem.case}: {problem.message}")
     unusable = {problem.case for problem in problems if problem.severity == "unusable"}
@@ -158,11 +195,9 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
-    import logging
-
     from neuroprint.training.train import train
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    _log_to_stderr()
     print(train(options.overrides))
     return 0
 
@@ -170,37 +205,32 @@ def _train(options: argparse.Namespace) -> int:
 def _leaderboard(options: argparse.Namespace) -> int:
     import json
 
-    from neuroprint.tracking.leaderboard import leaderboards, show
-    from neuroprint.tracking.store import TrackingStore
+    from neuroprint.experiment.summary import show_leaderboards
+    from neuroprint.tracking.boards import finished_candidates, leaderboards
 
-    store = TrackingStore(options.mlruns, options.mlflow_experiment)
-    if not store.exists:
-        raise NeuroprintError(
-            f"{options.mlruns} holds no MLflow store: run python run.py first, or name its folder with --mlruns"
-        )
-    runs = store.search("tags.role = 'candidate' and attributes.status = 'FINISHED'")
-    if not runs:
-        raise NeuroprintError(f"the MLflow experiment '{options.mlflow_experiment}' has no finished run to rank")
-    boards = leaderboards(store, runs, options.metric)
+    store = _store(options)
+    boards = leaderboards(store, finished_candidates(store), options.metric)
     if options.json:
-        tables = [{"group": board.group, "rows": json.loads(board.table.to_json(orient="records"))} for board in boards]
-        print(json.dumps({"metric": options.metric, "leaderboards": tables}, indent=2))
+        tables = [
+            {
+                "group": board.group,
+                "metric": board.metric.name,
+                "rows": json.loads(board.table.to_json(orient="records")),
+            }
+            for board in boards
+        ]
+        print(json.dumps({"leaderboards": tables}, indent=2))
         return 0
-    show(boards)
+    show_leaderboards(boards)
     return 0
 
 
 def _ui(options: argparse.Namespace) -> int:
     import signal
 
-    from neuroprint.tracking.store import TrackingStore
     from neuroprint.tracking.ui import addresses, running_ui
 
-    store = TrackingStore(options.mlruns, options.mlflow_experiment)
-    if not store.exists:
-        raise NeuroprintError(
-            f"{options.mlruns} holds no MLflow store: run python run.py first, or name its folder with --mlruns"
-        )
+    store = _store(options)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server must not outlive this command
     try:
         with running_ui(store, options.port) as (address, process):
@@ -214,18 +244,19 @@ def _ui(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    import logging
-
     from neuroprint.experiment.export import export
-    from neuroprint.tracking.store import TrackingStore
+    from neuroprint.experiment.session import Session
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    store = TrackingStore(options.mlruns, options.mlflow_experiment)
-    if not store.exists:
-        raise NeuroprintError(
-            f"{options.mlruns} holds no MLflow store: run python run.py first, or name its folder with --mlruns"
-        )
-    made = export(options.out, store, options.metric, options.run_id, options.overrides)
+    _log_to_stderr()
+    made = export(
+        options.out,
+        _store(options),
+        options.metric,
+        options.run_id,
+        options.overrides,
+        options.trust,
+        Session(options.folders),
+    )
     print(f"{made.name}: {made.cases} cases in {made.folder} (run {made.run_id})")
     print(f"registered in MLflow as neuroprint version {made.version}, alias champion")
     print(f"what it is and how good: {made.folder / 'card.md'}")
@@ -237,11 +268,11 @@ def _query(options: argparse.Namespace) -> int:
 
     from neuroprint.bundle.answer import to_json
     from neuroprint.bundle.bundle import Bundle
-    from neuroprint.bundle.query import answer
+    from neuroprint.bundle.terminal import show_answer
 
     try:
-        bundle = Bundle.open(options.bundle, options.weights)
-        found = answer(bundle, options.case, options.k, options.group, options.patient)
+        bundle = Bundle.open(options.bundle, options.weights, options.trust)
+        found = bundle.query(options.case, options.k, options.group, options.patient)
         if options.report:
             from neuroprint.bundle.report import write_report
 
@@ -251,20 +282,20 @@ def _query(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(to_json(found), indent=2, allow_nan=False))
     else:
-        from neuroprint.bundle.terminal import show
-
-        show(found, bundle)
+        show_answer(found)
     return 0
 
 
 def _add(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from neuroprint.bundle.add import add
+    from neuroprint.bundle.add import add_cases
 
     try:
         with tqdm(total=len(options.cases), desc="extracting", unit="case", dynamic_ncols=True) as bar:
-            added = add(options.bundle, options.cases, options.weights, bar.update, options.patient)
+            added = add_cases(
+                options.bundle, options.cases, options.weights, bar.update, options.patient, options.trust
+            )
     except NeuroprintError as error:
         return _one_line(error)
     for case in added:
@@ -280,7 +311,8 @@ def _serve(options: argparse.Namespace) -> int:
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:
-        service = Service(Bundle.open(options.bundle, options.weights), options.host, options.port)
+        bundle = Bundle.open(options.bundle, options.weights, options.trust)
+        service = Service(bundle, options.host, options.port)
     except NeuroprintError as error:
         return _one_line(error)
     with service:
@@ -294,10 +326,25 @@ def _serve(options: argparse.Namespace) -> int:
     return 0
 
 
+def _store(options: argparse.Namespace) -> TrackingStore:
+    """The MLflow store that the command line names.
+
+    Raises:
+        NeuroprintError: There is none.
+    """
+    from neuroprint.tracking.store import TrackingStore
+
+    store = TrackingStore(options.mlruns, options.mlflow_experiment)
+    store.require()
+    return store
+
+
+def _log_to_stderr() -> None:
+    import logging
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+
+
 def _one_line(error: NeuroprintError) -> int:
     print(" ".join(str(error).split()), file=sys.stderr)
     return 1
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,7 @@
-"""What ``python run.py --help`` prints: the menu of conf/, as it is written there, comments included."""
+"""What ``python run.py --help`` prints: the menu of conf/, as it is written there, comments included.
+
+Hydra's own help takes several times as long, and shows no comments.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,10 @@ from typing import Any
 
 import yaml
 
-from neuroprint.experiment.configuration import CONF
+from neuroprint.catalog.menu import CONF
 
 _TEMPLATE = """\
-Scores fingerprints of brain scans: how well they tell the tumor's position, how precise retrieval by them is.
+Scores fingerprints of brain scans: what a probe reads off them, and how precise retrieval by them is.
 
   python run.py key=value ...               one evaluation
   python run.py -m key=value,value ...      a sweep over every combination

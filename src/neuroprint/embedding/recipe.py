@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from neuroprint.catalog.instantiate import locate, plain
+from neuroprint.catalog.code import foreign_code
+from neuroprint.catalog.instantiate import plain
 from neuroprint.catalog.menu import Catalog, Part
 from neuroprint.data.digests import digest
 from neuroprint.embedding import poolings
@@ -26,7 +25,7 @@ from neuroprint.encoders.voxels import VoxelEncoder
 from neuroprint.errors import NeuroprintError
 
 _OWN_POOLINGS = "neuroprint.embedding.poolings."
-_OWN_CODE_DIGITS = 8
+_CODE_DIGITS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +99,10 @@ class Recipe:
         name = pooling_name(self.pooling)
         return tuple(Request(self._extractor(network, modalities), names, name) for network, names in self.levels)
 
+    def inferers(self) -> tuple[Inferer, ...]:
+        """The inferer of each encoder."""
+        return tuple(_inferer_of(network, self.inferer.made) for network, _ in self.levels)
+
     def description(self, modalities: Sequence[str]) -> dict[str, Any]:
         """All that the embeddings of a cohort with these modalities depend on, JSON-able."""
         requests = self.requests(modalities)
@@ -154,7 +157,7 @@ def pooling_name(part: Part) -> str:
     target = str(part.node["_target_"])
     name = target.removeprefix(_OWN_POOLINGS)
     if name == target:
-        name += f"#{_source_digest(target)}"
+        name += f"#{digest(foreign_code(dict(part.node)))[:_CODE_DIGITS]}"
     parameters = sorted((str(key), _canonical(value)) for key, value in part.node.items() if not str(key).startswith("_"))
     return f"{name}({', '.join(f'{key}={value}' for key, value in parameters)})" if parameters else name
 
@@ -190,16 +193,6 @@ def weights_digest(encoder: Encoder | CombinedEncoder) -> str:
 def _inferer_of(encoder: Encoder, inferer: Inferer) -> Inferer:
     """Voxels are averages over the whole field of view: they never go through windows."""
     return Whole() if isinstance(encoder, VoxelEncoder) else inferer
-
-
-def _source_digest(target: str) -> str:
-    made: Any = locate(target, "pooling")
-    try:
-        source = inspect.getsource(made)
-    except (OSError, TypeError):
-        code = getattr(made, "__code__", None)
-        source = repr((code.co_code, code.co_consts, code.co_names)) if code else repr(digest(target))
-    return hashlib.sha256(source.encode()).hexdigest()[:_OWN_CODE_DIGITS]
 
 
 def _canonical(value: Any) -> str:

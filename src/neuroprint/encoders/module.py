@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from neuroprint.catalog.instantiate import instantiate, locate
-from neuroprint.data.digests import file_sha256
+from neuroprint.catalog.code import foreign_code
+from neuroprint.catalog.instantiate import instantiate
 from neuroprint.encoders.base import Forward, InputSpec, Level, Normalization
 from neuroprint.encoders.checkpoints import load_strictly
 from neuroprint.encoders.taps import measure_levels, tap
@@ -90,7 +87,7 @@ class ModuleEncoder:
         drawn = {"seed": self.seed, "monai": version("monai"), "torch": version("torch").split("+")[0]}
         weights = {"sha256": self.weights.sha256} if self.weights else drawn
         network = json.loads(self._network)
-        return {"network": network, "code": _code(network), "levels": list(self._names), "weights": weights}
+        return {"network": network, "code": foreign_code(network), "levels": list(self._names), "weights": weights}
 
     def untrained(self) -> ModuleEncoder:
         """The same network and input on random weights of seed 0."""
@@ -143,28 +140,6 @@ def _build(network: str, seed: int) -> Module:
     if not isinstance(built, torch.nn.Module):
         raise NeuroprintError(f"encoder.network: {config['_target_']} is no torch.nn.Module but {type(built).__name__}")
     return built.eval().requires_grad_(False)
-
-
-def _code(node: Any) -> dict[str, Any]:
-    """Version of the package and SHA-256 of the source file behind every ``_target_`` in a configuration, by target."""
-    if isinstance(node, list):
-        return {target: code for item in node for target, code in _code(item).items()}
-    if not isinstance(node, dict):
-        return {}
-    found = _code(list(node.values()))
-    if "_target_" in node:
-        found[str(node["_target_"])] = _code_of(str(node["_target_"]))
-    return found
-
-
-def _code_of(target: str) -> dict[str, str | None]:
-    package, source = None, None
-    with suppress(PackageNotFoundError):
-        package = version(target.partition(".")[0]).split("+")[0]
-    with suppress(TypeError):  # built in: there is no source
-        file = inspect.getsourcefile(locate(target, "encoder.network"))
-        source = file_sha256(Path(file)) if file else None
-    return {"version": package, "source": source}
 
 
 def _line(error: BaseException) -> str:

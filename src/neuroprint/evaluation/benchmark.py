@@ -280,7 +280,7 @@ class Benchmark:
             table[f"{name}{AS_ANSWER}"] = values[asked[order]]
         table.attrs["metrics"] = [metric.record() for metric in with_shares(self.question.metrics)]
         metrics = {metric.name: _value(metric, table, found, at_chance) for metric in self.question.metrics}
-        return table, metrics | self._intervals(table, found, metrics)
+        return table, metrics | self._intervals(table, found, metrics, at_chance)
 
     def predictions(self, table: pd.DataFrame) -> Predictions:
         """What a table of queries holds of the probe."""
@@ -291,8 +291,15 @@ class Benchmark:
         columns = {name: table[name].to_numpy() for name in self.question.columns}
         return Predictions(values["predicted"], values["true"], values["baseline"], columns)
 
-    def _intervals(self, table: pd.DataFrame, found: Predictions, metrics: Mapping[str, float]) -> dict[str, float]:
-        headline = [metric for metric in self.question.metrics if metric.headline]
+    def _intervals(
+        self, table: pd.DataFrame, found: Predictions, metrics: Mapping[str, float], at_chance: bool
+    ) -> dict[str, float]:
+        """Bounds of the headline metrics; what is chance by definition has none."""
+        headline = [
+            metric
+            for metric in self.question.metrics
+            if metric.headline and not (at_chance and isinstance(metric, ProbeMetric) and metric.chance is not None)
+        ]
         statistics = {
             metric.name: _statistic(metric, table, found) for metric in headline if np.isfinite(metrics[metric.name])
         }
@@ -344,8 +351,7 @@ def share(value: float, chance: float, ideal: float) -> float:
 def _value(metric: Metric, table: pd.DataFrame, found: Predictions, at_chance: bool) -> float:
     if isinstance(metric, ProbeMetric):
         value = metric.value(found)
-        # The mean of a gallery leans away from its queries, which pooled over folds would look like inverse skill.
-        return metric.chance if at_chance and metric.chance is not None and np.isfinite(value) else value
+        return metric.chance(found) if at_chance and metric.chance is not None and np.isfinite(value) else value
     values = _numbers(table, metric.column)
     defined = np.isfinite(values)
     return float(values[defined].mean()) if defined.any() else np.nan

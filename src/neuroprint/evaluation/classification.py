@@ -67,7 +67,7 @@ CLASS_METRICS: tuple[ProbeMetric, ...] = (
         "AUC of the classes",
         shown=True,
         value=lambda found: macro_auc(*_known(found)) if found.known.any() else float("nan"),
-        chance=0.5,
+        chance=lambda found: 0.5,
         in_queries=False,
     ),
     ProbeMetric(
@@ -77,6 +77,7 @@ CLASS_METRICS: tuple[ProbeMetric, ...] = (
         shown=True,
         value=lambda found: balanced_accuracy(*_known(found)) if found.known.any() else float("nan"),
         ratios=_accuracy_ratios,
+        chance=lambda found: 1.0 / max(1, int((_known(found)[1].sum(axis=0) > 0).sum())),
         of_query=_accuracy_of_query,
     ),
 )

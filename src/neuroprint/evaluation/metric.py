@@ -117,13 +117,14 @@ class ProbeMetric(Metric):
         ratios: The same as a statistic that can be resampled by patient; for a headline metric.
         of_query: (n,) contributions of the queries, of whose mean the metric is an affine function; for a metric by which runs
             are compared.
-        chance: Its value for a probe that knows nothing, where that of the mean predictor is not it.
+        chance: Its value for a probe that knows nothing, where that of the mean predictor is not it: the mean of a gallery
+            leans away from its queries, which pooled over folds would look like inverse skill.
     """
 
     value: Callable[[Predictions], float] = field(kw_only=True)
     ratios: Callable[[Predictions], MeanOfRatios] | None = None
     of_query: Callable[[Predictions], Array] | None = None
-    chance: float | None = None
+    chance: Callable[[Predictions], float] | None = None
 
 
 @dataclass(frozen=True, eq=False)

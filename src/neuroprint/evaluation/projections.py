@@ -1,4 +1,4 @@
-"""Projections that scikit-learn does not offer: chains, and what is fitted to the tumor's position."""
+"""Projections that scikit-learn does not offer: chains, and what is fitted to a task's targets."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Chain(BaseEstimator):  # type: ignore[misc]
         n_components: Of the last step that has a size, in the place of its own.
 
     Attributes:
-        supervised: Whether a step is to be fitted to the centers.
+        supervised: Whether a step is to be fitted to the targets.
     """
 
     def __init__(self, steps: Sequence[Any], n_components: int = 16) -> None:
@@ -47,7 +47,7 @@ class Chain(BaseEstimator):  # type: ignore[misc]
         return any(getattr(step, "by_patient", False) for step in self.steps)
 
     def fit(self, X: Array, y: Array | None = None, patients: Sequence[str] | None = None) -> Self:
-        """Fit on (n, d) embeddings, and (n, 3) centers in mm if supervised, of (n,) patients if a step asks for them."""
+        """Fit on (n, d) embeddings, and (n, targets) if supervised, of (n,) patients if a step asks for them."""
         self.fitted_: list[Any] = []
         sized = [step for step in self.steps if "n_components" in step.get_params()]
         for unfitted in self.steps:
@@ -71,13 +71,13 @@ class Chain(BaseEstimator):  # type: ignore[misc]
 
 
 class PLS(PLSRegression):  # type: ignore[misc]
-    """Partial least squares: the directions that vary most with the tumor's center (Wold et al. 2001)."""
+    """Partial least squares: the directions that vary most with the targets (Wold et al. 2001)."""
 
     supervised = True
 
 
-class RidgeCenter(BaseEstimator):  # type: ignore[misc]
-    """The tumor's center in mm about the gallery's mean, as :class:`~neuroprint.evaluation.probe.RidgeProbe` predicts it.
+class TargetRidge(BaseEstimator):  # type: ignore[misc]
+    """The targets about the gallery's mean, as :class:`~neuroprint.evaluation.probe.RidgeProbe` predicts them.
 
     Its penalty is chosen by leaving patients out.
 
@@ -92,40 +92,40 @@ class RidgeCenter(BaseEstimator):  # type: ignore[misc]
         self.alphas = alphas
 
     def fit(self, X: Array, y: Array, patients: Sequence[str] | None = None) -> Self:
-        """Fit on (n, d) embeddings and (n, 3) centers in mm of (n,) patients, by default of one case each."""
+        """Fit on (n, d) embeddings and (n, targets) of (n,) patients, by default of one case each."""
         groups = np.arange(len(X)) if patients is None else np.unique(list(patients), return_inverse=True)[1]
         self.mean_ = y.mean(axis=0)
         self.model_ = RidgeProbe(self.alphas).fit(X, y, groups)
         return self
 
     def transform(self, X: Array) -> Array:
-        """(m, d) -> (m, 3)."""
+        """(m, d) -> (m, targets)."""
         return np.asarray(self.model_.predict(X) - self.mean_)
 
 
-class OctantLDA(BaseEstimator):  # type: ignore[misc]
-    """Linear discriminants of the octants of :func:`octants`.
+class TargetLDA(BaseEstimator):  # type: ignore[misc]
+    """Linear discriminants of the groups of :func:`target_groups`.
 
     Args:
-        n_components: At most one less than there are octants with a case.
-        shrinkage: Of each octant's covariance towards the identity, from 0 to 1. ``auto`` (Ledoit and Wolf 2004) needs
+        n_components: At most one less than there are groups, and at most 7.
+        shrinkage: Of each group's covariance towards the identity, from 0 to 1. ``auto`` (Ledoit and Wolf 2004) needs
             several cases in each.
     """
 
     supervised = True
-    most_components = 7  # eight octants
+    most_components = 7
 
     def __init__(self, n_components: int = 7, shrinkage: float | str = 0.5) -> None:
         self.n_components = n_components
         self.shrinkage = shrinkage
 
     def fit(self, X: Array, y: Array) -> Self:
-        """Fit on (n, d) embeddings and (n, 3) centers in mm."""
-        parts = octants(y)
-        components = min(self.n_components, len(np.unique(parts)) - 1, X.shape[1])
+        """Fit on (n, d) embeddings and (n, targets)."""
+        parts = target_groups(y)
+        components = min(self.n_components, self.most_components, len(np.unique(parts)) - 1, X.shape[1])
         self.model_ = LinearDiscriminantAnalysis(solver="eigen", shrinkage=self.shrinkage, n_components=components)
         with warnings.catch_warnings():
-            # An octant of one case has no covariance; the others' and the shrinkage make up for it.
+            # A group of one case has no covariance; the others' and the shrinkage make up for it.
             warnings.filterwarnings("ignore", message="Only one sample available")
             self.model_.fit(X, parts)
         return self
@@ -135,8 +135,8 @@ class OctantLDA(BaseEstimator):  # type: ignore[misc]
         return np.asarray(self.model_.transform(X))
 
 
-class OctantNCA(BaseEstimator):  # type: ignore[misc]
-    """Neighborhood components analysis (Goldberger et al. 2004): neighbors are to share an octant of :func:`octants`.
+class TargetNCA(BaseEstimator):  # type: ignore[misc]
+    """Neighborhood components analysis (Goldberger et al. 2004): neighbors are to share a group of :func:`target_groups`.
 
     Args:
         n_components: Size of the projection.
@@ -152,12 +152,12 @@ class OctantNCA(BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
 
     def fit(self, X: Array, y: Array) -> Self:
-        """Fit on (n, d) embeddings and (n, 3) centers in mm."""
+        """Fit on (n, d) embeddings and (n, targets)."""
         components = min(self.n_components, X.shape[1])
         self.model_ = NeighborhoodComponentsAnalysis(
             n_components=components, init="pca", max_iter=self.max_iter, random_state=self.random_state
         )
-        self.model_.fit(X, octants(y))
+        self.model_.fit(X, target_groups(y))
         return self
 
     def transform(self, X: Array) -> Array:
@@ -176,7 +176,6 @@ class UMAP(BaseEstimator):  # type: ignore[misc]
         random_state: Seed of the layout.
     """
 
-
     def __init__(
         self,
         n_components: int = 16,
@@ -192,7 +191,7 @@ class UMAP(BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
 
     def fit(self, X: Array, y: Array | None = None) -> Self:
-        """Fit on (n, d) embeddings; centers are not looked at."""
+        """Fit on (n, d) embeddings; targets are not looked at."""
         import umap  # compiles itself: seconds
 
         cases = len(X)
@@ -219,7 +218,7 @@ class TSNE(BaseEstimator):  # type: ignore[misc]
     """t-distributed stochastic neighbor embedding (van der Maaten and Hinton 2008): a picture of the cases it is given.
 
     It has no ``transform``, since it cannot place a new case. So gallery and queries of a fold are laid out together,
-    without their centers: its scores say what the picture shows, not what a search index would find.
+    without their targets: its scores say what the picture shows, not what a search index would find.
 
     Args:
         n_components: Size of the layout, at most that of the embeddings; above 3, exact and slow.
@@ -235,7 +234,7 @@ class TSNE(BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
 
     def fit_transform(self, X: Array, y: Array | None = None) -> Array:
-        """(n, d) -> (n, components); centers are not looked at."""
+        """(n, d) -> (n, components); targets are not looked at."""
         from sklearn import manifold
 
         components = min(self.n_components, *X.shape)
@@ -253,26 +252,32 @@ class TSNE(BaseEstimator):  # type: ignore[misc]
         return np.asarray(layout.fit_transform(X), dtype=np.float64)
 
 
-def octants(centers_mm: Array) -> npt.NDArray[np.int64]:
-    """Number each case by the side of the median that its center lies on, along x, y and z.
+def target_groups(targets: Array) -> npt.NDArray[np.int64]:
+    """Group cases by their targets: by their class, or by the octant that numbers lie in.
 
-    Few cases are split along fewer axes, those of the widest spread, so that cases outnumber the parts.
+    Targets of 0 and 1 of which each case has one 1 are classes. All others are numbers: a case's octant is the side of the
+    median that it lies on, along each of three targets. Few cases are split along fewer, those of the widest spread, so that
+    cases outnumber the groups.
 
     Args:
-        centers_mm: (n, 3).
+        targets: (n, targets).
 
     Returns:
-        (n,) from 0 to 7.
+        (n,) from 0 on.
 
     Raises:
-        NeuroprintError: All cases lie in one part.
+        NeuroprintError: All cases lie in one group.
     """
-    above = centers_mm > np.median(centers_mm, axis=0)
-    axes = np.argsort(-centers_mm.std(axis=0), kind="stable")[: int(np.log2(max(1, len(above) - 1)))]
-    parts = above[:, axes] @ 2 ** np.arange(len(axes))
-    if len(np.unique(parts)) < 2:
-        raise NeuroprintError(f"the centers of {len(parts)} gallery cases cannot be split: choose another projection")
-    return np.asarray(parts, dtype=np.int64)
+    if targets.shape[1] > 1 and np.isin(targets, (0.0, 1.0)).all() and (targets.sum(axis=1) == 1.0).all():
+        groups = targets.argmax(axis=1)
+    else:
+        above = targets > np.median(targets, axis=0)
+        most = min(3, int(np.log2(max(1, len(above) - 1))))
+        axes = np.argsort(-targets.std(axis=0), kind="stable")[:most]
+        groups = above[:, axes] @ 2 ** np.arange(len(axes))
+    if len(np.unique(groups)) < 2:
+        raise NeuroprintError(f"the targets of {len(groups)} gallery cases cannot be split: choose another projection")
+    return np.asarray(groups, dtype=np.int64)
 
 
 def _rank(X: Array) -> int:

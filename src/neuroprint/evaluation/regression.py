@@ -106,7 +106,7 @@ POSITION_METRICS: tuple[ProbeMetric, ...] = (
         value=_median_error,
         in_queries=False,
     ),
-    ProbeMetric("probe/side_auc", "AUC of left against right", value=_side_auc, chance=0.5, in_queries=False),
+    ProbeMetric("probe/side_auc", "AUC of left against right", value=_side_auc, chance=lambda found: 0.5, in_queries=False),
 )
 """Of targets that are positions, (x, y, z) in mm; the side is in the column ``right``."""
 

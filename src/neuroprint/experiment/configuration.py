@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -12,9 +11,27 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from neuroprint.errors import NeuroprintError
 
-# In a checkout conf/ stands beside src/; in an installed wheel it lies inside the package.
-_CANDIDATES = (Path(__file__).parents[3] / "conf", Path(__file__).parents[1] / "conf")
-CONF = next((folder for folder in _CANDIDATES if (folder / "config.yaml").is_file()), _CANDIDATES[-1])
+GROUPS = ("dataset", "encoder", "inferer", "pooling", "projection", "probe", "task")
+"""Groups whose entry is named as a parameter of a run."""
+
+RENAMED = {
+    "retrieval": "task",
+    "retrieval.similarity": "similarity",
+    "retrieval.relevance": "task",
+    "retrieval.radius_mm": "task.radius_mm",
+    "retrieval.min_dice": "task.min_dice",
+    "retrieval.column": "task.column",
+    "target": "task",
+    "target.region": "task.region",
+    "target.weighting": "task.weighting",
+    "target.frame": "task.frame",
+    "target.units": None,
+    "repeats": None,
+    "encoder.bundle": "encoder.monai_bundle",
+    "encoder.normalize": "encoder.layer_norm",
+    "encoder.normalisation": "encoder.normalization",
+}
+"""Keys of earlier versions, and what they are now; None where they are gone."""
 
 
 class MapMethod(Enum):
@@ -42,27 +59,6 @@ class StoreConfig:
 
 
 @dataclass
-class TargetConfig:
-    """Which point of the tumor is its position."""
-
-    region: str = "whole_tumor"
-    weighting: str = "binary"
-    frame: str = "auto"
-    units: str = "mm"
-
-
-@dataclass
-class RetrievalConfig:
-    """How cases are ranked, and which count as truly similar."""
-
-    similarity: str = "cosine"
-    relevance: str = "distance"
-    radius_mm: float = 20.0
-    min_dice: float = 0.3
-    column: str | None = None
-
-
-@dataclass
 class TrackingConfig:
     """The MLflow store."""
 
@@ -80,15 +76,14 @@ class Config:
     pooling: Any = MISSING
     projection: Any = MISSING
     probe: Any = MISSING
-    retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
-    target: TargetConfig = field(default_factory=TargetConfig)
+    task: Any = MISSING
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     layer: Any = None
     components: int = 16
+    similarity: str | None = None
     map: MapMethod = MapMethod.tsne
     perplexity: float | None = None
     folds: int = 5
-    repeats: int = 3
     holdout: Any = "auto"
     seed: int = 0
     device: str = "auto"
@@ -98,9 +93,26 @@ class Config:
     store: StoreConfig = field(default_factory=StoreConfig)
 
 
-def register() -> None:
+def register_schema() -> None:
     """Make the schema known to Hydra under the name that conf/config.yaml lists first."""
     ConfigStore.instance().store(name="schema", node=Config)
+
+
+def check_keys(arguments: list[str]) -> None:
+    """Answer a key of an earlier version with what it is now.
+
+    Args:
+        arguments: The command line.
+
+    Raises:
+        NeuroprintError: There is such a key.
+    """
+    for argument in arguments:
+        key = argument.lstrip("+~").partition("=")[0]
+        if argument.startswith("-") or "=" not in argument or key not in RENAMED:
+            continue
+        now = RENAMED[key]
+        raise NeuroprintError(f"{key} is {now} now" if now else f"{key} is gone: leave it out")
 
 
 def check_values(config: DictConfig) -> None:
@@ -110,26 +122,17 @@ def check_values(config: DictConfig) -> None:
         NeuroprintError: Names the key, its value, and what it may be.
     """
     check_missing(config)
-    _among(config, "retrieval.similarity", ("cosine", "dot", "euclidean"))
-    _among(config, "retrieval.relevance", ("distance", "side", "overlap", "metadata"))
-    _among(config, "target.region", ("whole_tumor", "tumor_core", "enhancing"))
-    _among(config, "target.weighting", ("binary", "label"))
-    _among(config, "target.frame", ("auto", "world", "brain"))
-    _among(config, "target.units", ("mm", "voxel"))
+    if config.similarity is not None:
+        _among(config, "similarity", ("cosine", "dot", "euclidean"))
     if "labels" in config.dataset:
         _among(config, "dataset.labels", ("any", "brats", "brats2023", "msd"))
     _among(config, "dataset.duplicates", ("refuse", "allow"))
     _at_least(config, "folds", 2)
-    _at_least(config, "repeats", 1)
     _at_least(config, "components", 1)
     _at_least(config, "seed", 0)
     _at_least(config, "store.keep_maps", 0)
     if config.perplexity is not None and not config.perplexity > 0:
         raise NeuroprintError(f"perplexity={config.perplexity}: must be greater than 0")
-    if not config.retrieval.radius_mm > 0:
-        raise NeuroprintError(f"retrieval.radius_mm={config.retrieval.radius_mm}: must be greater than 0 mm")
-    if not 0 < config.retrieval.min_dice <= 1:
-        raise NeuroprintError(f"retrieval.min_dice={config.retrieval.min_dice}: must be above 0 and at most 1")
     holdout = config.holdout
     if holdout != "auto" and not (isinstance(holdout, int | float) and 0 <= holdout < 1):
         raise NeuroprintError(

@@ -1,4 +1,4 @@
-"""From a finished run back to the job that made it. MLflow keeps no folders, so these come from conf/ or from the user."""
+"""From a finished run back to the experiment that made it. MLflow keeps no folders: these come from conf/ or from the user."""
 
 from __future__ import annotations
 
@@ -10,27 +10,32 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from neuroprint.experiment.configuration import CONF, Config
+from neuroprint.catalog.menu import CONF
+from neuroprint.catalog.redaction import redact
 from neuroprint.encoders.checkpoints import PACKAGED
 from neuroprint.errors import NeuroprintError
-from neuroprint.experiment.job import Job
-from neuroprint.catalog.redaction import redact
+from neuroprint.experiment.configuration import GROUPS, Config
+from neuroprint.experiment.experiment import Experiment
 from neuroprint.tracking.store import TrackingStore
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-    from neuroprint.experiment.identified import IdentifiedCohort
+    from neuroprint.catalog.gate import Gate
+    from neuroprint.data.cohort import Cohort
+    from neuroprint.experiment.session import Session
 
-_GROUPS = ("dataset", "encoder", "inferer", "pooling", "projection", "probe", "retrieval", "target")
 
-
-def rebuild(store: TrackingStore, run: Run, overrides: Sequence[str] = ()) -> Job:
-    """The job of a finished candidate, with its folders as conf/ or ``overrides`` give them.
+def rebuild(
+    store: TrackingStore, run: Run, session: Session, overrides: Sequence[str] = (), gate: Gate | None = None
+) -> Experiment:
+    """The experiment of a finished candidate, with its folders as conf/ or ``overrides`` give them.
 
     Args:
         store: Where the run is.
         run: The run.
+        session: Of this process.
+        gate: What the run's configuration may name.
         overrides: ``key=value`` for what is elsewhere on this machine, such as ``dataset.root`` or ``encoder.weights``.
 
     Raises:
@@ -38,7 +43,7 @@ def rebuild(store: TrackingStore, run: Run, overrides: Sequence[str] = ()) -> Jo
     """
     try:
         found = OmegaConf.load(store.artifact(run, "config.yaml"))
-        choices = {group: run.data.params[group] for group in _GROUPS}
+        choices = {group: run.data.params[group] for group in GROUPS}
         config: Any = OmegaConf.merge(OmegaConf.structured(Config), _with_references(found, choices))
         config.tracking.root = str(store.root)
         for override in overrides:
@@ -49,22 +54,22 @@ def rebuild(store: TrackingStore, run: Run, overrides: Sequence[str] = ()) -> Jo
             f"run {run.info.run_name} ({run.info.run_id}): its configuration is not one of this version ({problem})"
         ) from error
     _check_places(config)
-    return Job.from_config(config, choices, ())
+    return Experiment.of(config, choices, (), session, gate=gate)
 
 
-def check_same(job: Job, cohort: IdentifiedCohort, run: Run) -> None:
+def check_same(experiment: Experiment, cohort: Cohort, run: Run) -> None:
     """Refuse to go on with a run whose scans, weights or code are no longer those it was scored with.
 
     Raises:
         NeuroprintError: They differ.
     """
-    if job.identity(cohort) == run.data.tags.get("identity"):
+    if experiment.identity(cohort) == run.data.tags.get("identity"):
         return
     named = run.inputs.dataset_inputs[0].dataset.digest if run.inputs and run.inputs.dataset_inputs else ""
-    if named and not cohort.fingerprint.startswith(named):
+    if named and not cohort.digest.startswith(named):
         raise NeuroprintError(
             f"run {run.info.run_name} ({run.info.run_id}) was scored on other scans than dataset.root="
-            f"{job.config.dataset.root} holds now: give --set dataset.root=FOLDER, or run the sweep again"
+            f"{experiment.config.dataset.root} holds now: give --set dataset.root=FOLDER, or run the sweep again"
         )
     raise NeuroprintError(
         f"run {run.info.run_name} ({run.info.run_id}) would not be scored alike today: its weights or this version of "
@@ -120,7 +125,7 @@ def _check_places(config: DictConfig) -> None:
         raise NeuroprintError(
             f"the run's scans were in {root.name}, and MLflow keeps no folders: give --set dataset.root=FOLDER"
         )
-    for key in ("weights", "bundle"):
+    for key in ("weights", "monai_bundle", "path"):
         name = config.encoder.get(key)
         if name and "://" not in name and name not in PACKAGED and not Path(name).expanduser().exists():
             raise NeuroprintError(

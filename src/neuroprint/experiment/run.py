@@ -1,4 +1,4 @@
-"""One run: a configuration goes in, a finished MLflow run comes out, or an old one is found."""
+"""One run: an experiment goes in, a finished MLflow run comes out, or an old one is found."""
 
 from __future__ import annotations
 
@@ -10,36 +10,39 @@ from typing import TYPE_CHECKING
 
 from filelock import Timeout
 
-from neuroprint.embedding.store import digest
-from neuroprint.encoders.trained_on import mark, seen_images
-from neuroprint.experiment.identified import IdentifiedCohort, load_cohort
-from neuroprint.experiment.job import Job, voxels_extractor
-from neuroprint.experiment.scoring import REFERENCES, UNTRAINED, Row, Standard, extract, prepare, project_all, score
-from neuroprint.tracking.artifacts import Evidence, write_artifacts
-from neuroprint.tracking.store import DatasetInput, TrackingStore, open_store
+from neuroprint.data.digests import digest
+from neuroprint.embedding.embed import embed_by
+from neuroprint.embedding.recipe import voxels_request
+from neuroprint.encoders.trained_on import mark
+from neuroprint.experiment.experiment import Experiment, seen_marks
+from neuroprint.tasks.evaluate import evaluate, sweep_cases
+from neuroprint.tasks.leaderboard import UNTRAINED, metrics_of
+from neuroprint.tasks.pictures import save_pictures, save_tables
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-    from neuroprint.evaluation.evaluation import Evaluation
+    from neuroprint.data.cohort import Cohort
+    from neuroprint.embedding.embeddings import Embeddings
+    from neuroprint.experiment.session import Session
+    from neuroprint.tasks.result import Result
+    from neuroprint.tracking.store import TrackingStore
 
 log = logging.getLogger(__name__)
 
-# Identities that this process has logged: with resume=false too, jobs of one sweep that come to the same run once.
-_logged_here: set[str] = set()
-
-# Leaderboards whose reference rows this process has seen to: the jobs of one sweep need not look again.
-_references_here: set[tuple[object, ...]] = set()
+_SHARED_PARAMETERS = ("dataset", "task", "folds", "holdout", "seed")
+"""Parameters that a leaderboard's rows share, beside those of the task."""
 
 
-def run_job(job: Job, parent: str | None = None) -> str:
+def run_experiment(experiment: Experiment, session: Session, parent: str | None = None) -> str:
     """Score one configuration and log it, unless a finished run of its identity exists.
 
     Processes that run the same configuration side by side share the extraction case by case; one of them scores and logs.
     A run that is part of no sweep gets its reference row ``untrained`` at once; a sweep's best run gets it when it ends.
 
     Args:
-        job: The configuration.
+        experiment: The configuration.
+        session: Of this process.
         parent: Id of the sweep's parent run.
 
     Returns:
@@ -48,73 +51,130 @@ def run_job(job: Job, parent: str | None = None) -> str:
     Raises:
         NeuroprintError: The configuration or the cohort cannot be scored.
     """
-    run_id = _run(job, parent)
+    run_id = _run(experiment, session, parent)
     if parent is None:
-        score_untrained(job)
+        score_untrained(experiment, session)
     return run_id
 
 
-def _run(job: Job, parent: str | None) -> str:
-    store = open_store(job.config.tracking)
-    cohort = load_cohort(job.config)
-    identity = job.identity(cohort)
-    lock = store.lock(identity)
-    row: Row | None = None
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        log.info("another process is scoring %s; sharing its extraction", job.name)
-        row = prepare(job, cohort, extract(job, cohort))
-        lock.acquire()
-    try:
-        found = _reusable(store, job, identity)
-        if found is None:
-            return _score_and_log(store, job, cohort, identity, parent, row)
-        if row is not None:
-            _credit(store, found, row)
-        _restore_references(store, job, cohort, found, parent)
-        return _adopt(store, found, parent)
-    finally:
-        lock.release()
+def embed_experiment(experiment: Experiment, session: Session, cohort: Cohort) -> Embeddings:
+    """The embeddings of a whole cohort, from the feature store as far as they are there."""
+    config = experiment.config
+    return embed_by(experiment.recipe, cohort, session.features(config.store), config.device)
 
 
-def score_untrained(job: Job, parent: str | None = None) -> None:
+def evaluate_experiment(experiment: Experiment, session: Session, embeddings: Embeddings) -> Result:
+    """The scores of an experiment's embeddings."""
+    config = experiment.config
+    return evaluate(
+        embeddings,
+        experiment.task,
+        experiment.projection,
+        experiment.probe,
+        similarity=experiment.similarity,
+        folds=config.folds,
+        seed=config.seed,
+        holdout=config.holdout,
+        name=experiment.name,
+        exams=session.exams,
+    )
+
+
+def score_untrained(experiment: Experiment, session: Session, parent: str | None = None) -> None:
     """Log the reference row ``untrained``: a configuration on seeded random weights of the same architecture.
 
     Nothing happens where it is logged already, or where the encoder is not trained or has no untrained twin. Where it cannot
     be scored, that is said in a line: the candidates' scores hold without it, and the leaderboard says that it is missing.
 
     Args:
-        job: The configuration with trained weights.
+        experiment: The configuration with trained weights.
+        session: Of this process.
         parent: Id of the sweep's parent run.
     """
     try:
-        _score_untrained(job, parent)
+        _score_untrained(experiment, session, parent)
     except Exception as error:
         log.debug("the reference row untrained failed", exc_info=True)
         said = " ".join(str(error).split())
-        log.error("the reference row untrained of %s cannot be scored: %s: %s", job.name, type(error).__name__, said)
+        log.error("the reference row untrained of %s cannot be scored: %s: %s", experiment.name, type(error).__name__, said)
 
 
-def _score_untrained(job: Job, parent: str | None) -> None:
-    twin, cohort = job.untrained, load_cohort(job.config)
-    identity = job.untrained_identity(cohort)
+def _run(experiment: Experiment, session: Session, parent: str | None) -> str:
+    store = session.tracking(experiment.config.tracking)
+    cohort = session.cohort(experiment)
+    identity = experiment.identity(cohort)
+    lock = store.lock(identity)
+    embeddings: Embeddings | None = None
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        log.info("another process is scoring %s; sharing its extraction", experiment.name)
+        embeddings = embed_experiment(experiment, session, cohort)
+        lock.acquire()
+    try:
+        found = _reusable(store, experiment, session, identity)
+        if found is None:
+            return _score_and_log(store, experiment, session, cohort, parent, embeddings)
+        if embeddings is not None:
+            _credit(store, found, embeddings)
+        _restore_references(store, experiment, session, cohort, found, parent)
+        return _adopt(store, found, parent)
+    finally:
+        lock.release()
+
+
+def _score_and_log(
+    store: TrackingStore,
+    experiment: Experiment,
+    session: Session,
+    cohort: Cohort,
+    parent: str | None,
+    embeddings: Embeddings | None,
+) -> str:
+    identity, config = experiment.identity(cohort), experiment.config
+    tags = {
+        "role": "candidate",
+        "identity": identity,
+        "encoder_weights": "trained" if experiment.recipe.trained else "untrained",
+        "figures": str(config.figures).lower(),
+        "exportable": str(experiment.exportable).lower(),
+    }
+    if untrained := experiment.untrained_identity(cohort):
+        tags["untrained_row"] = untrained
+    name = experiment.name
+    if seen := _seen_in_training(experiment, cohort):
+        tags["seen_in_training"] = str(seen)
+        name = f"{name} · seen in training"
+        log.warning("%s: the encoder has learned from %d of the cases it is scored on, which flatters it", name, seen)
+    run_id = store.create(name, tags, parent)
+    with store.running(run_id):
+        embeddings = embeddings or embed_experiment(experiment, session, cohort)
+        result = evaluate_experiment(experiment, session, embeddings)
+        _log_references(store, experiment, session, result, parent)
+        _log(store, run_id, experiment, result, experiment.parameters)
+    session.logged.add(identity)
+    log.info("scored %s: %s", experiment.name, _headline(result))
+    return run_id
+
+
+def _score_untrained(experiment: Experiment, session: Session, parent: str | None) -> None:
+    twin, cohort = experiment.untrained, session.cohort(experiment)
+    identity = experiment.untrained_identity(cohort)
     if twin is None or identity is None:
         return
-    store = open_store(job.config.tracking)
+    store = session.tracking(experiment.config.tracking)
     with store.lock(identity):
-        if found := _reusable(store, twin, identity):
+        if found := _reusable(store, twin, session, identity):
             _adopt(store, found, parent, quietly=True)
-            _point_to_untrained(store, job.identity(cohort), identity)
+            _point_to_untrained(store, experiment.identity(cohort), identity)
             return
-        log.info("scoring the reference row untrained: %s on random weights", job.name)
+        log.info("scoring the reference row untrained: %s on random weights", experiment.name)
         run_id = store.create(UNTRAINED, _reference_tags(twin, UNTRAINED, identity), parent)
         with store.running(run_id):
-            row = prepare(twin, cohort, extract(twin, cohort))
-            evidence = _evidence(twin, UNTRAINED, row.standard, score(twin, row), row)
-            _log(store, run_id, twin, cohort, row.standard, evidence, _counts(row))
-        _logged_here.add(identity)
-    _point_to_untrained(store, job.identity(cohort), identity)
+            result = evaluate_experiment(twin, session, embed_experiment(twin, session, cohort))
+            _log(store, run_id, twin, result, {**twin.parameters, "encoder": UNTRAINED})
+        session.logged.add(identity)
+    _point_to_untrained(store, experiment.identity(cohort), identity)
 
 
 def _point_to_untrained(store: TrackingStore, candidate: str, untrained: str) -> None:
@@ -124,167 +184,112 @@ def _point_to_untrained(store: TrackingStore, candidate: str, untrained: str) ->
             store.log(run.info.run_id, tags={"untrained_row": untrained})
 
 
-def _score_and_log(
-    store: TrackingStore, job: Job, cohort: IdentifiedCohort, identity: str, parent: str | None, row: Row | None
-) -> str:
-    tags = {
-        "role": "candidate",
-        "identity": identity,
-        "encoder_weights": "trained" if job.encoder.trained else "untrained",
-        "figures": str(job.config.figures).lower(),
-        "exportable": str(job.exportable).lower(),
-    }
-    if untrained := job.untrained_identity(cohort):
-        tags["untrained_row"] = untrained
-    name = job.name
-    if seen := _seen_in_training(job, cohort):
-        tags["seen_in_training"] = str(seen)
-        name = f"{name} · seen in training"
-        log.warning(
-            "%s: the encoder has learned from %d of the cases it is scored on, which flatters it", job.name, seen
-        )
-    run_id = store.create(name, tags, parent)
-    with store.running(run_id):
-        row = row or prepare(job, cohort, extract(job, cohort))
-        shared = (
-            store.uri,
-            store.experiment,
-            _group(job, cohort, row.standard),
-            job.config.repeats,
-            job.config.figures,
-            parent,
-        )
-        if shared not in _references_here:
-            _log_references(store, job, cohort, row.standard, parent)
-            _references_here.add(shared)
-        evaluation = score(job, row)
-        evidence = _evidence(job, job.name, row.standard, evaluation, row)
-        _log(store, run_id, job, cohort, row.standard, evidence, _counts(row))
-    _logged_here.add(identity)
-    log.info("scored %s: %s", job.name, _headline(evaluation))
-    return run_id
-
-
-def _seen_in_training(job: Job, cohort: IdentifiedCohort) -> int:
+def _seen_in_training(experiment: Experiment, cohort: Cohort) -> int:
     """Cases of the sweep of which the encoder's weights say that they were trained on one of the images."""
-    seen = seen_images(job.encoder)
-    cases = cohort.swept(job.config.holdout) if seen else []
-    return sum(any(mark(content) in seen for content in cohort.prints[case.id].each.values()) for case in cases)
+    seen = seen_marks(experiment)
+    cases = sweep_cases(cohort, experiment.config.holdout) if seen else []
+    return sum(any(mark(content) in seen for content in cohort.digests[case.id].each.values()) for case in cases)
 
 
-def _counts(row: Row) -> dict[str, float]:
-    return {
-        "extract/forwards": row.forwards,
-        "extract/cached": row.cached,
-        "extract/seconds": row.extraction.seconds,
-    }
-
-
-def _reference_tags(job: Job, role: str, identity: str) -> dict[str, str]:
-    figures = str(job.config.figures).lower()
+def _reference_tags(experiment: Experiment, role: str, identity: str) -> dict[str, str]:
+    figures = str(experiment.config.figures).lower()
     return {"role": "reference", "reference": role, "identity": identity, "figures": figures, "exportable": "false"}
 
 
 def _log_references(
-    store: TrackingStore, job: Job, cohort: IdentifiedCohort, standard: Standard, parent: str | None
+    store: TrackingStore, experiment: Experiment, session: Session, result: Result, parent: str | None
 ) -> None:
-    """Log the reference rows of the run's group, unless they are there."""
-    group = _group(job, cohort, standard)
-    voxels = voxels_extractor(cohort.modalities).description
-    for role in REFERENCES:
-        compared = voxels if role == "voxels" else None
-        identity = digest({"role": role, "group": group, "repeats": job.config.repeats, "extractor": compared})
+    """Log the reference rows of the run's group, unless they are there. The jobs of one sweep look once."""
+    cohort, config = result.embeddings.cohort, experiment.config
+    group = _group(experiment, result)
+    shared = (store.uri, store.experiment, group, config.figures, parent)
+    if shared in session.referenced:
+        return
+    for role in result.references:
+        compared = voxels_request(cohort.modalities).extractor.description if role == "voxels" else None
+        identity = digest({"role": role, "group": group, "extractor": compared})
         with store.lock(identity):
-            if found := _reusable(store, job, identity):
+            if found := _reusable(store, experiment, session, identity):
                 _adopt(store, found, parent, quietly=True)
                 continue
-            run_id = store.create(role, _reference_tags(job, role, identity), parent)
+            run_id = store.create(role, _reference_tags(experiment, role, identity), parent)
             with store.running(run_id):
-                evidence = _evidence(job, role, standard, standard.references[role], None)
-                _log(store, run_id, job, cohort, standard, evidence, {})
-            _logged_here.add(identity)
+                own = (*_SHARED_PARAMETERS, *experiment.task.parameters())
+                parameters = {key: value for key, value in experiment.parameters.items() if key in own}
+                _log(store, run_id, experiment, result.as_reference(role), {"encoder": role, **parameters})
+            session.logged.add(identity)
+    session.referenced.add(shared)
 
 
 def _restore_references(
-    store: TrackingStore, job: Job, cohort: IdentifiedCohort, found: Run, parent: str | None
+    store: TrackingStore, experiment: Experiment, session: Session, cohort: Cohort, found: Run, parent: str | None
 ) -> None:
     """A finished run whose reference rows were deleted, or never had their figures, gets them back."""
+    due = found.data.tags["references"].split(",")
     rows = store.references(found.data.tags["group"])
-    if set(REFERENCES) <= set(rows) and not (
-        job.config.figures and any(rows[role].data.tags.get("figures") != "true" for role in REFERENCES)
-    ):
-        for role in REFERENCES:
+    lacking = experiment.config.figures and any(
+        role in rows and rows[role].data.tags.get("figures") != "true" for role in due
+    )
+    if set(due) <= set(rows) and not lacking:
+        for role in due:
             _adopt(store, rows[role], parent, quietly=True)
         return
-    _log_references(store, job, cohort, prepare(job, cohort, extract(job, cohort)).standard, parent)
+    result = evaluate_experiment(experiment, session, embed_experiment(experiment, session, cohort))
+    _log_references(store, experiment, session, result, parent)
 
 
-def _group(job: Job, cohort: IdentifiedCohort, standard: Standard) -> str:
+def _group(experiment: Experiment, result: Result) -> str:
     """Runs of one group may be ranked together: they agree in the protocol, and the very same cases were scored."""
-    return digest({**job.group(cohort), "scored": standard.subjects.ids})
-
-
-def _evidence(job: Job, name: str, standard: Standard, evaluation: Evaluation, row: Row | None) -> Evidence:
-    embeddings = row.embeddings if row else standard.embeddings(name)
-    return Evidence(
-        name=name,
-        config=job.public_config(),
-        benchmark=standard.benchmark,
-        evaluation=evaluation,
-        embeddings=embeddings,
-        projected=project_all(job, row) if row and job.config.figures else embeddings,
-        facts=standard.facts,
-        volumes_cm3=standard.volumes_cm3,
-        midlines_mm=standard.midlines_mm,
-        references={role: found for role, found in standard.references.items() if role != name},
-        map_method=job.config.map.value,
-        perplexity=job.config.perplexity,
-        seed=job.config.seed,
-    )
+    return digest({**experiment.group(result.embeddings.cohort), "scored": result.ids})
 
 
 def _log(
-    store: TrackingStore,
-    run_id: str,
-    job: Job,
-    cohort: IdentifiedCohort,
-    standard: Standard,
-    evidence: Evidence,
-    counts: Mapping[str, float],
+    store: TrackingStore, run_id: str, experiment: Experiment, result: Result, parameters: Mapping[str, object]
 ) -> None:
-    parameters = job.parameters if evidence.name == job.name else _reference_parameters(job, evidence.name)
-    metrics = {**evidence.evaluation.metrics, "cohort/excluded": len(standard.excluded), **counts}
-    tags = {"group": _group(job, cohort, standard), "cohort": cohort.fingerprint[:16]}
-    tags["encoder"] = str(parameters["encoder"])
-    if evidence.evaluation.undefined:
-        tags["undefined"] = ", ".join(evidence.evaluation.undefined)
-    store.log(run_id, metrics, parameters, tags)
-    store.log_dataset(run_id, DatasetInput(cohort.cohort.name, cohort.fingerprint, len(cohort.cohort.cases)))
-    with tempfile.TemporaryDirectory() as folder:
-        write_artifacts(evidence, Path(folder), job.config.figures)
-        store.log_folder(run_id, Path(folder))
+    cohort, config = result.embeddings.cohort, experiment.config
+    due = [role for role in (*result.references, result.name) if role in ("chance", "voxels", "oracle")]
+    tags = {
+        "group": _group(experiment, result),
+        "cohort": cohort.digest[:16],
+        "encoder": str(parameters["encoder"]),
+        "rank_by": experiment.task.rank_by,
+        "references": ",".join(sorted(due)),
+        "cohort/cases": str(result.evaluation.cases),
+        "cohort/queries": str(result.evaluation.answerable),
+        "cohort/excluded": str(len(result.excluded)),
+    }
+    scanned = result.embeddings.scanned
+    if scanned is not None and result.embeddings.recipe is not None:
+        tags |= {
+            "extract/forwards": str(scanned.forwards),
+            "extract/cached": str(scanned.stored),
+            "extract/seconds": f"{scanned.seconds:.3f}",
+        }
+    if result.evaluation.undefined:
+        tags["undefined"] = ", ".join(result.evaluation.undefined)
+    store.log(run_id, result.metrics, parameters, tags)
+    store.log_dataset(run_id, cohort.name, cohort.digest, len(cohort))
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        (folder / "config.yaml").write_text(experiment.public_config(), encoding="utf-8")
+        save_tables(result, folder)
+        if config.figures:
+            save_pictures(result, folder / "plots", config.map.value, config.perplexity)
+        store.log_folder(run_id, folder)
 
 
-def _reference_parameters(job: Job, role: str) -> dict[str, object]:
-    """A reference row has no choices of its own beyond what its whole group shares; untrained has its candidate's."""
-    if role == UNTRAINED:
-        return {**job.parameters, "encoder": role}
-    protocol = ("units", "weighting", "frame", "folds", "repeats", "holdout", "seed", "radius_mm", "min_dice", "column")
-    shared = ("dataset", "retrieval", "target", "region", *protocol)
-    return {"encoder": role, **{key: value for key, value in job.parameters.items() if key in shared}}
-
-
-def _reusable(store: TrackingStore, job: Job, identity: str) -> Run | None:
+def _reusable(store: TrackingStore, experiment: Experiment, session: Session, identity: str) -> Run | None:
     """A finished run that need not be repeated: it has the figures, or none are wanted; strict runs left nobody out.
 
     Called while holding the identity's lock.
     """
     found = store.settled(identity)
-    if not job.config.resume and identity not in _logged_here:
+    config = experiment.config
+    if not config.resume and identity not in session.logged:
         return None
-    if found is None or (job.config.figures and found.data.tags.get("figures") != "true"):
+    if found is None or (config.figures and found.data.tags.get("figures") != "true"):
         return None
-    if job.config.dataset.strict and found.data.metrics.get("cohort/excluded"):
+    if config.dataset.strict and found.data.tags.get("cohort/excluded", "0") != "0":
         return None
     return found
 
@@ -299,15 +304,14 @@ def _adopt(store: TrackingStore, run: Run, parent: str | None, quietly: bool = F
     return run_id
 
 
-def _credit(store: TrackingStore, run: Run, row: Row) -> None:
+def _credit(store: TrackingStore, run: Run, embeddings: Embeddings) -> None:
     """Add the forward passes that this process made for a run which another process finished."""
-    if row.forwards:
-        current = store.client.get_run(run.info.run_id).data.metrics.get("extract/forwards", 0.0)
-        store.log(run.info.run_id, {"extract/forwards": current + row.forwards})
+    forwards = embeddings.scanned.forwards if embeddings.scanned else 0
+    if forwards:
+        current = int(store.client.get_run(run.info.run_id).data.tags.get("extract/forwards", 0))
+        store.log(run.info.run_id, tags={"extract/forwards": str(current + forwards)})
 
 
-def _headline(evaluation: Evaluation) -> str:
-    shown = {"retrieval/p_at_5": "precision at 5", "probe/r2": "R²", "probe/error_mm": "error in mm"}
-    return ", ".join(
-        f"{text} {evaluation.metrics[name]:.3g}" for name, text in shown.items() if name in evaluation.metrics
-    )
+def _headline(result: Result) -> str:
+    shown = [metric for metric in metrics_of(result.queries).values() if metric.shown and metric.name in result.metrics]
+    return ", ".join(f"{metric.label} {result.metrics[metric.name]:.3g}" for metric in shown)

@@ -5,26 +5,33 @@ from __future__ import annotations
 import json
 import logging
 import os
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.errors import HydraException
-from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, open_dict
 
-from neuroprint.cli.complaints import explain
+from neuroprint.catalog.instantiate import plain
+from neuroprint.catalog.menu import Part
+from neuroprint.data.digests import digest
+from neuroprint.data.files import written_whole
+from neuroprint.embedding.recipe import pooling_name
+from neuroprint.evaluation.folds import in_holdout
 from neuroprint.experiment.composition import compose_jobs, set_environment
-from neuroprint.errors import NeuroprintError
+from neuroprint.experiment.experiment import Experiment
+from neuroprint.experiment.run import score_untrained
+from neuroprint.experiment.summary import describe_sweep, list_failures, report_sweep, say_where
+from neuroprint.tracking.boards import DEFAULT_METRIC, can_be_best
+from neuroprint.tracking.description import note, opening
+from neuroprint.tracking.store import FINISHED_CANDIDATES
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-    from neuroprint.experiment.identified import IdentifiedCohort
-    from neuroprint.experiment.job import Job
+    from neuroprint.data.cohort import Cohort
+    from neuroprint.embedding.poolings import Pooling
+    from neuroprint.experiment.session import Session
     from neuroprint.tracking.store import TrackingStore
 
 log = logging.getLogger(__name__)
@@ -40,17 +47,17 @@ class Sweep:
     Attributes:
         parent: Id of its parent run.
         store: Where its runs are logged.
-        names: Run name by job identity, in the sweep's order.
-        jobs: The jobs by their overrides; several can have one identity.
-        identities: Identity by the job's overrides.
+        names: Run name by identity, in the sweep's order.
+        experiments: By their overrides; several can have one identity.
+        identities: By their overrides.
         opening: What the parent's description says of how it was started.
-        failures: What went wrong, by job identity.
+        failures: What went wrong, by identity.
     """
 
     parent: str
     store: TrackingStore
     names: dict[str, str]
-    jobs: dict[tuple[str, ...], Job]
+    experiments: dict[tuple[str, ...], Experiment]
     identities: dict[tuple[str, ...], str]
     opening: str
     failures: dict[str, str] = field(default_factory=dict)
@@ -60,88 +67,141 @@ class Sweep:
         self.failures[self.identities.get(tuple(overrides), "")] = str(error)
 
 
-current: Sweep | None = None
+@dataclass(frozen=True)
+class Plan:
+    """What a job knows of the sweep that it is part of.
+
+    Attributes:
+        parent: Id of the sweep's parent run; None for a run by itself.
+        poolings: Nodes of the poolings of all its jobs.
+        varied: Keys that differ between them.
+        folders: Where further choices are, beside conf/.
+    """
+
+    parent: str | None = None
+    poolings: Sequence[Mapping[str, Any]] = ()
+    varied: Sequence[str] = ()
+    folders: Sequence[str] = ()
+
+    @classmethod
+    def read(cls) -> Plan:
+        """The plan that the launching process left."""
+        return cls(**json.loads(Path(os.environ[PLAN_VARIABLE]).read_text(encoding="utf-8")))
+
+    def write(self, file: Path) -> None:
+        """Leave the plan for jobs in other processes."""
+        with written_whole(file) as stream:
+            stream.write(json.dumps(vars(self)).encode())
 
 
-class SweepCallback(Callback):  # type: ignore[misc] # Hydra carries no types
-    """Hydra's hook, in the launching process, before any job of a sweep starts."""
+def start_sweep(config: DictConfig, session: Session) -> Sweep:
+    """Check every job, then open the parent run.
 
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Check every job, then open the parent run."""
-        global current
-        try:
-            current = _start(config)
-        except (HydraException, OmegaConfBaseException, NeuroprintError) as error:
-            # Hydra turns an exception in a callback into a warning and goes on; only leaving the process stops it.
-            print(explain(error), file=sys.stderr)  # noqa: T201
-            sys.exit(2)
-        except Exception:
-            log.exception("the sweep could not be started")
-            sys.exit(1)
+    Args:
+        config: The sweep's own configuration, as Hydra composed it.
+        session: Of this process.
 
-
-def read_plan() -> dict[str, Any]:
-    """The plan of the sweep that this job is part of: its parent, its poolings, and the keys that vary."""
-    plan: dict[str, Any] = json.loads(Path(os.environ[PLAN_VARIABLE]).read_text(encoding="utf-8"))
-    return plan
-
-
-def _start(config: DictConfig) -> Sweep:
-    from neuroprint.embedding.store import digest
-    from neuroprint.experiment.identified import load_cohort
-    from neuroprint.experiment.job import Job
-    from neuroprint.catalog.menu import pooling_name
-    from neuroprint.tracking.description import note
-    from neuroprint.tracking.store import open_store
-
-    composed = _compose_jobs(config)
+    Raises:
+        NeuroprintError: A job cannot work.
+    """
+    composed = _compose(config)
     # Every job is understood before the first cohort is looked for: a typo in the last one must not cost an hour.
     varied = _varied([part.hydra.overrides.task for part in composed])
-    poolings = {pooling_name(part.pooling): part.pooling for part in composed}
-    also = list(poolings.values())
-    jobs = [
-        Job.from_config(part, part.hydra.runtime.choices, part.hydra.overrides.task, also, varied) for part in composed
+    nodes = {json.dumps(plain(part.pooling), sort_keys=True): part for part in composed}
+    parts = [session.part("pooling", part.hydra.runtime.choices["pooling"], part.pooling) for part in nodes.values()]
+    also = named_poolings(parts)
+    experiments = [
+        Experiment.of(part, part.hydra.runtime.choices, part.hydra.overrides.task, session, also, varied)
+        for part in composed
     ]
-    cohorts = {job.overrides: load_cohort(job.config) for job in jobs}
-    identities = {job.overrides: job.identity(cohorts[job.overrides]) for job in jobs}
-    names = {identities[job.overrides]: job.name for job in jobs}
+    cohorts = {one.overrides: session.cohort(one) for one in experiments}
+    identities = {one.overrides: one.identity(cohorts[one.overrides]) for one in experiments}
+    names = {identities[one.overrides]: one.name for one in experiments}
     identity = digest(sorted(names))[:16]
-    first = jobs[0].config
-    store = open_store(first.tracking)
-    opening = _opening(config, {cohorts[job.overrides].fingerprint: (cohorts[job.overrides], job) for job in jobs})
-    tags = {"encoder": _joined(job.parameters["encoder"] for job in jobs)}
-    tags["cohort"] = _joined(cohort.fingerprint[:16] for cohort in cohorts.values())
-    parent = _open_parent(store, identity, names, first.resume, tags | note(opening))
-    content = {"parent": parent, "poolings": [OmegaConf.to_container(node) for node in also], "varied": varied}
-    plan = store.root / "sweeps" / f"{parent}.json"
-    plan.parent.mkdir(parents=True, exist_ok=True)
-    temporary = plan.with_suffix(f".{os.getpid()}")
-    temporary.write_text(json.dumps(content), encoding="utf-8")
-    temporary.replace(plan)
-    os.environ[PLAN_VARIABLE] = str(plan)
-    set_environment(PLAN_VARIABLE, str(plan))
+    first = experiments[0].config
+    store = session.tracking(first.tracking)
+    held = {cohorts[one.overrides].digest: (cohorts[one.overrides], one) for one in experiments}
+    said = opening(list(config.hydra.overrides.task), [(cohort, _held(cohort, one)) for cohort, one in held.values()])
+    tags = {"encoder": _joined(one.parameters["encoder"] for one in experiments)}
+    tags["cohort"] = _joined(cohort.digest[:16] for cohort in cohorts.values())
+    parent = _open_parent(store, identity, names, first.resume, tags | note(said))
+    folders = [str(folder.resolve()) for folder in session.catalog.folders[1:]]
+    file = store.root / "sweeps" / f"{parent}.json"
+    Plan(parent, [dict(part.node or {}) for part in parts], varied, folders).write(file)
+    _hand_on(config, file)
+    return Sweep(parent, store, names, {one.overrides: one for one in experiments}, identities, said)
+
+
+def finish_sweep(sweep: Sweep, session: Session, interrupted: bool) -> bool:
+    """Sum up a sweep: print and log its leaderboards, list what failed, end the parent.
+
+    Args:
+        sweep: The sweep.
+        session: Of this process.
+        interrupted: The user stopped the sweep.
+
+    Returns:
+        Whether every job has a finished run.
+
+    Raises:
+        NeuroprintError: It cannot be summed up; the parent is ended all the same.
+    """
+    store, boards = sweep.store, []
+    status, missing = "KILLED" if interrupted else "FAILED", dict(sweep.names)
+    try:
+        runs = _finished_runs(sweep)
+        done = {run.data.tags["identity"] for run in runs}
+        missing = {identity: name for identity, name in sweep.names.items() if identity not in done}
+        if runs and not interrupted:
+            _score_untrained(sweep, session, runs)
+            runs = _finished_runs(sweep)  # their tags may have changed
+        if runs:
+            boards = report_sweep(store, sweep.parent, runs)
+        describe_sweep(store, sweep.parent, sweep.opening, boards, missing)
+        status = "KILLED" if interrupted else "FAILED" if missing else "FINISHED"
+    finally:
+        # Whatever went wrong above, a parent is never left RUNNING, nor called finished without its leaderboard.
+        store.end(sweep.parent, status)
+    if boards:
+        say_where(store, sweep.parent)
+    if missing and not interrupted:
+        list_failures(store, missing, sweep.failures, len(sweep.names))
+    return status == "FINISHED"
+
+
+def named_poolings(parts: Iterable[Part]) -> dict[str, Pooling]:
+    """Poolings by canonical name."""
+    return {pooling_name(part): part.made for part in parts}
+
+
+def _compose(config: DictConfig) -> list[DictConfig]:
+    """The configuration of every job, as Hydra's basic sweeper will compose them."""
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    loader = GlobalHydra.instance().config_loader()
+    given = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
+    given += list(config.hydra.overrides.task)
+    overrides = OverridesParser.create(config_loader=loader).parse_overrides(given)
+    (batch,) = BasicSweeper.split_arguments(overrides, None)
+    return compose_jobs(loader, config, batch)
+
+
+def _hand_on(config: DictConfig, file: Path) -> None:
+    """Tell the jobs where their plan is, wherever they run."""
+    os.environ[PLAN_VARIABLE] = str(file)
+    set_environment(PLAN_VARIABLE, str(file))
     with open_dict(config):
         # For launchers whose jobs do not inherit this process's environment.
-        quoted = str(plan).replace("\\", "\\\\").replace("'", "\\'")
+        quoted = str(file).replace("\\", "\\\\").replace("'", "\\'")
         config.hydra.overrides.hydra.append(f"+hydra.job.env_set.{PLAN_VARIABLE}='{quoted}'")
-    return Sweep(parent, store, names, {job.overrides: job for job in jobs}, identities, opening)
 
 
-def _opening(config: DictConfig, cohorts: Mapping[str, tuple[IdentifiedCohort, Job]]) -> str:
-    """The description of a sweep that has just been started."""
-    from neuroprint.tracking.description import CohortSummary, opening
-
-    summaries = [
-        CohortSummary(
-            name=cohort.cohort.name,
-            cases=len(cohort.cohort.cases),
-            patients=len(cohort.patients),
-            swept=len(cohort.swept(job.config.holdout)),
-            fingerprint=fingerprint,
-        )
-        for fingerprint, (cohort, job) in cohorts.items()
-    ]
-    return opening(list(config.hydra.overrides.task), summaries)
+def _held(cohort: Cohort, experiment: Experiment) -> int:
+    """How many cases are held out."""
+    share = experiment.group(cohort)["holdout"]
+    return sum(in_holdout(case.patient, share) for case in cohort.cases)
 
 
 def _joined(values: Iterable[object]) -> str:
@@ -159,24 +219,10 @@ def _varied(jobs: Sequence[Sequence[str]]) -> list[str]:
     return sorted(key for key, found in values.items() if len(found) > 1)
 
 
-def _compose_jobs(config: DictConfig) -> list[DictConfig]:
-    """The configuration of every job, as Hydra's basic sweeper will compose them."""
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    loader = GlobalHydra.instance().config_loader()
-    given = [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]
-    given += list(config.hydra.overrides.task)
-    overrides = OverridesParser.create(config_loader=loader).parse_overrides(given)
-    (batch,) = BasicSweeper.split_arguments(overrides, None)
-    return compose_jobs(loader, config, batch)
-
-
 def _open_parent(store: TrackingStore, identity: str, names: dict[str, str], resume: bool, tags: dict[str, str]) -> str:
     """The parent run, RUNNING: the sweep's own from last time, or a new one.
 
-    A sweep's identity is the hash of its jobs': the same command on the same data is the same sweep.
+    A sweep's identity is the digest of its jobs': the same command on the same data is the same sweep.
     """
     with store.lock(f"sweep-{identity}"):
         found = store.search(f"tags.sweep = '{identity}' and tags.role = 'sweep'", most=1) if resume else []
@@ -187,60 +233,20 @@ def _open_parent(store: TrackingStore, identity: str, names: dict[str, str], res
         return store.create(f"sweep of {len(names)}", {**own, **tags})
 
 
-def finish(interrupted: bool) -> bool:
-    """Sum up the sweep that this process started: print and log its leaderboards, list what failed, end the parent.
-
-    Args:
-        interrupted: The user stopped the sweep.
-
-    Returns:
-        Whether every job has a finished run.
-    """
-    from neuroprint.experiment import sweep_end
-
-    sweep = current
-    if sweep is None:
-        return True
-    store, boards = sweep.store, []
-    status, missing = "KILLED" if interrupted else "FAILED", dict(sweep.names)
-    try:
-        runs = _finished_runs(sweep)
-        done = {run.data.tags["identity"] for run in runs}
-        missing = {identity: name for identity, name in sweep.names.items() if identity not in done}
-        if runs and not interrupted:
-            _score_untrained(sweep, runs)
-            runs = _finished_runs(sweep)  # their tags may have changed
-        if runs:
-            boards = sweep_end.report(store, sweep.parent, runs)
-        sweep_end.describe(store, sweep.parent, sweep.opening, boards, missing)
-        status = "KILLED" if interrupted else "FAILED" if missing else "FINISHED"
-    except NeuroprintError as error:
-        print(error, file=sys.stderr)  # noqa: T201
-    finally:
-        # Whatever went wrong above, a parent is never left RUNNING, nor called finished without its leaderboard.
-        store.end(sweep.parent, status)
-    if boards:
-        sweep_end.say_where(store, sweep.parent)
-    if missing and not interrupted:
-        sweep_end.list_failures(store, missing, sweep.failures, len(sweep.names))
-    return status == "FINISHED"
-
-
 def _finished_runs(sweep: Sweep) -> list[Run]:
-    finished = sweep.store.search("tags.role = 'candidate' and attributes.status = 'FINISHED'")
+    finished = sweep.store.search(FINISHED_CANDIDATES)
     return [run for run in finished if run.data.tags.get("identity") in sweep.names]
 
 
-def _score_untrained(sweep: Sweep, runs: Sequence[Run]) -> None:
+def _score_untrained(sweep: Sweep, session: Session, runs: Sequence[Run]) -> None:
     """Score the best trained candidate of each group on random weights, for the reference row ``untrained``."""
-    from neuroprint.experiment.run import score_untrained
-    from neuroprint.tracking.leaderboard import DEFAULT_METRIC, ranked
-
-    jobs = {sweep.identities[overrides]: job for overrides, job in sweep.jobs.items()}
+    by_identity = {sweep.identities[overrides]: one for overrides, one in sweep.experiments.items()}
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        if "untrained_row" in run.data.tags and ranked(run):
+        if "untrained_row" in run.data.tags and can_be_best(run):
             groups.setdefault(run.data.tags["group"], []).append(run)
     for members in groups.values():
-        best = min(members, key=lambda run: (-run.data.metrics.get(DEFAULT_METRIC, 0.0), run.info.run_name))
-        score_untrained(jobs[best.data.tags["identity"]], sweep.parent)
+        by = members[0].data.tags.get("rank_by", DEFAULT_METRIC)
+        best = min(members, key=lambda run: (-run.data.metrics.get(by, 0.0), run.info.run_name))
+        score_untrained(by_identity[best.data.tags["identity"]], session, sweep.parent)
+

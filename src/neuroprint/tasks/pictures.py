@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -35,20 +35,19 @@ def figures_of(result: Result, method: MapMethod = "tsne", perplexity: float | N
         perplexity: Of a t-SNE map; None for the usual.
     """
     found: dict[str, Draw] = {
-        "map": lambda: _draw_map(result, map_points(result, method, perplexity), f"{result.name} ({method})"),
-        "precision_at_k": lambda: _draw_precision(result.name, result.evaluation, result.references, result),
+        "precision_at_k": lambda: _draw_precision(result),
         **result.task.figures(result.evaluation),
     }
-    if result.facts:
-        found["retrieval"] = lambda: draw_plates(result.evaluation, result.facts)
+    if result.has_ranking:
+        found["map"] = lambda: _draw_map(result, map_points(result, method, perplexity), f"{result.name} ({method})")
+        if result.facts:
+            found["retrieval"] = lambda: draw_plates(result.evaluation, result.facts)
     return found
 
 
 def save_result(result: Result, folder: Path, method: MapMethod = "tsne", perplexity: float | None = None) -> None:
     """Write the tables of a result, and its pictures below ``plots``."""
-    save_tables(result.evaluation, folder)
-    ids = result.ids
-    embeddings_table(ids, result.vectors).to_parquet(folder / "embeddings.parquet", index=False)
+    save_tables(result, folder)
     save_pictures(result, folder / "plots", method, perplexity)
 
 
@@ -57,41 +56,24 @@ def save_pictures(result: Result, folder: Path, method: MapMethod = "tsne", perp
     from neuroprint.figures.style import save
 
     folder.mkdir(parents=True, exist_ok=True)
-    points = map_points(result, method, perplexity)
-    title = f"{result.name} ({method})"
-    for name, draw in figures_of(result, method, perplexity).items():
-        save(_draw_map(result, points, title) if name == "map" else draw(), folder / f"{name}.png")
-    (folder / "map.html").write_text(_map_page(result, points, title), encoding="utf-8")
-
-
-def save_reference_pictures(result: Result, role: str, folder: Path) -> None:
-    """Write the pictures of one of a result's reference rows: precision at k, the probe, and what queries found."""
-    from neuroprint.figures.style import save
-
-    folder.mkdir(parents=True, exist_ok=True)
-    evaluation = result.references[role]
-    others = {name: found for name, found in result.references.items() if name != role}
-    drawn: dict[str, Draw] = {
-        "precision_at_k": lambda: _draw_precision(role, evaluation, others, result),
-        **result.task.figures(evaluation),
-    }
-    if result.facts and role != "chance":
-        drawn["retrieval"] = lambda: draw_plates(evaluation, result.facts)
+    drawn = figures_of(result, method, perplexity)
+    if drawn.pop("map", None) is not None:  # laid out once for both
+        points, title = map_points(result, method, perplexity), f"{result.name} ({method})"
+        save(_draw_map(result, points, title), folder / "map.png")
+        (folder / "map.html").write_text(_map_page(result, points, title), encoding="utf-8")
     for name, draw in drawn.items():
         save(draw(), folder / f"{name}.png")
 
 
-def save_tables(evaluation: Evaluation, folder: Path) -> None:
-    """Write ``queries.parquet``, the records of the metrics with it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    evaluation.queries.to_parquet(folder / "queries.parquet", index=False)
-
-
-def embeddings_table(ids: tuple[str, ...], vectors: npt.NDArray[np.floating[Any]]) -> Any:
-    """A row a case: ``case`` and ``embedding``, a list of float32."""
+def save_tables(result: Result, folder: Path) -> None:
+    """Write ``queries.parquet``, the records of the metrics with it, and ``embeddings.parquet``."""
     import pandas as pd
 
-    return pd.DataFrame({"case": list(ids), "embedding": list(vectors.astype(np.float32))})
+    folder.mkdir(parents=True, exist_ok=True)
+    result.queries.to_parquet(folder / "queries.parquet", index=False)
+    if result.has_ranking:
+        table = pd.DataFrame({"case": list(result.ids), "embedding": list(result.vectors.astype(np.float32))})
+        table.to_parquet(folder / "embeddings.parquet", index=False)
 
 
 def map_points(result: Result, method: MapMethod, perplexity: float | None = None) -> npt.NDArray[np.float64]:
@@ -122,18 +104,17 @@ def draw_plates(evaluation: Evaluation, facts: Mapping[str, CaseFacts]) -> Figur
     return draw_retrieval([plate(index, rank) for index, rank in chosen], CAPTION)
 
 
-def _draw_precision(
-    name: str, evaluation: Evaluation, references: Mapping[str, Evaluation], result: Result
-) -> Figure:
+def _draw_precision(result: Result) -> Figure:
     from neuroprint.figures.precision_at_k import draw_precision_at_k
 
-    by_query = {row: precision_by_query(found.queries) for row, found in {**references, name: evaluation}.items()}
-    own = evaluation.queries
+    rows = {**result.references, result.name: result.evaluation}
+    by_query = {row: precision_by_query(found.queries) for row, found in rows.items()}
+    own = result.queries
     patients = own.loc[own["relevant"] > 0, "patient"].tolist()
     curves = {row: values.mean(axis=0) for row, values in by_query.items() if len(values)}
     seed = result.benchmark.protocol.seed
-    band = precision_band(by_query[name], patients, seed) if patients else None
-    return draw_precision_at_k(curves, band, name)
+    band = precision_band(by_query[result.name], patients, seed) if patients else None
+    return draw_precision_at_k(curves, band, result.name)
 
 
 def _draw_map(result: Result, points: npt.NDArray[np.float64], title: str) -> Figure:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroprint.catalog.menu import Part
+from neuroprint.embedding.embeddings import Embeddings
 from neuroprint.evaluation.metric import known
 from neuroprint.evaluation.projection import clipped, fit_projection, is_supervised, is_transductive, transformed
 from neuroprint.tasks.leaderboard import Leaderboard, metrics_of, rank_rows
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from neuroprint.data.case_facts import CaseFacts
-    from neuroprint.embedding.embeddings import Embeddings
     from neuroprint.evaluation.benchmark import Benchmark
     from neuroprint.evaluation.evaluation import Evaluation
 
@@ -99,6 +99,28 @@ class Result:
         patients = [patient for patient, kept in zip(question.patients, rows, strict=True) if kept]
         fitted = fit_projection(projection, wide[rows], question.targets[rows] if supervised else None, patients)
         return transformed(fitted, wide)
+
+    def as_reference(self, role: str) -> Result:
+        """One of the reference rows as a result: for its pictures and tables."""
+        found = self.references[role]
+        vectors: Any = None
+        if role == "oracle":
+            vectors = self.benchmark.targets
+        elif role == "voxels" and self.embeddings.scanned:
+            vectors = np.stack([self.embeddings.scanned.voxels[case] for case in self.ids])
+        embeddings = self.embeddings
+        if vectors is not None:
+            rows = dict(zip(self.ids, vectors, strict=True))
+            embeddings = Embeddings(embeddings.cohort, rows, "euclidean", role, scanned=embeddings.scanned)
+        others = {name: other for name, other in self.references.items() if name != role}
+        return replace(
+            self, name=role, embeddings=embeddings, projection=None, evaluation=found, references=others
+        )
+
+    @property
+    def has_ranking(self) -> bool:
+        """Whether cases were ranked: chance ranks none."""
+        return bool(self.queries["neighbors"].map(len).any())
 
     @property
     def leaderboard(self) -> Leaderboard:

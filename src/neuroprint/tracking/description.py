@@ -4,37 +4,17 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from neuroprint.catalog.redaction import redact_text
-from neuroprint.figures.metric_names import metric_label
-from neuroprint.tracking.leaderboard import SHOWN, cell
+from neuroprint.tasks.leaderboard import INTERVALS, STAR, cell
 
 if TYPE_CHECKING:
-    from neuroprint.tracking.leaderboard import Leaderboard
+    from neuroprint.data.cohort import Cohort
+    from neuroprint.tasks.leaderboard import Leaderboard
 
 _TOP: Final = 10
 _NOTE: Final = "mlflow.note.content"
-
-
-@dataclass(frozen=True)
-class CohortSummary:
-    """What a description says of a cohort: no path, and no name of a person.
-
-    Attributes:
-        name: Of the dataset.
-        cases: How many there are, the held out among them.
-        patients: How many they are of.
-        swept: Cases that take part in the sweep.
-        fingerprint: SHA-256 of what the files hold.
-    """
-
-    name: str
-    cases: int
-    patients: int
-    swept: int
-    fingerprint: str
 
 
 def note(text: str) -> dict[str, str]:
@@ -42,10 +22,15 @@ def note(text: str) -> dict[str, str]:
     return {_NOTE: text}
 
 
-def opening(overrides: Sequence[str], cohorts: Sequence[CohortSummary]) -> str:
-    """What is known of a sweep when it starts: its command, without folders, and its cohorts."""
+def opening(overrides: Sequence[str], cohorts: Sequence[tuple[Cohort, int]]) -> str:
+    """What is known of a sweep when it starts: its command, without folders, and its cohorts.
+
+    Args:
+        overrides: The command line.
+        cohorts: Each with the number of its cases that are held out.
+    """
     command = shlex.join(["python", "run.py", "-m", *(redact_text(override) for override in overrides)])
-    return "\n\n".join([f"```\n{command}\n```", *(_cohort(cohort) for cohort in cohorts)])
+    return "\n\n".join([f"```\n{command}\n```", *(_cohort(cohort, held) for cohort, held in cohorts)])
 
 
 def closing(boards: Sequence[Leaderboard], failed: Mapping[str, str]) -> str:
@@ -60,37 +45,32 @@ def closing(boards: Sequence[Leaderboard], failed: Mapping[str, str]) -> str:
     return "\n\n".join(parts)
 
 
-def _cohort(cohort: CohortSummary) -> str:
-    held = cohort.cases - cohort.swept
+def _cohort(cohort: Cohort, held: int) -> str:
     kept = f", {held} of them held out" if held else ""
     return (
-        f"**Cohort** {_plain(cohort.name)}: {cohort.cases} cases of {cohort.patients} patients{kept}. "
-        f"Fingerprint `{cohort.fingerprint[:16]}`"
+        f"**Cohort** {_plain(cohort.name)}: {len(cohort)} cases of {len(cohort.patients)} patients{kept}. "
+        f"Digest `{cohort.digest[:16]}`"
     )
 
 
 def _board(board: Leaderboard) -> str:
-    shown = [board.metric, *(name for name in SHOWN if name in board.table and name != board.metric)]
-    rows: list[dict[str, Any]] = [
-        {str(key): value for key, value in row.items()} for row in board.table.to_dict("records")
-    ]
+    rows = board.records()
     candidates = [row for row in rows if row["role"] == "candidate"]
     top = {row["run_id"] for row in candidates[:_TOP]}
-    lines = [f"| | run | {' | '.join(shown)} |", "| --- " * (len(shown) + 2) + "|"]
+    lines = [f"| | run | {' | '.join(metric.name for metric in board.shown)} |", "| --- " * (len(board.shown) + 2) + "|"]
     for row in rows:
         reference = row["role"] == "reference"
         if not reference and row["run_id"] not in top:
             continue
         star = "★" if row["tied_with_best"] is True else ""
         name = f"*{_plain(row['name'])}*" if reference else f"[{_plain(row['name'])}](#/runs/{row['run_id']})"
-        lines.append(f"| {star} | {name} | {' | '.join(cell(row, metric) for metric in shown)} |")
+        lines.append(f"| {star} | {name} | {' | '.join(cell(row, metric) for metric in board.shown)} |")
     more = f" The best {_TOP} of {len(candidates)} candidates and the reference rows." if len(candidates) > _TOP else ""
     best = next((row for row in candidates if row.get("exportable") != "False"), None)
     parts = [
-        f"**Leaderboard** by {metric_label(board.metric)}.{more}",
+        f"**Leaderboard** by {board.metric.title}.{more}",
         "\n".join(lines),
-        "In brackets: 95 % bootstrap interval over patients, conditional on gallery and fits. "
-        "★: cannot be told from the best at 5 %, over the whole leaderboard."
+        f"{INTERVALS.capitalize()}. ★: {STAR}."
         + (f" {_plain(board.note)}." if board.note else ""),
     ]
     if best is not None:

@@ -5,7 +5,7 @@ MLflow copies this file into the model and runs it when the model is loaded; its
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import TYPE_CHECKING, Any
 
 import mlflow.models
@@ -19,10 +19,11 @@ class BundleModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
     """Answers the path of a case's folder, on the machine that serves, with the most similar cases of the gallery."""
 
     def load_context(self, context: Any) -> None:
-        """Open the bundle that lies in the model."""
+        """Open the bundle that lies in the model; ``NEUROPRINT_TRUST`` names packages, joined by commas, that it may name."""
         from neuroprint.bundle.bundle import Bundle
 
-        self._bundle = Bundle.open(Path(context.artifacts["bundle"]))
+        trust = [name for name in os.environ.get("NEUROPRINT_TRUST", "").split(",") if name]
+        self._bundle = Bundle.open(context.artifacts["bundle"], trust=trust)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """One row for each case found, best first.
@@ -39,13 +40,12 @@ class BundleModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         import pandas as pd
 
         from neuroprint.bundle.answer import to_json
-        from neuroprint.bundle.query import answer
 
         rows: list[dict[str, Any]] = []
         for folder in model_input["case"]:
-            found = to_json(answer(self._bundle, Path(str(folder)), int((params or {}).get("k", 5))))
+            found = to_json(self._bundle.query(str(folder), int((params or {}).get("k", 5))))
             shared = {"query": found["query"], "unlike_gallery": found["unlike_gallery"]}
-            rows.extend({**shared, **neighbor} for neighbor in found["neighbors"])
+            rows.extend({**shared, **neighbor} for neighbor in found["neighbours"])
         columns = ["query", "rank", "case", "similarity", "percentile", "distance_mm", "unlike_gallery"]
         table = pd.DataFrame(rows, columns=columns)
         return table.astype({"rank": "int64", "percentile": "float64", "distance_mm": "float64"})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from functools import cache
 from pathlib import Path
 
 from neuroprint import __version__
@@ -11,7 +10,6 @@ from neuroprint import __version__
 _FOLDER = Path(__file__).parents[1]
 
 
-@cache
 def code_tags(folder: Path = _FOLDER) -> dict[str, str]:
     """Tags of every run: ``version``, and what MLflow shows as the source: commit, and whether files differ from it.
 

@@ -66,7 +66,7 @@ def save_model(path: Path, bundle: Path) -> None:
     (path / "MLmodel").write_text(yaml.safe_dump(described), encoding="utf-8")
 
 
-def register(store: TrackingStore, run_id: str, bundle: Path) -> str:
+def register_bundle(store: TrackingStore, run_id: str, bundle: Path) -> str:
     """Log a bundle as a model of its run and make it ``neuroprint@champion``.
 
     The alias moves last, once all files are there.

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,22 +17,12 @@ from neuroprint.catalog.redaction import redact_text
 from neuroprint.tracking.file_system import journal_mode
 from neuroprint.tracking.provenance import code_tags
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+FINISHED_CANDIDATES = "tags.role = 'candidate' and attributes.status = 'FINISHED'"
 SIGNIFICANT_DIGITS = 6  # more would only make the UI's tables harder to read
-
-
-@dataclass(frozen=True)
-class DatasetInput:
-    """What MLflow shows as the run's dataset: no path, and no name of a person."""
-
-    name: str
-    fingerprint: str
-    cases: int
 
 
 class TrackingStore:
@@ -53,6 +41,17 @@ class TrackingStore:
     @property
     def uri(self) -> str:
         return f"sqlite:///{self.root / 'mlflow.db'}"
+
+    def require(self) -> None:
+        """Refuse a folder without a store.
+
+        Raises:
+            NeuroprintError: There is none.
+        """
+        if not self.exists:
+            raise NeuroprintError(
+                f"{self.root} holds no MLflow store: run python run.py first, or name its folder with --mlruns"
+            )
 
     @property
     def exists(self) -> bool:
@@ -139,21 +138,27 @@ class TrackingStore:
             tags=[RunTag(name, value) for name, value in (tags or {}).items()],
         )
 
-    def log_dataset(self, run_id: str, dataset: DatasetInput) -> None:
-        """The cohort as MLflow's dataset input."""
+    def log_dataset(self, run_id: str, name: str, digest: str, cases: int) -> None:
+        """The cohort as MLflow's dataset input: no path, and no name of a person.
+
+        Args:
+            run_id: The run.
+            name: Of the dataset.
+            digest: Of the cohort.
+            cases: How many there are.
+        """
         import json
 
-        from mlflow.entities import Dataset, InputTag
-        from mlflow.entities import DatasetInput as MlflowDatasetInput
+        from mlflow.entities import Dataset, DatasetInput, InputTag
 
         entity = Dataset(
-            name=dataset.name,
-            digest=dataset.fingerprint[:16],
+            name=name,
+            digest=digest[:16],
             source_type="local",
-            source=json.dumps({"fingerprint": dataset.fingerprint}),
-            profile=json.dumps({"cases": dataset.cases}),
+            source=json.dumps({"digest": digest}),
+            profile=json.dumps({"cases": cases}),
         )
-        self.client.log_inputs(run_id, [MlflowDatasetInput(entity, [InputTag("mlflow.data.context", "evaluation")])])
+        self.client.log_inputs(run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "evaluation")])])
 
     def log_folder(self, run_id: str, folder: Path) -> None:
         """Every file below ``folder`` as artifacts, under their relative paths."""
@@ -200,11 +205,6 @@ class TrackingStore:
                 break
         return found
 
-    def finished(self, identity: str) -> Run | None:
-        """The newest finished run of an identity."""
-        found = self.search(f"tags.identity = '{identity}' and attributes.status = 'FINISHED'", most=1)
-        return found[0] if found else None
-
     def settled(self, identity: str) -> Run | None:
         """The newest finished run of an identity; what a process that died left RUNNING is marked KILLED.
 
@@ -249,21 +249,6 @@ class TrackingStore:
             self.end(run_id, "KILLED")
             raise
         self.end(run_id, "FINISHED" if whole else "KILLED")
-
-
-_open_stores: dict[tuple[Path, str], TrackingStore] = {}
-
-
-def open_store(tracking: Any) -> TrackingStore:
-    """The store of ``tracking=...``; one a process, since connecting anew takes as long as logging a run.
-
-    Args:
-        tracking: ``root`` and ``experiment``.
-    """
-    place = Path(tracking.root).resolve(), str(tracking.experiment)
-    if place not in _open_stores or not _open_stores[place].holds:
-        _open_stores[place] = TrackingStore(*place)
-    return _open_stores[place]
 
 
 def _rounded(value: float) -> float:

@@ -6,23 +6,13 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from neuroprint.evaluation.comparison import LOWER_IS_BETTER
 from neuroprint.tracking.store import TrackingStore
 
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow.entities import Run
 
-    from neuroprint.tracking.leaderboard import Leaderboard
-
-HEADLINE: Final = (
-    "retrieval/p_at_5",
-    "probe/r2",
-    "probe/error_mm",
-    "retrieval/map",
-    "retrieval/ndcg_at_10",
-)
-"""Metrics that every ranked view shows, after the one it is sorted by."""
+    from neuroprint.tasks.leaderboard import Leaderboard
 
 _METRICS_FIRST: Final = 5
 # Where MLflow's UI looks for the state of a view that was shared. It is not documented: tests/browser guards it.
@@ -65,16 +55,18 @@ def view_state(board: Leaderboard, tag: str) -> dict[str, Any]:
         board: The leaderboard to show.
         tag: The tag that says where a run stands in it.
     """
-    first = (board.metric, f"{board.metric}_lo", f"{board.metric}_hi", *HEADLINE)
+    by = board.metric.name
+    headline = [metric.name for metric in board.metrics.values() if metric.shown or metric.headline]
+    first = (by, f"{by}_lo", f"{by}_hi", *sorted(headline, key=lambda name: not board.metrics[name].shown))
     metrics = [f"metrics.`{metric}`" for metric in dict.fromkeys(first) if metric in board.table]
-    choices = [f"params.`{choice}`" for choice in varied_choices(board.table)]
+    choices = [f"params.`{choice}`" for choice in board.varied_choices]
     # Metrics come before choices: MLflow opens its assistant beside the table, and the runs' names tell the choices.
     columns = [*metrics[:_METRICS_FIRST], f"tags.`{tag}`", *choices, *metrics[_METRICS_FIRST:]]
     ranked = f"tags.`{tag}` != 'not ranked' and tags.`group` = '{board.group}' and attributes.status = 'FINISHED'"
     return {
         "searchFilter": ranked,
-        "orderByKey": f"metrics.`{board.metric}`",
-        "orderByAsc": board.metric.removesuffix("_share") in LOWER_IS_BETTER,
+        "orderByKey": f"metrics.`{by}`",
+        "orderByAsc": board.metric.lower_is_better,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "modelVersionFilter": "All Runs",
@@ -85,14 +77,6 @@ def view_state(board: Leaderboard, tag: str) -> dict[str, Any]:
         "columnWidths": {column: _width(column, board.table) for column in columns},
         "runsExpanded": {},
     }
-
-
-def varied_choices(table: pd.DataFrame) -> list[str]:
-    """The choices in which the candidates of a leaderboard differ, in its order."""
-    candidates = table[table["role"] == "candidate"]
-    no_choice = {"run_id", "name", "role", "tied_with_best"}
-    choices = [str(column) for column in table if column not in no_choice and "/" not in str(column)]
-    return [choice for choice in choices if len(candidates[choice].astype("string").unique()) > 1]
 
 
 def view_paths(store: TrackingStore, parent: Run) -> list[str]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -15,16 +15,15 @@ import numpy as np
 import torch
 
 from neuroprint.data.brain_box import brain_box
-from neuroprint.data.case import Case, Cohort, LabelConvention
-from neuroprint.data.formats.find import find_cohort
-from neuroprint.data.digests import FingerprintCache
-from neuroprint.data.formats.manifest import find_manifest
+from neuroprint.data.case import Case, LabelConvention
+from neuroprint.data.cohort import Cohort
+from neuroprint.data.digests import digest
+from neuroprint.data.formats.manifest import ManifestFormat
+from neuroprint.data.load import recognize
 from neuroprint.phantom.cohort import SETTINGS_FILE
 from neuroprint.phantom.seeds import FIRST_TRAINING_SEED, refuse_evaluation_seed
-from neuroprint.data.case_digests import Fingerprints, fingerprint_cohort
 from neuroprint.data.volume import read_volume
 from neuroprint.embedding.preprocessing import prepare
-from neuroprint.embedding.store import digest
 from neuroprint.encoders.trained_on import mark
 from neuroprint.errors import CaseError, NeuroprintError
 from neuroprint.training.deform import DeformSettings, deform
@@ -94,7 +93,7 @@ class ScanSource:
     def identity(self) -> dict[str, Any]:
         kept_ = ("seed", "validation_share", "labels", "gain", "noise")
         return {
-            "scans": self._prints[1],
+            "scans": self._cohort.digest,
             "split": _SALT,
             **{name: getattr(self, name) for name in kept_},
             "size": list(self.size),
@@ -103,8 +102,8 @@ class ScanSource:
 
     @property
     def learned_from(self) -> frozenset[str]:
-        prints = self._prints[0]
-        return frozenset(mark(content) for case in self._usable[0] for content in prints[case.id].each.values())
+        digests = self._cohort.digests
+        return frozenset(mark(content) for case in self._usable[0] for content in digests[case.id].each.values())
 
     def ready(self) -> None:
         """Read and prepare every scan; those that cannot be used are named and left out."""
@@ -129,14 +128,10 @@ class ScanSource:
     @cached_property
     def _cohort(self) -> Cohort:
         root = Path(self.root)
-        cohort = find_manifest(root, self.labels) if root.suffix.lower() == ".csv" else find_cohort(root)
+        cohort = ManifestFormat(root, self.labels).cohort() if ManifestFormat.recognizes(root) else recognize(root)
         for case, problem in cohort.excluded.items():
             log.warning("left out: case %s: %s", case, problem)
-        return cohort
-
-    @cached_property
-    def _prints(self) -> tuple[dict[str, Fingerprints], str]:
-        return fingerprint_cohort(self._cohort, FingerprintCache(Path(self.cache) / "fingerprints.sqlite"))
+        return replace(cohort, digest_cache=Path(self.cache) / "digests.sqlite")
 
     @cached_property
     def _split(self) -> tuple[list[Case], list[Case]]:
@@ -168,7 +163,7 @@ class ScanSource:
     def _prepared(self, case: Case) -> Example:
         # Everything that a prepared scan depends on, beside the cohort's files, is in the specification.
         name = f"{case.id}-{digest(asdict(self.spec))[:16]}.npz"
-        return kept(Path(self.cache) / f"scans-{self._prints[1][:16]}" / name, partial(self._read, case))
+        return kept(Path(self.cache) / f"scans-{self._cohort.digest[:16]}" / name, partial(self._read, case))
 
     def _read(self, case: Case) -> Example:
         volume = read_volume(case, self.spec.modalities)

@@ -18,7 +18,7 @@ from neuroprint.phantom import GENERATOR_VERSION, PhantomSettings, make_phantom
 from neuroprint.phantom.seeds import refuse_evaluation_seed
 from neuroprint.phantom.types import TISSUES
 from neuroprint.embedding.preprocessing import prepare, resample
-from neuroprint.embedding.store import digest
+from neuroprint.data.digests import digest
 from neuroprint.errors import NeuroprintError
 from neuroprint.training.appearance import AppearanceSettings, render
 from neuroprint.training.deform import DeformSettings, deform

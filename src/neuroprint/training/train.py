@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 from filelock import Timeout
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from neuroprint.catalog.build import build
-from neuroprint.experiment.configuration import CONF, TrackingConfig, check_device, check_missing
+from neuroprint.catalog.instantiate import instantiate
+from neuroprint.catalog.menu import CONF
+from neuroprint.experiment.configuration import TrackingConfig, check_device, check_missing
+from neuroprint.experiment.session import Session
 from neuroprint.embedding.extraction import resolve_device
-from neuroprint.embedding.store import digest
+from neuroprint.data.digests import digest
 from neuroprint.encoders.checkpoints import save_weights
 from neuroprint.encoders.trained_on import header, seen_images
 from neuroprint.errors import NeuroprintError
@@ -62,7 +64,7 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from neuroprint.cli.complaints import explain
+    from neuroprint.experiment.complaints import explain
 
     ConfigStore.instance().store(name="train_schema", node=TrainConfig)
     try:
@@ -86,13 +88,11 @@ def train(overrides: Sequence[str]) -> Path:
     Raises:
         NeuroprintError: The configuration cannot work, or training diverged.
     """
-    from neuroprint.tracking.store import open_store
-
     config = compose(overrides)
     check_missing(config)
     check_device(config.device)
     encoder, source, settings = _parts(config)
-    store = open_store(config.tracking)
+    store = Session().tracking(config.tracking)
     description = _description(encoder, source, settings)
     identity = digest(description)
     try:
@@ -103,15 +103,15 @@ def train(overrides: Sequence[str]) -> Path:
 
 
 def _parts(config: DictConfig) -> tuple[SwinUNETREncoder, Source, TrainSettings]:
-    encoder = build("encoder", config.encoder)
+    encoder = instantiate(config.encoder, "encoder")
     if not hasattr(encoder, "architecture"):
         raise NeuroprintError(
             "encoder: only a SwinUNETR can be trained, such as untrained, or one that is trained already"
         )
     return (
         encoder,
-        build("learn_from", config.learn_from, _partial_=True)(spec=encoder.input),
-        build("recipe", config.recipe),
+        instantiate(config.learn_from, "learn_from", spec=encoder.input),
+        instantiate(config.recipe, "recipe"),
     )
 
 

@@ -5,25 +5,20 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from neuroprint.embedding.extraction import Extraction
 from neuroprint.errors import NeuroprintError
 from neuroprint.evaluation.folds import in_holdout
-from neuroprint.evaluation.optimism import Optimism, optimism
-from neuroprint.evaluation.splits import sweep_splits
-from neuroprint.experiment.identified import IdentifiedCohort
-from neuroprint.experiment.job import Job
-from neuroprint.experiment.scoring import clipped_projection, prepare
-from neuroprint.tracking.store import TrackingStore
+from neuroprint.tasks.holdout import score_holdout
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
+
+    from neuroprint.evaluation.optimism import Optimism
+    from neuroprint.tasks.result import Result
+    from neuroprint.tracking.store import TrackingStore
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +39,7 @@ class Look:
         identity: Its identity, by which two runs of one configuration are known as one.
         before: Earlier looks at any of these cases, from whichever MLflow experiment.
         configurations_before: How many configurations those were of.
-        cases: Short hashes of the scans that were looked at; of more than 400 the smallest.
+        cases: Short digests of the scans that were looked at; of more than 400 the smallest.
     """
 
     time: str
@@ -56,7 +51,7 @@ class Look:
     cases: tuple[str, ...]
 
 
-def look(store: TrackingStore, run: Run, job: Job, cohort: IdentifiedCohort, extraction: Extraction) -> Look | None:
+def look_at_holdout(store: TrackingStore, run: Run, result: Result) -> Look | None:
     """Score a run's configuration on the hold-out and log that, unless the run has been scored on it already.
 
     The look is kept as a tag of the store's experiment; earlier ones are counted in all experiments.
@@ -64,25 +59,30 @@ def look(store: TrackingStore, run: Run, job: Job, cohort: IdentifiedCohort, ext
     The run gets metrics ``holdout/...`` by the names of the sweep's, without their family, and ``optimism/...``, sweep
     minus hold-out at equal gallery size.
 
+    Args:
+        store: Where the run is.
+        run: The run.
+        result: Its configuration, scored on the sweep.
+
     Returns:
         The look, now or back then; None where no patient is held out, or none of them can be scored.
     """
-    share = cohort.holdout_share(job.config.holdout)
-    held = [case for case in cohort.cohort.cases if in_holdout(case.patient, share)]
+    cohort = result.embeddings.cohort
+    held = [case for case in cohort.cases if in_holdout(case.patient, result.holdout)]
     if not held:
         return None
     with store.lock("looks"):
         looks = read_looks(store)
         done = [one for one in looks if one.run_id == run.info.run_id]
-        if done and "holdout/cases" in run.data.metrics:
+        if done and HOLDOUT_CASES in run.data.tags:
             log.info("the hold-out was scored for this run before: its scores are used again")
             return done[-1]
         try:
-            scored = _score(job, cohort, extraction, share)
+            scored = score_holdout(result)
         except NeuroprintError as error:
             log.warning("the hold-out cannot be scored: %s", error)
             return None
-        marks = {cohort.prints[case.id].images[:_DIGITS] for case in held}
+        marks = {cohort.digests[case.id].images[:_DIGITS] for case in held}
         earlier = [one for one in looks if marks & set(one.cases)]
         now = Look(
             time=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -98,8 +98,13 @@ def look(store: TrackingStore, run: Run, job: Job, cohort: IdentifiedCohort, ext
         place = sum(name.startswith(_LOOK) for name in own)
         # First the look, then what was seen: one that breaks off here is counted all the same.
         store.client.set_experiment_tag(store.experiment_id, f"{_LOOK}{place:05d}", text)
-        store.log(run.info.run_id, holdout_metrics(scored), tags={"holdout_looks_before": str(now.before)})
+        tags = {"holdout_looks_before": str(now.before), HOLDOUT_CASES: str(scored.holdout.cases)}
+        store.log(run.info.run_id, holdout_metrics(scored), tags=tags)
         return now
+
+
+HOLDOUT_CASES = "holdout/cases"
+"""Tag of a run: how many cases its configuration was scored on."""
 
 
 def read_looks(store: TrackingStore) -> list[Look]:
@@ -133,26 +138,6 @@ def _all_tags(store: TrackingStore) -> Iterator[Mapping[str, str]]:
 
 def _short(name: str) -> str:
     return name.rpartition("/")[2]
-
-
-def _score(job: Job, cohort: IdentifiedCohort, extraction: Extraction, share: float) -> Optimism:
-    config = job.config.copy()
-    config.holdout = 0.0
-    row = prepare(replace(job, config=config), cohort, extraction)  # every case, the hold-out's among them
-    subjects = row.standard.subjects
-    held = np.array([in_holdout(patient, share) for patient in subjects.patients])
-    protocol = row.standard.benchmark.protocol
-    splits = sweep_splits(subjects.among(~held), protocol.folds, protocol.seed)
-    gallery, dimensions = min(len(split.gallery) for split in splits), row.embeddings.shape[1]
-    return optimism(
-        subjects,
-        held,
-        row.embeddings,
-        protocol,
-        similarity=job.config.retrieval.similarity,
-        make_projection=partial(clipped_projection, job, gallery, dimensions),
-        make_probe=job.build_probe,
-    )
 
 
 def _cut(marks: str) -> list[str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 from hydra.errors import MissingConfigException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
+from neuroprint.catalog.menu import suggestion
 from neuroprint.errors import NeuroprintError
 
 
@@ -42,17 +42,11 @@ def _wrong_choice(error: MissingConfigException) -> str:
     options = sorted(error.options or ())
     if not options:
         return str(error)
-    return f"{group}={choice}: there is no such choice. {_suggestion(choice, options)}"
+    return f"{group}={choice}: there is no such choice. {suggestion(choice, options)}"
 
 
 def _wrong_key(error: OmegaConfBaseException) -> str:
     node = error.parent_node
     known = sorted(str(key) for key in node) if isinstance(node, DictConfig) else []
     key = str(error.key)
-    return f"{error.full_key or key}: there is no such key. {_suggestion(key, [k for k in known if k != 'hydra'])}"
-
-
-def _suggestion(given: str, known: list[str]) -> str:
-    close = get_close_matches(given, known, n=1)
-    meant = f"Did you mean {close[0]}? " if close else ""
-    return f"{meant}There is: {', '.join(known)}"
+    return f"{error.full_key or key}: there is no such key. {suggestion(key, [k for k in known if k != 'hydra'])}"

@@ -8,22 +8,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from neuroprint.tracking.boards import leaderboards
+from neuroprint.tracking.description import closing, note
+from neuroprint.tracking.ui import HOST, PORT, commands
+from neuroprint.tracking.view import view_paths, write_views
+
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-    from neuroprint.tracking.leaderboard import Leaderboard
+    from neuroprint.tasks.leaderboard import Leaderboard
     from neuroprint.tracking.store import TrackingStore
 
+_PIPE_WIDTH = 120
 
-def report(store: TrackingStore, parent: str, runs: Sequence[Run]) -> list[Leaderboard]:
+
+def report_sweep(store: TrackingStore, parent: str, runs: Sequence[Run]) -> list[Leaderboard]:
     """Print the leaderboards of a sweep's finished runs, and log them to its parent with their pictures and views."""
     import pandas as pd
 
-    from neuroprint.tracking.leaderboard import leaderboards, show
-    from neuroprint.tracking.view import write_views
-
     boards = leaderboards(store, runs)
-    show(boards)
+    show_leaderboards(boards)
     with tempfile.TemporaryDirectory() as folder:
         tables = [board.table.assign(group=board.group[:12]) for board in boards]
         pd.concat(tables, ignore_index=True).to_csv(Path(folder) / "leaderboard.csv", index=False)
@@ -35,7 +39,22 @@ def report(store: TrackingStore, parent: str, runs: Sequence[Run]) -> list[Leade
     return boards
 
 
-def describe(
+def show_leaderboards(boards: Sequence[Leaderboard]) -> None:
+    """Print leaderboards to the terminal; into a file or a pipe at a width that holds them."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_PIPE_WIDTH)
+    for board in boards:
+        console.print(board.to_terminal())
+    if len(boards) > 1:
+        console.print(
+            f"{len(boards)} leaderboards: their runs differ in cohort, folds, hold-out or task, and cannot be ranked together"
+        )
+
+
+def describe_sweep(
     store: TrackingStore, parent: str, opening: str, boards: Sequence[Leaderboard], missing: Mapping[str, str]
 ) -> None:
     """Write the parent's description: how the sweep was started, and what it came to.
@@ -47,8 +66,6 @@ def describe(
         boards: Its leaderboards.
         missing: Names of the jobs that have no finished run, by their identity.
     """
-    from neuroprint.tracking.description import closing, note
-
     logged = _logged_errors(store)  # these were cleared of folders and of what headers hold
     failed = {name: logged.get(identity, "did not start") for identity, name in missing.items()}
     text = closing(boards, failed)
@@ -57,9 +74,6 @@ def describe(
 
 def say_where(store: TrackingStore, parent: str) -> None:
     """Print where the sweep's ranked views are to be seen."""
-    from neuroprint.tracking.ui import HOST, PORT, commands
-    from neuroprint.tracking.view import view_paths
-
     ours, mlflows = commands(store)
     print(f"Look at it with {ours}, or with {mlflows} at")  # noqa: T201
     for path in view_paths(store, store.client.get_run(parent)):

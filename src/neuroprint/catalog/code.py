@@ -1,0 +1,47 @@
+"""Which code a configuration names: results of code that has changed since are not reused."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from neuroprint.catalog.instantiate import locate
+
+_OWN = "neuroprint"
+
+
+def foreign_code(node: Any) -> dict[str, dict[str, str | None]]:
+    """Of every ``_target_`` in a node that is not neuroprint's own: the version of its package, and the SHA-256 of its source.
+
+    The source is the file that defines it; not what that file imports from others.
+
+    Args:
+        node: A plain node; nodes inside it are gone through.
+
+    Example:
+        >>> sorted(foreign_code({"_target_": "fractions.Fraction"})["fractions.Fraction"])
+        ['source', 'version']
+    """
+    if isinstance(node, list | tuple):
+        return {target: code for item in node for target, code in foreign_code(item).items()}
+    if not isinstance(node, dict):
+        return {}
+    found = foreign_code(list(node.values()))
+    target = str(node.get("_target_", ""))
+    if target and target.partition(".")[0] != _OWN:
+        found[target] = _code_of(target)
+    return found
+
+
+def _code_of(target: str) -> dict[str, str | None]:
+    package, source = None, None
+    with suppress(PackageNotFoundError, ValueError):
+        package = version(target.partition(".")[0]).split("+")[0]
+    with suppress(TypeError, OSError):  # built in: there is no source
+        file = inspect.getsourcefile(locate(target, "code"))
+        source = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else None
+    return {"version": package, "source": source}

@@ -14,10 +14,10 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+from neuroprint.evaluation.subjects import Subjects
 
 from neuroprint.evaluation.benchmark import Benchmark, Protocol
 from neuroprint.evaluation.statistics import MeanOfRatios, bootstrap_intervals, tied_with_best
-from neuroprint.evaluation.subjects import Subjects
 
 
 def subjects(cases: int) -> Subjects:

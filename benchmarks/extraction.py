@@ -38,9 +38,9 @@ WAYS = ("article", "sliding", "whole", "network", "reading")
 def job_of(encoder: str, inferer: str, precision: str) -> Any:
     """The configuration that ``python run.py`` would run."""
     from hydra import compose, initialize_config_dir
+    from neuroprint.experiment.job import Job
 
     from neuroprint.experiment import configuration as settings
-    from neuroprint.experiment.job import Job
 
     settings.register()
     large = ["encoder=untrained", "encoder.feature_size=48", "encoder.window_size=7", "encoder.spacing_mm=1"]
@@ -116,9 +116,10 @@ def reading(cases: list[Any], job: Any, device: str) -> Iterator[None]:
 
 def neuroprint(cases: list[Any], job: Any, device: str) -> Iterator[None]:
     """All that a cold run does until the vectors of all cases are stored, in one step."""
+    from neuroprint.data.case_digests import fingerprint_cohort
+
     from neuroprint.data.case import Cohort
     from neuroprint.data.digests import FingerprintCache
-    from neuroprint.data.case_digests import fingerprint_cohort
     from neuroprint.embedding.extraction import Extract
     from neuroprint.embedding.store import FeatureStore
 

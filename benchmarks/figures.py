@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-
 from neuroprint.figures.center_of_mass import draw_center_of_mass
+
 from neuroprint.figures.map import draw_map, embed_2d
 from neuroprint.figures.map_html import interactive_map
 from neuroprint.figures.precision_at_k import draw_precision_at_k

@@ -14,11 +14,11 @@ import argparse
 from typing import Any
 
 import numpy as np
+from neuroprint.evaluation.subjects import Subjects
 from tqdm import tqdm
 
 from neuroprint.evaluation.benchmark import Benchmark, Protocol
 from neuroprint.evaluation.comparison import compare
-from neuroprint.evaluation.subjects import Subjects
 
 SPREAD_MM = (30, 35, 20)
 METRICS = ("retrieval/p_at_5", "retrieval/map", "retrieval/ndcg_at_10", "probe/r2", "probe/error_mm")

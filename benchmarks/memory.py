@@ -12,14 +12,15 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from neuroprint.phantom.dataset import find_phantom
 from neuroprint.data.case_digests import Fingerprints
+
 from neuroprint.embedding import poolings
 from neuroprint.embedding.extraction import Extract, Request
 from neuroprint.embedding.extractor import Extractor
 from neuroprint.embedding.inferers import Whole
 from neuroprint.embedding.store import FeatureStore, digest
 from neuroprint.encoders.swin_unetr import SwinUNETREncoder
+from neuroprint.phantom.dataset import find_phantom
 
 
 def held_mb() -> float:

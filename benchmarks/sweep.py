@@ -43,7 +43,10 @@ PROJECTIONS = ("none", "pca")
 
 # Where each part of the time goes: module, object in it or None, and its functions.
 PARTS: dict[str, list[tuple[str, str | None, tuple[str, ...]]]] = {
-    "extraction": [("neuroprint.experiment.run", None, ("extract",)), ("neuroprint.experiment.identified", None, ("fingerprint_cohort",))],
+    "extraction": [
+        ("neuroprint.experiment.run", None, ("extract",)),
+        ("neuroprint.experiment.identified", None, ("fingerprint_cohort",)),
+    ],
     "evaluation": [
         ("neuroprint.experiment.run", None, ("prepare", "score")),
         ("neuroprint.tracking.leaderboard", None, ("leaderboards",)),

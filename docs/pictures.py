@@ -22,16 +22,16 @@ from typing import TYPE_CHECKING, Any
 import nibabel as nib
 import numpy as np
 import pandas as pd
+from neuroprint.tracking.artifacts import CAPTION
 from PIL import Image
 
 from neuroprint.data.mips import as_gray, as_mask, project
-from neuroprint.tracking.artifacts import CAPTION
 from neuroprint.figures.body_axes import BODY_AXES
 from neuroprint.figures.retrieval import Plate, Tile, draw_retrieval
 from neuroprint.figures.style import (
     BLUE,
-    GREEN,
     GRAY,
+    GREEN,
     INK,
     REFERENCE_MARKERS,
     VERMILLION,

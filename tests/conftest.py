@@ -10,7 +10,6 @@ from unittest.mock import patch
 import nibabel as nib
 import numpy as np
 import pytest
-
 from neuroprint.evaluation.subjects import Subjects
 
 MODALITIES = ("flair", "t1", "t1ce", "t2")

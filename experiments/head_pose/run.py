@@ -170,9 +170,9 @@ def draw_results(table: pd.DataFrame, path: Path) -> None:
 
 def draw_poses(config: DictConfig, path: Path, heads: int = 5) -> None:
     """The first phantoms in both poses: maximum intensity projections of FLAIR over the whole field of view."""
-    from neuroprint.phantom.dataset import find_phantom
     from neuroprint.data.volume import read_volume
     from neuroprint.figures.style import new_figure, save, styled
+    from neuroprint.phantom.dataset import find_phantom
 
     folder = Path(os.environ.get("NEUROPRINT_CACHE", ".neuroprint")) / "phantom"
     made = config.dataset

@@ -20,9 +20,9 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from command import parse  # noqa: E402
+from neuroprint.tracking.leaderboard import leaderboards  # noqa: E402
 from publish import as_markdown, newest_sweep, publish  # noqa: E402
 
-from neuroprint.tracking.leaderboard import leaderboards  # noqa: E402
 from neuroprint.tracking.store import TrackingStore  # noqa: E402
 
 SWEPT = ("layer", "pooling", "projection")

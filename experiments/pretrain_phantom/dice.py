@@ -14,15 +14,15 @@ from pathlib import Path
 
 import numpy as np
 from hydra.utils import instantiate
+from neuroprint.data.formats.find import find_cohort
 from omegaconf import OmegaConf
 from tqdm import tqdm
 
-from neuroprint.experiment.configuration import CONF
 from neuroprint.data.case import Case
-from neuroprint.data.formats.find import find_cohort
-from neuroprint.phantom.dataset import find_phantom
 from neuroprint.data.volume import read_volume
 from neuroprint.embedding.extraction import resolve_device
+from neuroprint.experiment.configuration import CONF
+from neuroprint.phantom.dataset import find_phantom
 from neuroprint.training.regions import regions_of
 from neuroprint.training.score import dice_of_cases
 

@@ -13,10 +13,10 @@ import torch
 from monai.networks.nets import SwinUNETR
 
 from neuroprint.data.brain_box import brain_box
-from neuroprint.phantom.dataset import find_phantom
 from neuroprint.data.volume import read_volume
 from neuroprint.embedding.preprocessing import prepare
 from neuroprint.encoders.swin_unetr import LEVEL_NAMES, SwinUNETREncoder
+from neuroprint.phantom.dataset import find_phantom
 from neuroprint.training.regions import dice, prepare_regions
 
 HERE = Path(__file__).parent

@@ -8,13 +8,13 @@ from dataclasses import replace
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
+from neuroprint.catalog.build import build
+from neuroprint.experiment.job import Job
 from omegaconf import OmegaConf
 
-from neuroprint.experiment import configuration as settings
-from neuroprint.catalog.build import build
-from neuroprint.errors import NeuroprintError
-from neuroprint.experiment.job import Job
 from neuroprint.catalog.menu import pooling_name
+from neuroprint.errors import NeuroprintError
+from neuroprint.experiment import configuration as settings
 
 # conf/learn_from belongs to neuroprint train.
 GROUPS = {folder.name: folder for folder in settings.CONF.iterdir() if folder.is_dir() and folder.name != "learn_from"}

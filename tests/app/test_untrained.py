@@ -67,11 +67,11 @@ def test_a_sweeps_best_is_scored_on_random_weights_as_well(swept):
 def test_a_run_by_itself_gets_it_at_once_and_once_and_gets_it_back(tmp_path, small_cohort, weights, monkeypatch):
     from hydra import compose, initialize_config_dir
     from hydra.core.hydra_config import HydraConfig
+    from neuroprint.experiment.job import Job
+    from neuroprint.tracking.leaderboard import leaderboards
 
     from neuroprint.experiment import configuration as settings
-    from neuroprint.experiment.job import Job
     from neuroprint.experiment.run import run_job
-    from neuroprint.tracking.leaderboard import leaderboards
     from neuroprint.tracking.store import TrackingStore
 
     monkeypatch.setenv("NEUROPRINT_CACHE", str(tmp_path / "cache"))

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from neuroprint.bundle.contents import Contents, write_bundle
+from neuroprint.bundle.recipe import View
 from sklearn.decomposition import PCA
 
-from neuroprint.bundle.contents import Contents, write_bundle
 from neuroprint.bundle.projection import steps_of
-from neuroprint.bundle.recipe import View
-from neuroprint.data.formats.brats import find_brats
 from neuroprint.data.facts import Target, measure
+from neuroprint.data.formats.brats import find_brats
 from neuroprint.data.volume import read_volume
 from neuroprint.embedding import poolings
 from neuroprint.embedding.extraction import Request

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from neuroprint.experiment.holdout import read_looks
 
 from neuroprint.bundle.bundle import Bundle
 from neuroprint.data.formats.brats import find_brats, read_case_folder
 from neuroprint.errors import NeuroprintError
 from neuroprint.experiment.export import export
-from neuroprint.experiment.holdout import read_looks
 from neuroprint.tracking.store import TrackingStore
 
 HELD = ("Small_00001", "Small_00006")
@@ -24,9 +24,9 @@ def project(tmp_path_factory, small_cohort):
     """A store with two finished runs of one leaderboard; its feature store and its folder of scans."""
     from hydra import compose, initialize_config_dir
     from hydra.core.hydra_config import HydraConfig
+    from neuroprint.experiment.job import Job
 
     from neuroprint.experiment import configuration as settings
-    from neuroprint.experiment.job import Job
     from neuroprint.experiment.run import run_job
 
     folder = tmp_path_factory.mktemp("project")

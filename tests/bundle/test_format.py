@@ -4,13 +4,13 @@ import json
 
 import numpy as np
 import pytest
+from neuroprint.bundle.contents import write_bundle
+from neuroprint.bundle.recipe import Recipe
 
 from neuroprint.bundle import format as bundle_format
 from neuroprint.bundle import trusted
 from neuroprint.bundle.bundle import Bundle
-from neuroprint.bundle.contents import write_bundle
 from neuroprint.bundle.format import mapped, read, save_arrays, write
-from neuroprint.bundle.recipe import Recipe
 from neuroprint.errors import NeuroprintError
 
 

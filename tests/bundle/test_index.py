@@ -9,12 +9,12 @@ from sklearn.preprocessing import FunctionTransformer
 
 from neuroprint.bundle.index import leave_fold_out, neighborhoods_of
 from neuroprint.bundle.projection import apply, steps_of
-from neuroprint.experiment.configuration import CONF
 from neuroprint.errors import NeuroprintError
 from neuroprint.evaluation.folds import assign_folds
 from neuroprint.evaluation.projection import fit_projection
 from neuroprint.evaluation.similarity import cosine
 from neuroprint.evaluation.vote import group_vote
+from neuroprint.experiment.configuration import CONF
 
 IDS = [f"case-{row:03d}" for row in range(80)]
 

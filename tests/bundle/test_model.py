@@ -17,10 +17,10 @@ from urllib.request import Request, urlopen
 import numpy as np
 import pandas as pd
 import pytest
+from neuroprint.bundle.contents import write_bundle
 
 from neuroprint.bundle.answer import to_json
 from neuroprint.bundle.bundle import Bundle
-from neuroprint.bundle.contents import write_bundle
 from neuroprint.bundle.query import answer
 from neuroprint.tracking.registry import ALIAS, NAME, register, save_model
 from neuroprint.tracking.store import TrackingStore

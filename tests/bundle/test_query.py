@@ -8,10 +8,10 @@ from shutil import copytree
 import nibabel as nib
 import numpy as np
 import pytest
+from neuroprint.bundle.contents import write_bundle
 
 from neuroprint.bundle.answer import group_sentences, remarks, to_json
 from neuroprint.bundle.bundle import Bundle
-from neuroprint.bundle.contents import write_bundle
 from neuroprint.bundle.query import answer, group_columns, groups_of
 from neuroprint.cli.commands import main
 from neuroprint.errors import CaseError, NeuroprintError

@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from neuroprint.bundle.contents import write_bundle
+from neuroprint.bundle.recipe import Recipe, View, write_recipe
 
 from neuroprint.bundle import recipe as recipes
 from neuroprint.bundle.bundle import Bundle
-from neuroprint.bundle.contents import write_bundle
-from neuroprint.bundle.recipe import Recipe, View, write_recipe
-from neuroprint.data.formats.brats import find_brats
 from neuroprint.data.facts import measure
+from neuroprint.data.formats.brats import find_brats
 from neuroprint.data.volume import read_volume
 from neuroprint.embedding import poolings
 from neuroprint.embedding.extraction import Request

@@ -19,12 +19,12 @@ from urllib.parse import quote
 import nibabel as nib
 import numpy as np
 import pytest
+from neuroprint.bundle.contents import write_bundle
 from sklearn.decomposition import PCA
 
 from neuroprint.bundle import serve as serving
 from neuroprint.bundle.answer import to_json
 from neuroprint.bundle.bundle import Bundle
-from neuroprint.bundle.contents import write_bundle
 from neuroprint.bundle.projection import steps_of
 from neuroprint.bundle.query import answer
 from neuroprint.bundle.serve import FOLDER, ZIP, Service

@@ -6,9 +6,10 @@ import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from neuroprint.data.formats.brats import find_brats
-from neuroprint.data.case import Cohort
 from neuroprint.data.check import Problem, check_cohort
+
+from neuroprint.data.case import Cohort
+from neuroprint.data.formats.brats import find_brats
 
 if TYPE_CHECKING:
     from collections.abc import Callable

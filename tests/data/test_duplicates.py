@@ -11,11 +11,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from neuroprint.data.formats.brats import find_brats
 from neuroprint.data.case import Case
+from neuroprint.data.digests import image_hashes
 from neuroprint.data.duplicates import SharedImage, refuse_shared_images, shared_images
 from neuroprint.data.facts import measure
-from neuroprint.data.digests import image_hashes
+from neuroprint.data.formats.brats import find_brats
 from neuroprint.data.volume import Volume, read_volume
 from neuroprint.errors import NeuroprintError
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import center_of_mass
 
-from neuroprint.data.formats.brats import find_brats
 from neuroprint.data.facts import CaseFacts, Target, brain_center_mm, center_mm, is_right, measure, volume_cm3
+from neuroprint.data.formats.brats import find_brats
 from neuroprint.data.labels import REGIONS, region_labels
 from neuroprint.data.volume import Volume, read_volume
 from neuroprint.errors import NeuroprintError

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from neuroprint.data import digests as fingerprint
-from neuroprint.data.formats.brats import find_brats
 from neuroprint.data.case import Case, Cohort, ImageFile
 from neuroprint.data.digests import (
     FingerprintCache,
@@ -22,6 +21,7 @@ from neuroprint.data.digests import (
     find_duplicates,
     image_fingerprint,
 )
+from neuroprint.data.formats.brats import find_brats
 from neuroprint.errors import CaseError, NeuroprintError
 
 if TYPE_CHECKING:
@@ -166,8 +166,9 @@ def test_real_patients_are_all_different(real_root: Path, cache: FingerprintCach
 def test_what_is_stored_of_a_case_depends_on_what_its_label_is_said_to_mean(tmp_path, write_case):
     from dataclasses import replace
 
-    from neuroprint.data.formats.brats import find_brats
     from neuroprint.data.case_digests import fingerprint_cohort
+
+    from neuroprint.data.formats.brats import find_brats
 
     write_case(tmp_path / "root" / "A_1")
     cohort = find_brats(tmp_path / "root")

@@ -12,8 +12,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from neuroprint.phantom import MODALITIES, TISSUES, Phantom, PhantomSettings, make_phantom, write_cohort
 from neuroprint.errors import NeuroprintError
+from neuroprint.phantom import MODALITIES, TISSUES, Phantom, PhantomSettings, make_phantom, write_cohort
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,10 +5,10 @@ from __future__ import annotations
 import nibabel as nib
 import numpy as np
 import pytest
+from neuroprint.data.positions import midline, position
 from scipy.ndimage import center_of_mass
 
 from neuroprint.data.facts import Target, brain_center_mm, center_mm, is_right, measure
-from neuroprint.data.positions import midline, position
 from neuroprint.data.volume import Volume
 
 SHAPE = (20, 24, 18)

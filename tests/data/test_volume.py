@@ -11,8 +11,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from neuroprint.data.formats.brats import find_brats, read_case_folder
 from neuroprint.data.case import Case, ImageFile
+from neuroprint.data.formats.brats import find_brats, read_case_folder
 from neuroprint.data.volume import read_volume
 from neuroprint.errors import CaseError, NeuroprintError
 

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-
-from neuroprint.data.formats.brats import find_brats
-from neuroprint.data.digests import FingerprintCache
 from neuroprint.data.case_digests import fingerprint_cohort
-from neuroprint.embedding import poolings
 from neuroprint.embedding.combination import join
+
+from neuroprint.data.digests import FingerprintCache
+from neuroprint.data.formats.brats import find_brats
+from neuroprint.embedding import poolings
 from neuroprint.embedding.extraction import Extract, Request
 from neuroprint.embedding.extractor import Extractor
 from neuroprint.embedding.inferers import Whole

@@ -13,10 +13,10 @@ from threading import Thread
 
 import numpy as np
 import pytest
-
-from neuroprint.data.formats.brats import find_brats
-from neuroprint.data.digests import FingerprintCache
 from neuroprint.data.case_digests import fingerprint_cohort
+
+from neuroprint.data.digests import FingerprintCache
+from neuroprint.data.formats.brats import find_brats
 from neuroprint.embedding import poolings
 from neuroprint.embedding.extraction import Extract, Request
 from neuroprint.embedding.extractor import Extractor, brain_share

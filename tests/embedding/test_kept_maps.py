@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-
-from neuroprint.data.formats.brats import find_brats
-from neuroprint.data.digests import FingerprintCache
 from neuroprint.data.case_digests import fingerprint_cohort
+
+from neuroprint.data.digests import FingerprintCache
+from neuroprint.data.formats.brats import find_brats
 from neuroprint.embedding import poolings
 from neuroprint.embedding.extraction import Extract, Request
 from neuroprint.embedding.extractor import Extractor

@@ -9,10 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-
-from neuroprint.data.formats.brats import find_brats
-from neuroprint.data.digests import FingerprintCache
 from neuroprint.data.case_digests import Fingerprints, fingerprint_cohort
+
+from neuroprint.data.digests import FingerprintCache
+from neuroprint.data.formats.brats import find_brats
 from neuroprint.embedding import poolings
 from neuroprint.embedding.extraction import Extract, Request
 from neuroprint.embedding.extractor import Extractor

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from neuroprint.data.positions import position
+from neuroprint.experiment.job import Job
 from scipy.ndimage import center_of_mass
 
-from neuroprint.experiment import configuration as settings
-from neuroprint.data.formats.brats import find_brats
 from neuroprint.data.facts import Target, measure
-from neuroprint.data.positions import position
+from neuroprint.data.formats.brats import find_brats
 from neuroprint.data.volume import read_volume
 from neuroprint.embedding.poolings import mean
-from neuroprint.experiment.job import Job
+from neuroprint.experiment import configuration as settings
 
 ORDER = ("flair", "t1ce", "t1", "t2")
 WINDOW = 64

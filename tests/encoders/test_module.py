@@ -6,12 +6,12 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import nn
 
-from neuroprint.experiment.configuration import CONF
 from neuroprint.encoders.checkpoints import save_weights
 from neuroprint.encoders.module import ModuleEncoder
 from neuroprint.encoders.taps import measure_levels, tap
 from neuroprint.encoders.twins import untrained_twin
 from neuroprint.errors import NeuroprintError
+from neuroprint.experiment.configuration import CONF
 
 UNET = {"_target_": "monai.networks.nets.BasicUNet", "in_channels": 2, "features": [4, 4, 8, 8, 16, 4]}
 LEVELS = ["conv_0", "down_1", "down_2"]

@@ -5,10 +5,10 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from neuroprint.experiment.configuration import CONF
 from neuroprint.data.formats.brats import find_brats
-from neuroprint.phantom import write_cohort
 from neuroprint.encoders.checkpoints import PRETRAINED, file_sha256
+from neuroprint.experiment.configuration import CONF
+from neuroprint.phantom import write_cohort
 from neuroprint.training.score import dice_of_cases
 
 NODE = OmegaConf.load(CONF / "encoder" / "swin_unetr_phantom.yaml")

@@ -2,15 +2,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from neuroprint.evaluation.relevance import RelevanceRule
+from neuroprint.evaluation.subjects import Subjects
+from neuroprint.evaluation.summary import HEADLINE
 from sklearn.decomposition import PCA
 from sklearn.metrics import r2_score, roc_auc_score
 
 from neuroprint.errors import NeuroprintError
 from neuroprint.evaluation.benchmark import Benchmark, Protocol
-from neuroprint.evaluation.relevance import RelevanceRule
 from neuroprint.evaluation.statistics import difference_interval
-from neuroprint.evaluation.subjects import Subjects
-from neuroprint.evaluation.summary import HEADLINE
 
 QUICK = Protocol(bootstrap=200)
 

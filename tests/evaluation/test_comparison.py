@@ -1,13 +1,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+from neuroprint.evaluation.subjects import Subjects
 
 from neuroprint.errors import NeuroprintError
 from neuroprint.evaluation.benchmark import Benchmark, Protocol
 from neuroprint.evaluation.comparison import compare, query_values
 from neuroprint.evaluation.evaluation import Evaluation
 from neuroprint.evaluation.statistics import tied_with_best
-from neuroprint.evaluation.subjects import Subjects
 
 HEADLINE = ("probe/r2", "probe/error_mm", "retrieval/p_at_5", "retrieval/map", "retrieval/ndcg_at_10")
 SCALED = ("retrieval/p_at_5_share", "retrieval/map_share", "retrieval/ndcg_at_10_share")

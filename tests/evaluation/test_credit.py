@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
+from neuroprint.evaluation.credit import credits_of_cases, credits_of_ranks
 
 from neuroprint.evaluation import retrieval
 from neuroprint.evaluation.benchmark import Benchmark, Protocol
-from neuroprint.evaluation.credit import credits_of_cases, credits_of_ranks
 
 
 def test_the_parts_of_a_query_sum_to_its_metrics():

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
-from sklearn.metrics import r2_score, roc_auc_score
-
 from neuroprint.evaluation.position import errors_mm, r2, side_auc
+from sklearn.metrics import r2_score, roc_auc_score
 
 
 def test_r2_of_one_mean_agrees_with_scikit_learn():

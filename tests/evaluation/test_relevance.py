@@ -3,10 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-
-from neuroprint.errors import NeuroprintError
 from neuroprint.evaluation.relevance import RelevanceRule, dice, distances_mm, relevance
 from neuroprint.evaluation.subjects import Subjects
+
+from neuroprint.errors import NeuroprintError
 
 
 def line(*x_mm: float, patients: tuple[str, ...] | None = None, **metadata: object) -> Subjects:

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
+from neuroprint.evaluation.subjects import Subjects
 
 from neuroprint.errors import NeuroprintError
-from neuroprint.evaluation.subjects import Subjects
 
 CENTERS = np.zeros((2, 3))
 RIGHT = np.zeros(2, dtype=bool)

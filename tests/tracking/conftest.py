@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-
 from neuroprint.tracking.leaderboard import Leaderboard, leaderboards
+
 from neuroprint.tracking.store import TrackingStore
 
 

@@ -6,9 +6,9 @@ import logging
 
 import pandas as pd
 import pytest
+from neuroprint.tracking.leaderboard import leaderboards, render
 
 from neuroprint.errors import NeuroprintError
-from neuroprint.tracking.leaderboard import leaderboards, render
 from neuroprint.tracking.store import TrackingStore
 
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from neuroprint.data.brain_box import brain_box
-from neuroprint.phantom import TISSUES, PhantomSettings, make_phantom, write_cohort
-from neuroprint.phantom.seeds import FIRST_TRAINING_SEED
 from neuroprint.embedding.preprocessing import prepare
 from neuroprint.encoders.base import InputSpec
 from neuroprint.errors import NeuroprintError
+from neuroprint.phantom import TISSUES, PhantomSettings, make_phantom, write_cohort
+from neuroprint.phantom.seeds import FIRST_TRAINING_SEED
 from neuroprint.training.appearance import AppearanceSettings, field, render, standardize
 from neuroprint.training.deform import DeformSettings, deform
 from neuroprint.training.examples import Example, framed, shuffled

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from neuroprint.data.digests import file_sha256
-from neuroprint.phantom.seeds import FIRST_TRAINING_SEED
 from neuroprint.encoders.base import InputSpec
 from neuroprint.errors import NeuroprintError
+from neuroprint.phantom.seeds import FIRST_TRAINING_SEED
 from neuroprint.training.scans import ScanSource
 
 MODALITIES = ("flair", "t1ce", "t1", "t2")

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from neuroprint.phantom.seeds import FIRST_TRAINING_SEED
 from neuroprint.encoders.base import InputSpec
 from neuroprint.encoders.swin_unetr import SwinUNETREncoder
 from neuroprint.errors import CaseError, NeuroprintError
+from neuroprint.phantom.seeds import FIRST_TRAINING_SEED
 from neuroprint.training.appearance import AppearanceSettings
 from neuroprint.training.deform import DeformSettings
 from neuroprint.training.sources import PhantomSource

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from neuroprint.evaluation.subjects import Subjects
 
 from neuroprint.data.case import Case, ImageFile
 from neuroprint.data.duplicates import refuse_shared_images
@@ -11,7 +12,6 @@ from neuroprint.errors import NeuroprintError
 from neuroprint.evaluation.benchmark import Benchmark, Protocol
 from neuroprint.evaluation.probe import RidgeProbe
 from neuroprint.evaluation.projection import fit
-from neuroprint.evaluation.subjects import Subjects
 
 QUICK = Protocol(bootstrap=500)
 

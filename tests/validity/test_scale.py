@@ -4,10 +4,10 @@ from functools import partial
 
 import numpy as np
 import pytest
+from neuroprint.evaluation.relevance import RelevanceRule
 
 from neuroprint.evaluation.benchmark import Benchmark, Protocol
 from neuroprint.evaluation.projections import TSNE
-from neuroprint.evaluation.relevance import RelevanceRule
 
 HEADLINE = ("probe/r2", "probe/error_mm", "retrieval/p_at_5", "retrieval/map", "retrieval/ndcg_at_10")
 RETRIEVAL = ("retrieval/p_at_5", "retrieval/map", "retrieval/ndcg_at_10")

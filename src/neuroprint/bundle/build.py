@@ -217,7 +217,9 @@ def _words(projection: Part | None) -> str:
         return "none"
     made = projection.made
     size = made.get_params().get("n_components") if hasattr(made, "get_params") else None
-    said = f"{projection.name}{f' of at most {size} components' if isinstance(size, int) else ''}, fitted on the gallery"
+    said = (
+        f"{projection.name}{f' of at most {size} components' if isinstance(size, int) else ''}, fitted on the gallery"
+    )
     return f"{said}, and to the task's targets" if is_supervised(made) else said
 
 

@@ -77,7 +77,11 @@ def about_weights(recipe: Recipe) -> str:
         return "random, drawn by a seed: this is a baseline"
     said = [
         f"{Path(weights.source).name}, SHA-256 {weights.sha256}, "
-        + ("in the bundle" if weights.path.stat().st_size < COPIED_BELOW else "not in the bundle: give it with --weights")
+        + (
+            "in the bundle"
+            if weights.path.stat().st_size < COPIED_BELOW
+            else "not in the bundle: give it with --weights"
+        )
         for weights in weights_files(recipe)
     ]
     return "; ".join(said) or "none"

@@ -157,9 +157,7 @@ def leave_fold_out(
     return found, np.quantile(np.concatenate(usual), np.linspace(0, 1, _QUANTILES)).astype(np.float32)
 
 
-def neighborhoods_of(
-    rows: Sequence[int], vectors: Vectors, patients: Sequence[str], similarity: str
-) -> Neighborhoods:
+def neighborhoods_of(rows: Sequence[int], vectors: Vectors, patients: Sequence[str], similarity: str) -> Neighborhoods:
     """Neighborhoods, among all cases of other patients, of cases that the projection was not fitted to.
 
     Args:

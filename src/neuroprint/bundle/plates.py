@@ -37,9 +37,7 @@ def case_plates(mips: Mapping[str, NDArray[np.uint8]], outlines: Mapping[str, ND
     """
     longest = max((max(picture.shape) for picture in mips.values()), default=1)
     return "\n".join(
-        _plate(plane, mips[plane], outlines.get(plane), _PICTURE / longest, name)
-        for plane in PLANES
-        if plane in mips
+        _plate(plane, mips[plane], outlines.get(plane), _PICTURE / longest, name) for plane in PLANES if plane in mips
     )
 
 

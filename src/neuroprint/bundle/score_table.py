@@ -20,6 +20,8 @@ _REFERENCES: Final = {
     "voxels": "pixel-by-pixel comparison",
     "chance": "random order",
 }
+
+
 def score_table(scores: Mapping[str, Any], relevance: str) -> str:
     """HTML of a bundle's scores, each with its 95 % interval where it has one; a sentence where there is none.
 

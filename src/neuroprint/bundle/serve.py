@@ -20,8 +20,8 @@ from neuroprint.bundle.answer import to_json
 from neuroprint.bundle.query import answer_to, group_columns, groups_of
 from neuroprint.bundle.report import report
 from neuroprint.bundle.upload import Limits, UploadError, check_sizes, save_files, save_zip
-from neuroprint.errors import NeuroprintError
 from neuroprint.catalog.redaction import redact_text
+from neuroprint.errors import NeuroprintError
 
 if TYPE_CHECKING:
     from neuroprint.bundle.answer import Answer

@@ -15,7 +15,7 @@ _OWN = "neuroprint"
 
 
 def foreign_code(node: Any) -> dict[str, dict[str, str | None]]:
-    """Of every ``_target_`` in a node that is not neuroprint's own: the version of its package, and the SHA-256 of its source.
+    """Version of the package and SHA-256 of the source, of every ``_target_`` in a node that is not neuroprint's own.
 
     The source is the file that defines it; not what that file imports from others.
 

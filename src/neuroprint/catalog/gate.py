@@ -45,7 +45,11 @@ _SCIKIT_LEARN = frozenset(
     )
 )
 # Nodes inside a node that have a role of their own, by the role of the node and the key they lie under.
-_INSIDE = {("encoder", "encoders"): "encoder", ("projection", "steps"): "projection", ("task", "extra_metrics"): "metric"}
+_INSIDE = {
+    ("encoder", "encoders"): "encoder",
+    ("projection", "steps"): "projection",
+    ("task", "extra_metrics"): "metric",
+}
 _NETWORKS = ("torch.nn.", "monai.networks.")
 _FETCHING = re.compile(r"pretrained.*|weights|checkpoint", re.DOTALL)  # arguments of MONAI's networks
 _ADDRESS = re.compile(r"\s*[a-z][a-z0-9+.-]*:", re.IGNORECASE)  # begins with a scheme: https:, file:

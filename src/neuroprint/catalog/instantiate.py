@@ -20,9 +20,9 @@ WORDS = ("_target_", "_partial_", "_recursive_", "_args_", "_convert_", "_unused
 def instantiate(node: Mapping[str, Any], where: str, gate: Gate | None = None, **also: Any) -> Any:
     """The object that a node describes, as ``hydra.utils.instantiate`` would make it.
 
-    Known are ``_target_``, ``_args_``, ``_partial_`` (give back the callable with its arguments bound), ``_recursive_: false``
-    (nodes inside are handed over as they are) and ``_unused_``: names of keys that are there for sweeps only, and that the
-    target does not take.
+    Known are ``_target_``, ``_args_``, ``_partial_`` (give back the callable with its arguments bound),
+    ``_recursive_: false`` (hand over nodes inside as they are) and ``_unused_``: names of keys that are there for sweeps
+    only, and that the target does not take.
 
     Args:
         node: A mapping with ``_target_``; of OmegaConf or plain.
@@ -90,7 +90,10 @@ def _made(node: Any, where: str) -> Any:
         return [_made(item, where) for item in node]
     if not isinstance(node, Mapping):
         return node
-    inside = (lambda item: item) if node.get("_recursive_") is False else (lambda item: _made(item, where))
+
+    def inside(item: Any) -> Any:
+        return item if node.get("_recursive_") is False else _made(item, where)
+
     if "_target_" not in node:
         return {key: inside(item) for key, item in node.items()}
     unused = {*WORDS, *node.get("_unused_", ())}

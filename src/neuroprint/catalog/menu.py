@@ -57,7 +57,9 @@ class Catalog:
         self.folders = (CONF, *(Path(folder).expanduser() for folder in more))
         for folder in self.folders:
             if not folder.is_dir():
-                raise NeuroprintError(f"there is no folder {folder}: it was to hold further choices, laid out like conf/")
+                raise NeuroprintError(
+                    f"there is no folder {folder}: it was to hold further choices, laid out like conf/"
+                )
 
     def names(self, group: str) -> tuple[str, ...]:
         """The entries of a group, in alphabetical order."""
@@ -96,11 +98,11 @@ class Catalog:
 
         entry, root = self._entry(group, name), self._root()
         own, shared = list(map(str, entry)), list(map(str, root))  # "in" would not find what is missing
-        for key, value in values.items():
-            if key not in (*own, *shared):
-                known = [*(known for known in own if not known.startswith("_")), *shared]
-                raise NeuroprintError(f"{group}={name} has no {key}. {suggestion(key, known)}")
-            (entry if key in own else root)[key] = value
+        for given, value in values.items():
+            if given not in (*own, *shared):
+                known = [*(key for key in own if not key.startswith("_")), *shared]
+                raise NeuroprintError(f"{group}={name} has no {given}. {suggestion(str(given), known)}")
+            (entry if given in own else root)[str(given)] = value
         root[group] = entry
         for key in entry:
             if OmegaConf.is_missing(entry, key):
@@ -112,14 +114,18 @@ class Catalog:
         """An entry with those that its list ``defaults`` names merged in, as Hydra would."""
         from omegaconf import DictConfig, OmegaConf
 
-        path = next((folder / group / f"{name}.yaml" for folder in self.folders if _is_entry(folder, group, name)), None)
+        path = next(
+            (folder / group / f"{name}.yaml" for folder in self.folders if _is_entry(folder, group, name)), None
+        )
         if path is None:
-            raise NeuroprintError(f"{group}={name}: there is no such choice. {suggestion(name, list(self.names(group)))}")
+            raise NeuroprintError(
+                f"{group}={name}: there is no such choice. {suggestion(name, list(self.names(group)))}"
+            )
         own = OmegaConf.load(path)
         if not isinstance(own, DictConfig):
             raise NeuroprintError(f"{path} is no entry: expected keys and values")
         listed = own.pop("defaults", None)
-        merged = OmegaConf.create({})
+        merged: Any = OmegaConf.create({})
         for item in ["_self_"] if listed is None else listed:
             if item == "_self_":
                 merged = OmegaConf.merge(merged, own)

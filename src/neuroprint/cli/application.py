@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given in (["--help"], ["-h"]):
-        print(help_text())  # noqa: T201
+        print(help_text())
         return
     prepare_process()
     # Hydra then raises its errors instead of printing them with a traceback; they are put in plain lines here.
@@ -182,4 +182,4 @@ def _flags(folders: Sequence[str]) -> list[str]:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)  # noqa: T201
+    print(text, file=sys.stderr)

@@ -104,7 +104,9 @@ def _parser() -> argparse.ArgumentParser:
 def _bundle_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     query = commands.add_parser("query", help="the cases of a bundle that are most similar to a new one")
     query.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that neuroprint export made")
-    query.add_argument("case", type=Path, metavar="CASE", help="one case: a folder in BraTS layout, or as the gallery's")
+    query.add_argument(
+        "case", type=Path, metavar="CASE", help="one case: a folder in BraTS layout, or as the gallery's"
+    )
     query.add_argument("-k", type=int, default=5, metavar="K", help="how many cases (default: %(default)s)")
     query.add_argument("--group", metavar="COLUMN", help="let the neighbors vote on a metadata column, or on side")
     query.add_argument("--patient", metavar="ID", help="whose scan it is (default: by the case's name)")

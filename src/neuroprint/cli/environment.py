@@ -11,7 +11,7 @@ ENVIRONMENT = {
     # Threads of PyTorch and of readers share the cores. Those that wait for each other in a loop, as OpenMP's do unless told
     # otherwise, take the cores from those that work: extraction took four times as long.
     "OMP_WAIT_POLICY": "PASSIVE",
-    # Intel's MKL, PyTorch's matrix product, otherwise adds up in another order for another number of threads, and an embedding
+    # Intel's MKL, PyTorch's matrix product, otherwise adds up in another order for another number of threads: an embedding
     # would depend in its last digits on how many processes share the cores. That costs at most a twentieth of the default
     # network's time.
     "MKL_CBWR": "AUTO,STRICT",

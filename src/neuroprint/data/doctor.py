@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Literal
 
-from neuroprint.data.duplicates import shared_images
 from neuroprint.data.digests import case_digests
+from neuroprint.data.duplicates import shared_images
 from neuroprint.data.volume import read_volume
 from neuroprint.errors import CaseError
 

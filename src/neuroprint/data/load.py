@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 def load_cohort(
-    format: str | Mapping[str, Any],
+    dataset: str | Mapping[str, Any],
     root: str | Path | None = None,
     *,
     store: str | Path | None = None,
@@ -34,7 +34,7 @@ def load_cohort(
     """Find the cases of a dataset; no voxel is read yet.
 
     Args:
-        format: An entry of conf/dataset: ``brats``, ``msd``, ``manifest`` or ``phantom``; or such an entry's content.
+        dataset: An entry of conf/dataset: ``brats``, ``msd``, ``manifest`` or ``phantom``; or such an entry's content.
         root: Folder or file of the dataset. Phantoms, which are written where they are missing, have a folder by default.
         store: Folder of the feature store, in which the digests of files are remembered; by default that of
             :func:`store_folder`.
@@ -51,11 +51,11 @@ def load_cohort(
         >>> load_cohort("phantom", cases=3, spacing_mm=8.0)
         Cohort(phantom: 3 cases of 3 patients)
     """
-    if isinstance(format, str):
+    if isinstance(dataset, str):
         given = settings if root is None else {"root": str(root), **settings}
-        node = (catalog or Catalog()).node("dataset", format, **given)
+        node = (catalog or Catalog()).node("dataset", dataset, **given)
     else:
-        node = dict(plain(format))
+        node = dict(plain(dataset))
     reader: DatasetFormat = instantiate(node["reader"], "dataset", gate)
     cohort = reader.cohort()
     for case, problem in cohort.excluded.items():
@@ -95,5 +95,5 @@ def recognize(path: Path, catalog: Catalog | None = None) -> Cohort:
 
 
 def store_folder(given: str | Path | None = None) -> Path:
-    """Folder of the feature store: as given, else ``store`` in the folder ``NEUROPRINT_CACHE``, by default ``.neuroprint``."""
+    """Folder of the feature store: as given, else ``store`` in ``NEUROPRINT_CACHE``, by default in ``.neuroprint``."""
     return Path(given).expanduser() if given else Path(os.environ.get("NEUROPRINT_CACHE") or ".neuroprint") / "store"

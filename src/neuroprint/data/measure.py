@@ -11,8 +11,8 @@ from nibabel.affines import voxel_sizes
 from neuroprint.data.brain_box import brain_box
 from neuroprint.data.brain_grid import along_patient, shares
 from neuroprint.data.case_facts import CaseFacts
-from neuroprint.data.mips import as_gray, as_mask, project
 from neuroprint.data.labels import region_labels
+from neuroprint.data.mips import as_gray, as_mask, project
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

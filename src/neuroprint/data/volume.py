@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from neuroprint.data.nifti import NiftiFile, open_nifti
 from neuroprint.data.labels import check_label_values
+from neuroprint.data.nifti import NiftiFile, open_nifti
 from neuroprint.errors import CaseError, NeuroprintError
 
 if TYPE_CHECKING:

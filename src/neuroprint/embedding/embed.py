@@ -130,7 +130,6 @@ def _of_cohort(vectors: Mapping[str, Any], cohort: Cohort) -> dict[str, Any]:
     found = {case.id: vectors[case.id] for case in cohort.cases if case.id in vectors}
     if not found:
         example = f"{next(iter(vectors))} ..." if vectors else "none"
-        raise NeuroprintError(
-            f"encoder.path: its file holds no vector of the cohort's cases: expected {cohort.cases[0].id} ..., found {example}"
-        )
+        expected = f"expected {cohort.cases[0].id} ..., found {example}"
+        raise NeuroprintError(f"encoder.path: its file holds no vector of the cohort's cases: {expected}")
     return found

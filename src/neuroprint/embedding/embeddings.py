@@ -49,9 +49,9 @@ class Embeddings:
 
     Args:
         cohort: The cases.
-        vectors: ``(n, d)``, a row for each case of the cohort in its order; or a mapping from case ids to ``(d,)``; or a table
-            with the columns ``case`` and ``embedding``; or a Parquet file of such a table. Cases without a vector are left
-            out.
+        vectors: ``(n, d)``, a row for each case of the cohort in its order; or a mapping from case ids to ``(d,)``; or a
+            table with the columns ``case`` and ``embedding``; or a Parquet file of such a table. Cases without a vector are
+            left out.
         similarity: What they are made for: ``cosine``, ``dot`` or ``euclidean``.
         name: What they are called in tables.
 
@@ -143,7 +143,9 @@ def read_vectors(path: str | Path) -> dict[str, npt.NDArray[np.float32]]:
 
     file = Path(path).expanduser()
     if not file.is_file():
-        raise NeuroprintError(f"{path}: there is no such file; expected a Parquet file with the columns case and embedding")
+        raise NeuroprintError(
+            f"{path}: there is no such file; expected a Parquet file with the columns case and embedding"
+        )
     try:
         table = pd.read_parquet(file)
     except (OSError, ValueError) as error:
@@ -161,18 +163,24 @@ def _by_id(cohort: Cohort, vectors: Any) -> dict[str, npt.NDArray[np.float32]]:
     else:
         array = np.asarray(vectors, dtype=np.float32)
         if array.ndim != 2 or len(array) != len(cohort.cases):
-            raise NeuroprintError(f"vectors have shape {array.shape}, expected ({len(cohort.cases)}, d): a row for each case")
+            raise NeuroprintError(
+                f"vectors have shape {array.shape}, expected ({len(cohort.cases)}, d): a row for each case"
+            )
         found = {case.id: row for case, row in zip(cohort.cases, array, strict=True)}
     known = {case.id for case in cohort.cases} | set(cohort.excluded)
     if foreign := sorted(set(found) - known):
         more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
-        raise NeuroprintError(f"vectors: the cohort {cohort.name} has no case {foreign[0]}{more}; expected its cases' ids")
+        raise NeuroprintError(
+            f"vectors: the cohort {cohort.name} has no case {foreign[0]}{more}; expected its cases' ids"
+        )
     return {case: vector for case, vector in found.items() if case not in cohort.excluded}
 
 
 def _of_table(table: pd.DataFrame, where: str) -> dict[str, npt.NDArray[np.float32]]:
     if not {"case", "embedding"} <= set(table.columns):
-        raise NeuroprintError(f"{where}: has the columns {', '.join(map(str, table.columns))}, expected case and embedding")
+        raise NeuroprintError(
+            f"{where}: has the columns {', '.join(map(str, table.columns))}, expected case and embedding"
+        )
     if (twice := table["case"][table["case"].duplicated()]).size:
         raise NeuroprintError(f"{where}: case {twice.iloc[0]} appears twice, expected one vector a case")
     try:
@@ -188,9 +196,9 @@ def _stacked(by_id: Mapping[str, npt.NDArray[np.float32]], ids: Sequence[str]) -
     shapes = {case: by_id[case].shape for case in ids}
     for case, shape in shapes.items():
         if len(shape) != 1 or not shape[0] or shape != shapes[ids[0]]:
-            raise NeuroprintError(f"case {case}: its vector has shape {shape}, expected {shapes[ids[0]]} as {ids[0]} has")
+            raise NeuroprintError(
+                f"case {case}: its vector has shape {shape}, expected {shapes[ids[0]]} as {ids[0]} has"
+            )
         if not np.isfinite(by_id[case]).all():
             raise NeuroprintError(f"case {case}: its vector holds NaN or infinity, expected numbers")
     return np.stack([by_id[case] for case in ids]) if ids else np.zeros((0, 1), dtype=np.float32)
-
-

@@ -13,10 +13,10 @@ from neuroprint.data.case_facts import CaseFacts
 from neuroprint.data.digests import CaseDigests
 from neuroprint.data.measure import measure
 from neuroprint.data.volume import read_volume
+from neuroprint.embedding.entry import Entry
 from neuroprint.embedding.extractor import Extractor, Pooled, Vectors, vector_name
 from neuroprint.embedding.kept_maps import kept_levels
 from neuroprint.embedding.preprocessing import NetworkInput
-from neuroprint.embedding.entry import Entry
 from neuroprint.embedding.store import FeatureStore
 from neuroprint.errors import CaseError
 
@@ -76,9 +76,7 @@ class Reader:
         requests: What is wanted of every case.
     """
 
-    def __init__(
-        self, store: FeatureStore, digests: Mapping[str, CaseDigests], requests: Sequence[Request]
-    ) -> None:
+    def __init__(self, store: FeatureStore, digests: Mapping[str, CaseDigests], requests: Sequence[Request]) -> None:
         self.store = store
         self.digests = digests
         self.requests = requests

@@ -1,4 +1,4 @@
-"""How a scan becomes an embedding: the encoder and its levels, the inferer, the pooling; all that can be known without a scan."""
+"""How a scan becomes an embedding: the encoder and its levels, the inferer, the pooling. No scan is needed to know it."""
 
 from __future__ import annotations
 
@@ -69,7 +69,8 @@ class Recipe:
             also: Further poolings to compute in the same pass, by canonical name.
 
         Raises:
-            NeuroprintError: The encoder has no such level, the inferer cannot serve it, or the pooling refuses its parameters.
+            NeuroprintError: The encoder has no such level, the inferer cannot serve it, or the pooling refuses its
+                parameters.
         """
         levels = choose_levels(encoder.made, plain(layer))
         for network, _ in levels:
@@ -158,7 +159,9 @@ def pooling_name(part: Part) -> str:
     name = target.removeprefix(_OWN_POOLINGS)
     if name == target:
         name += f"#{digest(foreign_code(dict(part.node)))[:_CODE_DIGITS]}"
-    parameters = sorted((str(key), _canonical(value)) for key, value in part.node.items() if not str(key).startswith("_"))
+    parameters = sorted(
+        (str(key), _canonical(value)) for key, value in part.node.items() if not str(key).startswith("_")
+    )
     return f"{name}({', '.join(f'{key}={value}' for key, value in parameters)})" if parameters else name
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from neuroprint.encoders.base import Encoder, find_level, find_levels, list_levels
 from neuroprint.errors import NeuroprintError
 
-
 ChosenLevels = tuple[tuple[Encoder, tuple[str, ...]], ...]
 """Of each encoder, names of its levels in the order in which their vectors are joined."""
 
@@ -31,9 +30,7 @@ class CombinedEncoder:
         return all(encoder.trained for encoder in self.encoders)
 
 
-def choose_levels(
-    encoder: Encoder | CombinedEncoder, layer: int | str | Sequence[int | str] | None
-) -> ChosenLevels:
+def choose_levels(encoder: Encoder | CombinedEncoder, layer: int | str | Sequence[int | str] | None) -> ChosenLevels:
     """The levels that ``layer`` chooses, as :func:`~neuroprint.encoders.base.find_levels` reads it.
 
     In a combination each encoder contributes those of the chosen levels that it has, and its default level where it has none

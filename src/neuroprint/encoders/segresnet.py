@@ -40,7 +40,11 @@ class SegResNetEncoder:
     levels = tuple(Level(f"stage{depth}", FILTERS * 2**depth, 2**depth) for depth in range(len(BLOCKS_DOWN)))
 
     def __init__(
-        self, modalities: Sequence[str], monai_bundle: str | None, sha256: str | None = None, spacing_mm: float | None = 1.0
+        self,
+        modalities: Sequence[str],
+        monai_bundle: str | None,
+        sha256: str | None = None,
+        spacing_mm: float | None = 1.0,
     ) -> None:
         if not monai_bundle:
             raise NeuroprintError(f"encoder.monai_bundle is missing; {WHERE_TO_GET}")

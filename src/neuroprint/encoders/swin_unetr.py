@@ -98,7 +98,9 @@ class SwinUNETREncoder:
         crop: Crop = "brain",
         layer_norm: bool = True,
     ) -> None:
-        self.architecture = Architecture(len(modalities), feature_size, window_size, tuple(depths), layer_norm=layer_norm)
+        self.architecture = Architecture(
+            len(modalities), feature_size, window_size, tuple(depths), layer_norm=layer_norm
+        )
         self.seed = seed
         self.input = InputSpec(tuple(modalities), spacing_mm, normalization, divisor=32, crop=crop)
 
@@ -163,7 +165,9 @@ class TrainedSwinUNETREncoder:
         layer_norm: bool = True,
         cache: str = ".neuroprint/weights",
     ) -> None:
-        self.architecture = Architecture(len(modalities), feature_size, window_size, tuple(depths), layer_norm=layer_norm)
+        self.architecture = Architecture(
+            len(modalities), feature_size, window_size, tuple(depths), layer_norm=layer_norm
+        )
         if not weights:
             raise NeuroprintError(f"encoder.weights is missing; {self.where_to_get or 'give a file or an address'}")
         self.weights = WeightsFile(weights, sha256, cache, where_to_get=self.where_to_get)

@@ -93,7 +93,9 @@ class Benchmark:
         self.question = question
         self.protocol = protocol = protocol or Protocol()
         if protocol.resamples < _LEAST_RESAMPLES:
-            raise NeuroprintError(f"resamples={protocol.resamples}: an interval needs {_LEAST_RESAMPLES} resamples at least")
+            raise NeuroprintError(
+                f"resamples={protocol.resamples}: an interval needs {_LEAST_RESAMPLES} resamples at least"
+            )
         self._resamples = Resamples(protocol.resamples, protocol.seed)
         if held_out is None:
             self.splits = sweep_splits(question.patients, protocol.folds, protocol.seed)
@@ -215,11 +217,12 @@ class Benchmark:
             "neighbor_relevant": ranked.relevant[:, :NEIGHBORS].tolist(),
             **{f"neighbor_{name}": values[:, :NEIGHBORS].tolist() for name, values in ranked.pairs.items()},
         }
-        earned, places = {}, order.ravel()
+        earned: dict[str, Array] = {}
+        places = order.ravel()
         for metric in self._retrieval:
             columns[metric.column] = _scored_only(metric.of_query(ranked), judged)
             credit = np.asarray(metric.credit(ranked), dtype=np.float64).ravel()
-            earned[metric.column] = np.bincount(places, credit, minlength=judged.size)
+            earned[metric.column] = np.asarray(np.bincount(places, credit, minlength=judged.size), dtype=np.float64)
         return columns, earned
 
     def _judged(self, split: Split) -> Iterator[tuple[Indices, Judged]]:
@@ -229,9 +232,7 @@ class Benchmark:
             queries = split.queries[start : start + size]
             yield queries, self.question.judged(queries, split.gallery)
 
-    def _columns(
-        self, split: Split, queries: Indices, judged: Judged, columns: Columns, predicted: Array
-    ) -> Columns:
+    def _columns(self, split: Split, queries: Indices, judged: Judged, columns: Columns, predicted: Array) -> Columns:
         true = self.question.targets[queries]
         values = {"predicted": predicted, "true": true, "baseline": np.broadcast_to(self._baseline(split), true.shape)}
         return {
@@ -271,7 +272,9 @@ class Benchmark:
                     earned[name][split.gallery] += values
         asked = np.concatenate([part["place"] for part in parts])
         order = np.argsort(asked, kind="stable")  # cases are sorted by id
-        table = pd.DataFrame({name: _joined([part[name] for part in parts], order) for name in parts[0] if name != "place"})
+        table = pd.DataFrame(
+            {name: _joined([part[name] for part in parts], order) for name in parts[0] if name != "place"}
+        )
         found = self.predictions(table)
         for metric in self.question.metrics:
             if isinstance(metric, ProbeMetric) and metric.of_query is not None:
@@ -304,7 +307,7 @@ class Benchmark:
             metric.name: _statistic(metric, table, found) for metric in headline if np.isfinite(metrics[metric.name])
         }
         intervals = bootstrap_intervals(statistics, list(table["patient"]), self._resamples)
-        bounds = {}
+        bounds: dict[str, float] = {}
         for metric in headline:
             low, high = intervals.get(metric.name, (np.nan, np.nan))
             value = metrics[metric.name]

@@ -19,11 +19,12 @@ class Evaluation:
         metrics: By name; defined and finite ones only. Bounds of 95 % intervals end in ``_lo`` and ``_hi``.
         undefined: The metrics that are not defined here.
         queries: A row per query, by case id: ``case``, ``patient``, ``fold``, ``gallery`` (its size), ``relevant`` (how
-            many of it), ``neighbors`` (ids, best first, at most 50) with ``neighbor_similarity``, ``neighbor_relevant``
-            and what else is known of pairs, such as ``neighbor_distance_mm``, the metrics by which runs are compared (NaN, which a file keeps as null, where a query has no part in them), what the case earned as an
-            answer to others (``..._as_answer``, see :func:`neuroprint.evaluation.comparison.tied`), the targets as
-            ``predicted_...``, ``true_...`` and ``baseline_...`` (mean of the fold's gallery side), and the question's own
-            columns. ``attrs["metrics"]`` holds the records of the metrics.
+            many of it); ``neighbors`` (ids, best first, at most 50) with ``neighbor_similarity``, ``neighbor_relevant`` and
+            what else is known of pairs, such as ``neighbor_distance_mm``; the metrics by which runs are compared (NaN, which
+            a file keeps as null, where a query has no part in them); what the case earned as an answer to others
+            (``..._as_answer``, see :func:`neuroprint.evaluation.comparison.tied`); the targets as ``predicted_...``,
+            ``true_...`` and ``baseline_...`` (mean of the fold's gallery side); and the question's own columns.
+            ``attrs["metrics"]`` holds the records of the metrics.
         cases: Number of scored cases.
         answerable: Number of queries with at least one relevant gallery case, over which retrieval is averaged.
         predicted: (n, targets) out-of-fold predictions, in the order of ``queries``.

@@ -115,8 +115,8 @@ class ProbeMetric(Metric):
     Attributes:
         value: From all predictions; NaN where it is not defined.
         ratios: The same as a statistic that can be resampled by patient; for a headline metric.
-        of_query: (n,) contributions of the queries, of whose mean the metric is an affine function; for a metric by which runs
-            are compared.
+        of_query: (n,) contributions of the queries, of whose mean the metric is an affine function; for a metric by which
+            runs are compared.
         chance: Its value for a probe that knows nothing, where that of the mean predictor is not it: the mean of a gallery
             leans away from its queries, which pooled over folds would look like inverse skill.
     """
@@ -172,4 +172,3 @@ def with_shares(metrics: Sequence[Metric]) -> list[Metric]:
         if isinstance(metric, RetrievalMetric) and metric.has_share:
             found.append(metric.share())
     return found
-

@@ -26,9 +26,9 @@ _INNER_FOLDS = 5
 class Projection(Protocol):
     """A map of embeddings in scikit-learn's terms; a class of your own needs no more than this.
 
-    One with ``supervised = True`` is fitted to the targets as well. One with ``transductive = True`` has a ``fit_transform`` in
-    the place of both methods: it lays out the cases it is given and cannot place a new one. One that is fitted can be
-    exported if it is affine and says so by ``as_steps``, see :func:`neuroprint.bundle.projection.steps_of`.
+    One with ``supervised = True`` is fitted to the targets as well. One with ``transductive = True`` has a
+    ``fit_transform`` in the place of both methods: it lays out the cases it is given and cannot place a new one. One that is
+    fitted can be exported if it is affine and says so by ``as_steps``, see :mod:`neuroprint.bundle.projection`.
     """
 
     def fit(self, X: Array, y: Array | None = None, /) -> object:
@@ -99,10 +99,8 @@ def fit(
     placed, aims = embeddings[located], targets[located]
     names = [patient for patient, has_target in zip(patients, located, strict=True) if has_target]
     supervised = projection is not None and is_supervised(projection)
-    if supervised:
-        fitted = fit_projection(projection, placed, aims, names)
-    else:
-        fitted = fit_projection(projection, embeddings, None)
+    given = (placed, aims, names) if supervised else (embeddings, None, None)
+    fitted = fit_projection(projection, *given)
     if not len(placed):
         return Fitted(fitted, None)
     made = unfitted(probe)

@@ -93,9 +93,7 @@ POSITION_METRICS: tuple[ProbeMetric, ...] = (
         headline=True,
         shown=True,
         value=_mean_error,
-        ratios=lambda found: MeanOfRatios(
-            _errors(found)[:, None], found.known[:, None].astype(np.float64), lowest=0.0
-        ),
+        ratios=lambda found: MeanOfRatios(_errors(found)[:, None], found.known[:, None].astype(np.float64), lowest=0.0),
         of_query=lambda found: np.where(found.known, _errors(found), np.nan),
     ),
     ProbeMetric(
@@ -106,7 +104,9 @@ POSITION_METRICS: tuple[ProbeMetric, ...] = (
         value=_median_error,
         in_queries=False,
     ),
-    ProbeMetric("probe/side_auc", "AUC of left against right", value=_side_auc, chance=lambda found: 0.5, in_queries=False),
+    ProbeMetric(
+        "probe/side_auc", "AUC of left against right", value=_side_auc, chance=lambda found: 0.5, in_queries=False
+    ),
 )
 """Of targets that are positions, (x, y, z) in mm; the side is in the column ``right``."""
 
@@ -127,9 +127,7 @@ NUMBER_METRICS: tuple[ProbeMetric, ...] = (
         headline=True,
         shown=True,
         value=_mean_error,
-        ratios=lambda found: MeanOfRatios(
-            _errors(found)[:, None], found.known[:, None].astype(np.float64), lowest=0.0
-        ),
+        ratios=lambda found: MeanOfRatios(_errors(found)[:, None], found.known[:, None].astype(np.float64), lowest=0.0),
         of_query=lambda found: np.where(found.known, _errors(found), np.nan),
     ),
 )

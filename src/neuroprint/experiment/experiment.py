@@ -116,7 +116,7 @@ class Experiment:
             return None
         config = self.config.copy()
         with open_dict(config):
-            config.encoder = OmegaConf.create(recipe.encoder.node)
+            config.encoder = OmegaConf.create(dict(recipe.encoder.node or {}))
         return replace(self, config=config, recipe=recipe)
 
     def untrained_identity(self, cohort: Cohort) -> str | None:
@@ -139,8 +139,10 @@ class Experiment:
 
     @property
     def exportable(self) -> bool:
-        """Whether a bundle can be made of it: a transductive projection cannot place a new case, nor can vectors from a file."""
-        return not is_transductive(self.projection.made) and not isinstance(self.recipe.encoder.made, PrecomputedEncoder)
+        """Whether a bundle can be made of it: neither a transductive projection nor vectors from a file place a new case."""
+        return not is_transductive(self.projection.made) and not isinstance(
+            self.recipe.encoder.made, PrecomputedEncoder
+        )
 
     @property
     def similarity(self) -> str:

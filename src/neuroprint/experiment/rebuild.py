@@ -1,4 +1,4 @@
-"""From a finished run back to the experiment that made it. MLflow keeps no folders: these come from conf/ or from the user."""
+"""From a finished run back to its experiment. MLflow keeps no folders: these come from conf/ or from the user."""
 
 from __future__ import annotations
 

@@ -96,7 +96,9 @@ def score_untrained(experiment: Experiment, session: Session, parent: str | None
     except Exception as error:
         log.debug("the reference row untrained failed", exc_info=True)
         said = " ".join(str(error).split())
-        log.error("the reference row untrained of %s cannot be scored: %s: %s", experiment.name, type(error).__name__, said)
+        log.error(
+            "the reference row untrained of %s cannot be scored: %s: %s", experiment.name, type(error).__name__, said
+        )
 
 
 def _run(experiment: Experiment, session: Session, parent: str | None) -> str:

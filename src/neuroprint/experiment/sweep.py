@@ -249,4 +249,3 @@ def _score_untrained(sweep: Sweep, session: Session, runs: Sequence[Run]) -> Non
         by = members[0].data.tags.get("rank_by", DEFAULT_METRIC)
         best = min(members, key=lambda run: (-run.data.metrics.get(by, 0.0), run.info.run_name))
         score_untrained(by_identity[best.data.tags["identity"]], session, sweep.parent)
-

@@ -30,7 +30,7 @@ def draw_classes(scores: Floats, one_hot: Floats, classes: Sequence[str]) -> Fig
         classes: Names; of more than twelve the largest twelve are drawn.
     """
     known = np.isfinite(scores).all(axis=1) & np.isfinite(one_hot).all(axis=1)
-    scores, one_hot = np.asarray(scores)[known], np.asarray(one_hot)[known]
+    scores, one_hot = np.asarray(scores, np.float64)[known], np.asarray(one_hot, np.float64)[known]
     shown = sorted(np.argsort(-one_hot.sum(axis=0), kind="stable")[:_MOST])
     figure = new_figure(max(len(shown), 2) * _ROW_INCHES + 1.3)
     axes = figure.subplots()
@@ -42,14 +42,20 @@ def draw_classes(scores: Floats, one_hot: Floats, classes: Sequence[str]) -> Fig
                 scores[members, place], row + offset + jitter[members], s=marker_area(len(scores)) * 0.5, color=color,
                 edgecolors="white", linewidths=0.3, alpha=0.8,
             )  # fmt: skip
-        auc = class_auc(scores[:, place], own)
+        auc = class_auc(np.asarray(scores[:, place], np.float64), own)
         text = f"AUC {auc:.2f}" if np.isfinite(auc) else "AUC undefined"
         axes.annotate(
-            f"{text}\n{int(own.sum())} of {len(own)}", (1.01, row), xycoords=("axes fraction", "data"), va="center", fontsize=8
+            f"{text}\n{int(own.sum())} of {len(own)}",
+            (1.01, row),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            fontsize=8,
         )
     axes.set_yticks(range(len(shown)), [shorten(str(classes[place]), 30) for place in shown])
     axes.set(ylim=(max(len(shown), 1) - 0.4, -0.6), xlabel="the probe's score for the class")
     axes.grid(True, axis="x")
     axes.tick_params(axis="y", length=0)
-    figure.suptitle("Out-of-fold scores: cases of the class (blue) and all others (gray)", x=0.01, ha="left", fontsize=10)
+    figure.suptitle(
+        "Out-of-fold scores: cases of the class (blue) and all others (gray)", x=0.01, ha="left", fontsize=10
+    )
     return figure

@@ -87,7 +87,7 @@ def draw_heatmap(
     return figure
 
 
-def _runs(table: pd.DataFrame, metric: Metric, rows: str, columns: str, panels: str) -> pd.DataFrame:
+def _runs(table: pd.DataFrame, metric: str, rows: str, columns: str, panels: str) -> pd.DataFrame:
     """The candidates in which all three choices and the metric are known, the choices as text."""
     runs = table[table["role"] != "reference"] if "role" in table else table
     runs = runs.assign(**{panels: runs[panels].fillna("none") if panels in runs else ""})

@@ -122,9 +122,7 @@ def _draw_panel(axes: Axes, panel: Panel, true: Floats, predicted: Floats, limit
         true, predicted, s=marker_area(len(true)) * 0.7, color=BLUE, edgecolors="white",
         linewidths=0.25 if len(true) > 300 else 0.5, alpha=0.55 if len(true) > 300 else 0.85, zorder=2,
     )  # fmt: skip
-    axes.set(
-        xlim=limits, ylim=limits, aspect="equal", xlabel=f"true {panel.label}", ylabel=f"predicted {short.label}"
-    )
+    axes.set(xlim=limits, ylim=limits, aspect="equal", xlabel=f"true {panel.label}", ylabel=f"predicted {short.label}")
     for side in (axes.xaxis, axes.yaxis):
         side.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.grid(True)

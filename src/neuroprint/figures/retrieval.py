@@ -13,8 +13,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from neuroprint.figures.style import (
-    GREEN,
     GRAY,
+    GREEN,
     INK,
     SKY,
     VERMILLION,
@@ -56,7 +56,8 @@ class Tile:
 
     Attributes:
         case: Its id, printed below.
-        mip: (rows, columns) gray maximum intensity projection, first row on top; uint8 from 0 to 255, or floats scaled per tile.
+        mip: (rows, columns) gray maximum intensity projection, first row on top; uint8 from 0 to 255, or floats, which are
+            scaled per tile.
         outline: (rows, columns) mask of the tumor of the same shape, where known.
         distance_mm: From the query's tumor center, where known.
         relevant: Whether it counts as truly similar to the query, where known.
@@ -150,9 +151,7 @@ def _middle(column: int) -> float:
 
 
 def _draw_legend(figure: Figure, caption: str) -> None:
-    handles = [
-        Line2D([], [], color=color, linestyle=line, linewidth=2.2) for color, line in list(_FRAMES.values())[:2]
-    ]
+    handles = [Line2D([], [], color=color, linestyle=line, linewidth=2.2) for color, line in list(_FRAMES.values())[:2]]
     handles.append(Line2D([], [], color=_OUTLINE, linewidth=1.4))
     legend = figure.legend(
         handles, ["relevant", "not relevant", "tumor outline"], loc="lower left", bbox_to_anchor=(0.003, 0), ncols=3,

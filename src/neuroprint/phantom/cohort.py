@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
 
+from neuroprint.errors import NeuroprintError
 from neuroprint.phantom.seeds import refuse_training_seed
 from neuroprint.phantom.types import GENERATOR_VERSION, MODALITIES, PhantomSettings
-from neuroprint.errors import NeuroprintError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -50,7 +50,9 @@ class PhantomFormat:
         """
         write_with_progress(self.folder, self.cases, self.spacing_mm, self.seed, self.pose_jitter)
         # Heads that lie as they please are compared in their own frame.
-        return replace(BraTSFormat(self.folder).cohort(), name="phantom", frame="brain" if self.pose_jitter else "world")
+        return replace(
+            BraTSFormat(self.folder).cohort(), name="phantom", frame="brain" if self.pose_jitter else "world"
+        )
 
     def case(self, path: Path, modalities: Sequence[str] = MODALITIES) -> Case:
         """The case of one folder, as :meth:`BraTSFormat.case` reads it."""

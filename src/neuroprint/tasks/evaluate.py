@@ -166,7 +166,9 @@ class Exam:
         if role == UNTRAINED:
             return self._untrained(embeddings)
         if role != "voxels":
-            raise NeuroprintError(f"there is no reference row {role}: choose among {', '.join((*REFERENCES, UNTRAINED))}")
+            raise NeuroprintError(
+                f"there is no reference row {role}: choose among {', '.join((*REFERENCES, UNTRAINED))}"
+            )
         if role not in self._references:
             voxels = scan(embeddings).voxels
             lacking = [case for case in self.benchmark.question.ids if case not in voxels]

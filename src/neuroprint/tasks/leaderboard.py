@@ -38,8 +38,8 @@ class Leaderboard:
     Attributes:
         metric: What they are ranked by.
         metrics: What is known of the metrics, by name.
-        table: A row a run: ``run_id`` (what it is known by), ``name``, ``role`` (``candidate`` or ``reference``), the choices,
-            the metrics with bounds, ``tied_with_best``. What is not ranked stands behind all others.
+        table: A row a run: ``run_id`` (what it is known by), ``name``, ``role`` (``candidate`` or ``reference``), the
+            choices, the metrics with bounds, ``tied_with_best``. What is not ranked stands behind all others.
         note: What is missing of it, or not ranked; empty where nothing is.
         group: Digest of what the runs agree in; empty where nobody needs it.
     """

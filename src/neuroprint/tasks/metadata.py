@@ -50,7 +50,13 @@ class Metadata(Task):
     needs_scans: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        require(bool(self.column), self.name, "column", self.column, "the name of a column of the metadata: task.column=NAME")
+        require(
+            bool(self.column),
+            self.name,
+            "column",
+            self.column,
+            "the name of a column of the metadata: task.column=NAME",
+        )
         kinds = ("auto", "classes", "numbers")
         require(self.kind in kinds, self.name, "kind", self.kind, f"one of {', '.join(kinds)}")
 
@@ -90,7 +96,7 @@ class Metadata(Task):
 
     def figures(self, evaluation: Evaluation) -> dict[str, Draw]:
         """How the probe's scores tell the classes apart, or predicted against true numbers."""
-        names = [name.removeprefix("true_") for name in evaluation.queries if str(name).startswith("true_")]
+        names = [str(name).removeprefix("true_") for name in evaluation.queries if str(name).startswith("true_")]
         if names == [self.column]:
             return {"probe": lambda: _draw_numbers(evaluation, str(self.column))}
         return {"probe": lambda: draw_class_scores(evaluation, names)}

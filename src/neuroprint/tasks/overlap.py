@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,8 @@ class Overlap(Located):
     """The part of the brain that the tumor fills, in a common frame: the brain's box cut into equally many cells.
 
     The probe predicts the center of mass in mm. A gallery case is relevant if the Dice coefficient of the two tumors is
-    ``min_dice`` or more. The ideal ranking is by the Dice coefficient. The box removes place and size of a head, not its tilt.
+    ``min_dice`` or more. The ideal ranking is by the Dice coefficient. The box removes place and size of a head, not its
+    tilt.
 
     Attributes:
         min_dice: Least Dice coefficient of a relevant case.
@@ -79,8 +80,9 @@ class DicePairs:
     def __init__(self, masks: npt.NDArray[np.uint8]) -> None:
         from scipy.sparse import csr_array
 
-        self._masks = csr_array(np.asarray(masks, dtype=np.uint8), dtype=np.float64)
-        self._squared = np.asarray(self._masks.multiply(self._masks).sum(axis=1), dtype=np.float64).ravel()
+        shares = np.asarray(masks, dtype=np.uint8)
+        self._masks: Any = csr_array(shares, dtype=np.float64)
+        self._squared = np.square(shares.astype(np.float64)).sum(axis=1)
 
     def __call__(self, queries: Indices, gallery: Indices) -> Array:
         """(queries, gallery) coefficients of masks by their places."""

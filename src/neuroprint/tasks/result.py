@@ -113,9 +113,7 @@ class Result:
             rows = dict(zip(self.ids, vectors, strict=True))
             embeddings = Embeddings(embeddings.cohort, rows, "euclidean", role, scanned=embeddings.scanned)
         others = {name: other for name, other in self.references.items() if name != role}
-        return replace(
-            self, name=role, embeddings=embeddings, projection=None, evaluation=found, references=others
-        )
+        return replace(self, name=role, embeddings=embeddings, projection=None, evaluation=found, references=others)
 
     @property
     def has_ranking(self) -> bool:

@@ -109,7 +109,9 @@ class Task(ABC):
         found: Metrics = (*retrieval, *probe, *self.extra_metrics)
         names = [metric.name for metric in found]
         if repeated := sorted({name for name in names if names.count(name) > 1}):
-            raise NeuroprintError(f"task.extra_metrics: there is a metric {repeated[0]} already; give yours another name")
+            raise NeuroprintError(
+                f"task.extra_metrics: there is a metric {repeated[0]} already; give yours another name"
+            )
         return found
 
 

@@ -40,7 +40,9 @@ class TumorPosition(Located):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.radius_mm > 0 and np.isfinite(self.radius_mm), self.name, "radius_mm", self.radius_mm, "above 0 mm")
+        require(
+            self.radius_mm > 0 and np.isfinite(self.radius_mm), self.name, "radius_mm", self.radius_mm, "above 0 mm"
+        )
         object.__setattr__(self, "radius_mm", float(self.radius_mm))  # 20 and 20.0 are one radius
 
     @property

@@ -94,7 +94,9 @@ def _with_metric(groups: Mapping[str, list[Run]], metric: str | None) -> dict[st
     kept = {
         group: members
         for group, members in groups.items()
-        if any(metric in run.data.metrics or metric in run.data.tags.get("undefined", "").split(", ") for run in members)
+        if any(
+            metric in run.data.metrics or metric in run.data.tags.get("undefined", "").split(", ") for run in members
+        )
     }
     if not kept:
         runs = [run for members in groups.values() for run in members]

@@ -57,7 +57,10 @@ def _board(board: Leaderboard) -> str:
     rows = board.records()
     candidates = [row for row in rows if row["role"] == "candidate"]
     top = {row["run_id"] for row in candidates[:_TOP]}
-    lines = [f"| | run | {' | '.join(metric.name for metric in board.shown)} |", "| --- " * (len(board.shown) + 2) + "|"]
+    lines = [
+        f"| | run | {' | '.join(metric.name for metric in board.shown)} |",
+        "| --- " * (len(board.shown) + 2) + "|",
+    ]
     for row in rows:
         reference = row["role"] == "reference"
         if not reference and row["run_id"] not in top:
@@ -70,8 +73,7 @@ def _board(board: Leaderboard) -> str:
     parts = [
         f"**Leaderboard** by {board.metric.title}.{more}",
         "\n".join(lines),
-        f"{INTERVALS.capitalize()}. ★: {STAR}."
-        + (f" {_plain(board.note)}." if board.note else ""),
+        f"{INTERVALS.capitalize()}. ★: {STAR}." + (f" {_plain(board.note)}." if board.note else ""),
     ]
     if best is not None:
         where = "" if best.get("dataset") == "phantom" else " --set dataset.root=DIR"

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from neuroprint.errors import NeuroprintError
 from neuroprint.catalog.redaction import redact_text
+from neuroprint.errors import NeuroprintError
 from neuroprint.tracking.file_system import journal_mode
 from neuroprint.tracking.provenance import code_tags
 

@@ -20,12 +20,12 @@ from neuroprint.data.cohort import Cohort
 from neuroprint.data.digests import digest
 from neuroprint.data.formats.manifest import ManifestFormat
 from neuroprint.data.load import recognize
-from neuroprint.phantom.cohort import SETTINGS_FILE
-from neuroprint.phantom.seeds import FIRST_TRAINING_SEED, refuse_evaluation_seed
 from neuroprint.data.volume import read_volume
 from neuroprint.embedding.preprocessing import prepare
 from neuroprint.encoders.trained_on import mark
 from neuroprint.errors import CaseError, NeuroprintError
+from neuroprint.phantom.cohort import SETTINGS_FILE
+from neuroprint.phantom.seeds import FIRST_TRAINING_SEED, refuse_evaluation_seed
 from neuroprint.training.deform import DeformSettings, deform
 from neuroprint.training.examples import Example, check_size, kept, shuffled, widened
 from neuroprint.training.regions import of_like_volume, prepare_regions

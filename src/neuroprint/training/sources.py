@@ -14,12 +14,12 @@ import numpy.typing as npt
 import torch
 
 from neuroprint.data.brain_box import brain_box
+from neuroprint.data.digests import digest
+from neuroprint.embedding.preprocessing import prepare, resample
+from neuroprint.errors import NeuroprintError
 from neuroprint.phantom import GENERATOR_VERSION, PhantomSettings, make_phantom
 from neuroprint.phantom.seeds import refuse_evaluation_seed
 from neuroprint.phantom.types import TISSUES
-from neuroprint.embedding.preprocessing import prepare, resample
-from neuroprint.data.digests import digest
-from neuroprint.errors import NeuroprintError
 from neuroprint.training.appearance import AppearanceSettings, render
 from neuroprint.training.deform import DeformSettings, deform
 from neuroprint.training.examples import Example, check_size, framed, kept, shuffled, widened

@@ -15,14 +15,14 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from neuroprint.catalog.instantiate import instantiate
 from neuroprint.catalog.menu import CONF
-from neuroprint.experiment.configuration import TrackingConfig, check_device, check_missing
-from neuroprint.experiment.session import Session
-from neuroprint.embedding.extraction import resolve_device
+from neuroprint.catalog.redaction import redact
 from neuroprint.data.digests import digest
+from neuroprint.embedding.extraction import resolve_device
 from neuroprint.encoders.checkpoints import save_weights
 from neuroprint.encoders.trained_on import header, seen_images
 from neuroprint.errors import NeuroprintError
-from neuroprint.catalog.redaction import redact
+from neuroprint.experiment.configuration import TrackingConfig, check_device, check_missing
+from neuroprint.experiment.session import Session
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

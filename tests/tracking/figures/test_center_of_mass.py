@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from neuroprint.figures.center_of_mass import calibration, draw_center_of_mass
 
 

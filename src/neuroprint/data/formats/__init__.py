@@ -15,8 +15,8 @@ class DatasetFormat(Protocol):
     """Reads one layout of files. Making one touches no file.
 
     A format of your own is one class like this and one file ``conf/dataset/NAME.yaml``, whose ``reader`` names it. Then
-    ``dataset=NAME`` finds its cohorts, ``neuroprint check`` tells its folders by :meth:`recognizes`, and ``query``, ``add`` and
-    ``serve`` read single cases by :meth:`case` where a bundle's gallery was read by it.
+    ``dataset=NAME`` finds its cohorts, and ``neuroprint check`` tells its folders by :meth:`recognizes`. ``query``, ``add``
+    and ``serve`` read single cases by :meth:`case`, where a bundle's gallery was read by it.
     """
 
     @staticmethod

@@ -121,7 +121,9 @@ class BraTSFormat:
             named = (
                 f"<case>{joint}{{{','.join(_suffix(joint, name) for name in modalities)}}}.nii.gz" for joint in _NAMINGS
             )
-            raise NeuroprintError(f"{path} holds no case: expected files {' or '.join(named)},\nfound {_contents(found)}")
+            raise NeuroprintError(
+                f"{path} holds no case: expected files {' or '.join(named)},\nfound {_contents(found)}"
+            )
         return _case(found, modalities)
 
 

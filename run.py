@@ -1,4 +1,4 @@
-from neuroprint.cli.application import main
+from neuroprint.cli.application import run
 
 if __name__ == "__main__":
-    main()
+    run()

@@ -16,7 +16,7 @@ from neuroprint.bundle.build import build_bundle, part_of_projection
 from neuroprint.bundle.embedder import Embedder
 from neuroprint.bundle.format import FORMAT_VERSION, mapped, read_manifest
 from neuroprint.bundle.gallery import NEIGHBORS_FILE, Placing
-from neuroprint.bundle.index import Neighborhoods, Search, percentiles
+from neuroprint.bundle.index import Floats32, Neighborhoods, Search, percentiles
 from neuroprint.bundle.projection import Step, apply_steps, load_steps
 from neuroprint.bundle.upload import check_space
 from neuroprint.catalog.gate import Gate
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from neuroprint.embedding.embeddings import Embeddings
     from neuroprint.tasks.result import Result
 
-Floats = npt.NDArray[np.float32]
-
 
 @dataclass(frozen=True, eq=False)
 class Query:
@@ -57,8 +55,8 @@ class Query:
     """
 
     case: str
-    embedding: Floats
-    projected: Floats
+    embedding: Floats32
+    projected: Floats32
     facts: CaseFacts
     volume: Volume
     center_mm: npt.NDArray[np.float64] | None
@@ -110,9 +108,9 @@ class Bundle:
     manifest: Mapping[str, Any]
     config: Mapping[str, Any]
     cases: pd.DataFrame
-    projected: Floats
-    embeddings: Floats
-    map_xy: Floats
+    projected: Floats32
+    embeddings: Floats32
+    map_xy: Floats32
     neighborhoods: Neighborhoods
     scores: Mapping[str, Any]
     similarity: str
@@ -225,7 +223,7 @@ class Bundle:
         return any(step.array is not None for step in self._steps)
 
     @property
-    def quantiles(self) -> Floats:
+    def quantiles(self) -> Floats32:
         """(1001,) of the similarities that percentiles are taken from; empty where there are none."""
         return np.asarray(self._arrays["quantiles"])
 
@@ -311,7 +309,7 @@ class Bundle:
             side=placing.side(facts),
         )
 
-    def project(self, embeddings: npt.NDArray[np.floating[Any]]) -> Floats:
+    def project(self, embeddings: npt.NDArray[np.floating[Any]]) -> Floats32:
         """(m, D) -> (m, d) by the bundle's projection."""
         return apply_steps(self._steps, embeddings)
 

@@ -18,7 +18,7 @@ from neuroprint.evaluation.ranking import rank
 from neuroprint.evaluation.similarity import similarity_named
 from neuroprint.evaluation.vote import LISTED
 
-Vectors = npt.NDArray[np.float32]
+Floats32 = npt.NDArray[np.float32]
 
 _QUANTILES = 1001
 _MOST_PAIRS = 2000  # cases of which all pairs are compared: beyond, a sample
@@ -41,8 +41,8 @@ class Search:
         similarity: ``cosine``, ``dot`` or ``euclidean``.
     """
 
-    vectors: Vectors
-    lengths: Vectors
+    vectors: Floats32
+    lengths: Floats32
     ids: Sequence[str]
     similarity: str
 
@@ -62,11 +62,11 @@ class Search:
         order = rank(close, [self.ids[row] for row in chosen])[0][:k]
         return [int(chosen[place]) for place in order], close[0, order]
 
-    def _candidates(self, query: Vectors, k: int) -> npt.NDArray[np.int64]:
+    def _candidates(self, query: Floats32, k: int) -> npt.NDArray[np.int64]:
         """Rows that may be among the k best, for all that float32 rounds."""
         if k == len(self.ids):
             return np.arange(k)
-        products: Vectors = self.vectors @ query
+        products: Floats32 = self.vectors @ query
         length = float(np.linalg.norm(query.astype(np.float64)))
         rounding = 2.0 * (query.size + 4) * float(np.finfo(np.float32).eps)
         if self.similarity == "cosine":
@@ -80,7 +80,7 @@ class Search:
         return np.flatnonzero(scores >= least - 2.0 * margin)
 
 
-def lengths_of(vectors: Vectors) -> Vectors:
+def lengths_of(vectors: Floats32) -> Floats32:
     """(n, d) -> (n,) Euclidean lengths."""
     squares = np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)
     return np.asarray(np.sqrt(squares), dtype=np.float32)
@@ -96,7 +96,7 @@ class Neighborhoods:
     """
 
     rows: npt.NDArray[np.int64]
-    similarities: Vectors
+    similarities: Floats32
 
     @property
     def novelty_threshold(self) -> float | None:
@@ -109,7 +109,7 @@ class Neighborhoods:
 
 
 def leave_fold_out(
-    embeddings: Vectors,
+    embeddings: Floats32,
     targets: npt.NDArray[np.float64],
     patients: Sequence[str],
     projection: Any | None,
@@ -117,7 +117,7 @@ def leave_fold_out(
     similarity: str,
     folds: int,
     seed: int,
-) -> tuple[Neighborhoods, Vectors]:
+) -> tuple[Neighborhoods, Floats32]:
     """What similarities are usual between a scan that is new and the gallery.
 
     Fold by fold, by patient, the projection is fitted anew on the other folds, and the fold's cases are put to those.
@@ -157,7 +157,7 @@ def leave_fold_out(
     return found, np.quantile(np.concatenate(usual), np.linspace(0, 1, _QUANTILES)).astype(np.float32)
 
 
-def neighborhoods_of(rows: Sequence[int], vectors: Vectors, patients: Sequence[str], similarity: str) -> Neighborhoods:
+def neighborhoods_of(rows: Sequence[int], vectors: Floats32, patients: Sequence[str], similarity: str) -> Neighborhoods:
     """Neighborhoods, among all cases of other patients, of cases that the projection was not fitted to.
 
     Args:
@@ -175,12 +175,12 @@ def neighborhoods_of(rows: Sequence[int], vectors: Vectors, patients: Sequence[s
 
 
 def _project_without(
-    embeddings: Vectors,
+    embeddings: Floats32,
     targets: npt.NDArray[np.float64],
     patients: Sequence[str],
     inside: npt.NDArray[np.int64],
     projection: Any | None,
-) -> Vectors:
+) -> Floats32:
     """All embeddings by a projection that is fitted on some of them; a supervised one on those with a target."""
     if projection is None:
         return np.asarray(embeddings, dtype=np.float32)
@@ -234,5 +234,5 @@ def percentiles(
     return np.clip(below / (len(quantiles) - 1) * 100.0, 0.0, 100.0)
 
 
-def _or_one(lengths: Vectors) -> Vectors:
+def _or_one(lengths: Floats32) -> Floats32:
     return np.where(lengths > 0, lengths, np.float32(1.0))

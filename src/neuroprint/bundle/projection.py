@@ -13,8 +13,7 @@ import numpy.typing as npt
 
 from neuroprint.bundle.format import mapped, save_arrays
 from neuroprint.errors import NeuroprintError
-
-Array = npt.NDArray[np.float64]
+from neuroprint.evaluation.arrays import Array
 
 _NORMS = {
     "l1": lambda X: np.abs(X).sum(axis=1),

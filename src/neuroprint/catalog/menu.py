@@ -104,7 +104,7 @@ class Catalog:
                 raise NeuroprintError(f"{group}={name} has no {given}. {suggestion(str(given), known)}")
             (entry if given in own else root)[str(given)] = value
         root[group] = entry
-        for key in entry:
+        for key in own:
             if OmegaConf.is_missing(entry, key):
                 raise NeuroprintError(f"{group}={name}: {key} is missing: give it as {key}=VALUE")
         found: dict[str, Any] = plain(root[group])

@@ -34,7 +34,7 @@ _FOLDER_FLAGS = ("--config-dir", "-cd")
 _HERE = "conf"
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def run(arguments: Sequence[str] | None = None) -> None:
     """Run what the command line says; exit 0 if all went well, 1 if jobs failed, 2 if the command cannot work.
 
     Args:

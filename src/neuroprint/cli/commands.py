@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     prepare_process()
     if given[:1] == ["run"]:  # all that follows is Hydra's
-        from neuroprint.cli.application import main as run
+        from neuroprint.cli.application import run
 
         run(given[1:])
         return

@@ -19,7 +19,7 @@ WHOLE: Place = (slice(None), slice(None), slice(None))
 
 
 @dataclass(frozen=True)
-class Part:
+class Piece:
     """What is pooled at once: the whole volume, or one window of it.
 
     Attributes:
@@ -45,7 +45,7 @@ class Inferer(Protocol):
     def check(self, spec: InputSpec) -> None:
         """Raises NeuroprintError where this inferer cannot serve such a network."""
 
-    def __call__(self, image: Tensor, forward: Forward, levels: Sequence[Level]) -> Iterator[Part]:
+    def __call__(self, image: Tensor, forward: Forward, levels: Sequence[Level]) -> Iterator[Piece]:
         """``(1, C, X, Y, Z)`` to the parts whose pooled vectors are averaged; one part only where windows are stitched."""
 
 
@@ -62,8 +62,8 @@ class Whole:
     def check(self, spec: InputSpec) -> None:
         """Any network can take the whole volume."""
 
-    def __call__(self, image: Tensor, forward: Forward, levels: Sequence[Level]) -> Iterator[Part]:
-        yield Part(WHOLE, forward(image))
+    def __call__(self, image: Tensor, forward: Forward, levels: Sequence[Level]) -> Iterator[Piece]:
+        yield Piece(WHOLE, forward(image))
 
 
 @dataclass(frozen=True)
@@ -104,13 +104,13 @@ class _Windowed:
         step = max(divisor, int(window * (1 - self.overlap)) // divisor * divisor)
         return [*range(0, size - window, step), size - window]
 
-    def windows(self, image: Tensor, forward: Forward, levels: Sequence[Level]) -> Iterator[Part]:
+    def windows(self, image: Tensor, forward: Forward, levels: Sequence[Level]) -> Iterator[Piece]:
         """Every window of ``(1, C, X, Y, Z)`` through the network, one at a time."""
         sizes = image.shape[2:]
         divisor = max(level.stride for level in levels)
         for corner in product(*(self.starts(size, divisor) for size in sizes)):
             x, y, z = (slice(a, a + min(self.window, size)) for a, size in zip(corner, sizes, strict=True))
-            yield Part((x, y, z), forward(image[:, :, x, y, z]))
+            yield Piece((x, y, z), forward(image[:, :, x, y, z]))
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class Windows(_Windowed):
 
     padded: ClassVar[bool] = True
 
-    def __call__(self, image: Tensor, forward: Forward, levels: Sequence[Level]) -> Iterator[Part]:
+    def __call__(self, image: Tensor, forward: Forward, levels: Sequence[Level]) -> Iterator[Piece]:
         return self.windows(image, forward, levels)
 
 
@@ -143,7 +143,7 @@ class Sliding(_Windowed):
         if self.blending not in ("gaussian", "constant"):
             raise NeuroprintError(f"inferer.blending={self.blending}: must be gaussian or constant")
 
-    def __call__(self, image: Tensor, forward: Forward, levels: Sequence[Level]) -> Iterator[Part]:
+    def __call__(self, image: Tensor, forward: Forward, levels: Sequence[Level]) -> Iterator[Piece]:
         import torch
 
         sizes = image.shape[2:]
@@ -159,7 +159,7 @@ class Sliding(_Windowed):
                 place = [slice(x.start // level.stride, x.stop // level.stride) for x in part.place]
                 maps[index][:, :, *place] += features * blend
                 weights[index][*place] += blend
-        yield Part(WHOLE, [stitched / weight for stitched, weight in zip(maps, weights, strict=True)])
+        yield Piece(WHOLE, [stitched / weight for stitched, weight in zip(maps, weights, strict=True)])
 
     def _blend(self, shape: Sequence[int], device: Any) -> Tensor:
         import torch
@@ -190,7 +190,7 @@ class MonaiWindows(_Windowed):
     def identity(self) -> dict[str, Any]:
         return {**super().identity, "monai": version("monai")}
 
-    def __call__(self, image: Tensor, forward: Forward, levels: Sequence[Level]) -> Iterator[Part]:
+    def __call__(self, image: Tensor, forward: Forward, levels: Sequence[Level]) -> Iterator[Piece]:
         from monai.inferers import sliding_window_inference
 
         window = (self.window,) * 3
@@ -202,4 +202,4 @@ class MonaiWindows(_Windowed):
                     f"inferer.window={self.window}: MONAI leaves no cell of {level.name} of a scan of {size} voxels; choose "
                     "a smaller window, or another inferer"
                 )
-        yield Part(WHOLE, maps)
+        yield Piece(WHOLE, maps)

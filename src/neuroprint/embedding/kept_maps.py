@@ -10,15 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from neuroprint.embedding.entry import Entry
+from neuroprint.embedding.preprocessing import FloatArray
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-FloatArray = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

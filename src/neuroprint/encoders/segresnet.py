@@ -16,12 +16,12 @@ from neuroprint.errors import NeuroprintError
 if TYPE_CHECKING:
     from monai.networks.nets import SegResNet
 
-NAME = "brats_mri_segmentation"
+MONAI_BUNDLE_NAME = "brats_mri_segmentation"
 FILTERS = 16
 BLOCKS_DOWN = (1, 2, 2, 4)
 WHERE_TO_GET = (
     "pip install fire huggingface_hub, then python -m monai.bundle download "
-    f"--name {NAME} --bundle_dir DIR, and give encoder.monai_bundle=DIR/{NAME}"
+    f"--name {MONAI_BUNDLE_NAME} --bundle_dir DIR, and give encoder.monai_bundle=DIR/{MONAI_BUNDLE_NAME}"
 )
 
 
@@ -54,7 +54,7 @@ class SegResNetEncoder:
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        return {"network": f"monai.SegResNet of {NAME}", "weights": {"sha256": self.weights.sha256}}
+        return {"network": f"monai.SegResNet of {MONAI_BUNDLE_NAME}", "weights": {"sha256": self.weights.sha256}}
 
     def untrained(self) -> UntrainedSegResNetEncoder:
         """The same network and input on random weights of seed 0."""
@@ -95,7 +95,7 @@ class UntrainedSegResNetEncoder:
     @cached_property
     def identity(self) -> dict[str, Any]:
         drawn = {"seed": self.seed, "monai": version("monai"), "torch": version("torch").split("+")[0]}
-        return {"network": f"monai.SegResNet of {NAME}", "weights": drawn}
+        return {"network": f"monai.SegResNet of {MONAI_BUNDLE_NAME}", "weights": drawn}
 
     def load(self, device: str) -> Forward:
         import torch

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroprint.errors import NeuroprintError
+from neuroprint.evaluation.arrays import Array, Indices
 from neuroprint.evaluation.evaluation import Evaluation
 from neuroprint.evaluation.metric import (
     SHARE,
@@ -32,9 +33,8 @@ from neuroprint.evaluation.statistics import MeanOfRatios, Resamples, bootstrap_
 if TYPE_CHECKING:
     import pandas as pd
 
-    from neuroprint.evaluation.question import Indices, Question
+    from neuroprint.evaluation.question import Question
 
-Array = npt.NDArray[np.float64]
 Columns = dict[str, Any]
 Scored = tuple["pd.DataFrame", dict[str, float]]
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from neuroprint.evaluation.arrays import Array
 from neuroprint.evaluation.metric import Predictions, ProbeMetric
 from neuroprint.evaluation.statistics import MeanOfRatios
-
-Array = npt.NDArray[np.float64]
 
 
 def class_auc(scores: Array, positive: npt.NDArray[np.bool_]) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroprint.errors import NeuroprintError
+from neuroprint.evaluation.arrays import Array
 from neuroprint.evaluation.benchmark import AS_ANSWER
 from neuroprint.evaluation.metric import SHARE, Metric
 from neuroprint.evaluation.statistics import tied_with_best
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-Array = npt.NDArray[np.float64]
 
 SHARE_OF_JACKKNIFE_VARIANCE = 0.75
 """Of the variance of a retrieval metric's pseudo-values, which errs upwards."""

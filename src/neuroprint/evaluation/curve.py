@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
+from neuroprint.evaluation.arrays import Array
 from neuroprint.evaluation.retrieval import expected_precision
 from neuroprint.evaluation.statistics import MeanOfRatios, Resamples, bootstrap_intervals
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Array = npt.NDArray[np.float64]
 
 DEEPEST = 20
 _RESAMPLES = 2_000  # a band in a picture needs no third digit

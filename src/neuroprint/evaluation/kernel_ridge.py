@@ -8,12 +8,11 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from neuroprint.evaluation.arrays import Array
 from neuroprint.evaluation.probe import best_alpha, eigenvectors_of_gram, left_out_errors
 from neuroprint.evaluation.scaling import standardization
 
-Array = npt.NDArray[np.float64]
-
-ALPHAS: tuple[float, ...] = tuple(float(alpha) for alpha in 10.0 ** np.arange(-4.0, 4.5, 0.5))
+KERNEL_ALPHAS: tuple[float, ...] = tuple(float(alpha) for alpha in 10.0 ** np.arange(-4.0, 4.5, 0.5))
 
 
 class KernelRidgeProbe:
@@ -32,7 +31,7 @@ class KernelRidgeProbe:
         gamma: Of the kernel, per squared unit of the standardized embedding.
     """
 
-    def __init__(self, alphas: Sequence[float] = ALPHAS) -> None:
+    def __init__(self, alphas: Sequence[float] = KERNEL_ALPHAS) -> None:
         if not alphas or min(alphas) <= 0:
             raise ValueError(f"alphas={alphas}: pass at least one penalty, all above 0")
         self.alphas = tuple(sorted(float(alpha) for alpha in alphas))

@@ -7,9 +7,8 @@ from typing import Literal, Self
 import numpy as np
 import numpy.typing as npt
 
+from neuroprint.evaluation.arrays import Array
 from neuroprint.evaluation.scaling import standardization
-
-Array = npt.NDArray[np.float64]
 
 
 class KNNProbe:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from neuroprint.evaluation.arrays import Array
 from neuroprint.evaluation.ranked import Judged, Ranked
 
 if TYPE_CHECKING:
     from neuroprint.evaluation.statistics import MeanOfRatios
 
-Array = npt.NDArray[np.float64]
 
 SHARE = "_share"
 """Ending of the share of the way from chance to the task's ideal ranking."""

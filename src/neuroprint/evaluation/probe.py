@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from neuroprint.evaluation.arrays import Array
 from neuroprint.evaluation.scaling import standardization
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Array = npt.NDArray[np.float64]
 
 ALPHAS: tuple[float, ...] = tuple(float(alpha) for alpha in 10.0 ** np.arange(-3.0, 8.5, 0.5))
 

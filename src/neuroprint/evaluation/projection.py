@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol, Self, cast
 
 import numpy as np
-import numpy.typing as npt
 
+from neuroprint.evaluation.arrays import Array
 from neuroprint.evaluation.folds import assign_folds
 from neuroprint.evaluation.metric import known
 from neuroprint.evaluation.probe import PenalizedProbe, Probe, best_alpha
 
 log = logging.getLogger(__name__)
 
-Array = npt.NDArray[np.float64]
 
 _INNER_FOLDS = 5
 

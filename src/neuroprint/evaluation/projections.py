@@ -14,10 +14,9 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.neighbors import NeighborhoodComponentsAnalysis
 
 from neuroprint.errors import NeuroprintError
+from neuroprint.evaluation.arrays import Array
 from neuroprint.evaluation.perplexity import allowed_perplexity
 from neuroprint.evaluation.probe import ALPHAS, RidgeProbe
-
-Array = npt.NDArray[np.float64]
 
 
 class Chain(BaseEstimator):  # type: ignore[misc]

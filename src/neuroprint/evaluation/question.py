@@ -9,11 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroprint.errors import NeuroprintError
+from neuroprint.evaluation.arrays import Array, Indices
 from neuroprint.evaluation.metric import Metric, known
 from neuroprint.evaluation.ranked import Judged
 
-Array = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.int64]
 Judge = Callable[[Indices, Indices], Judged]
 """From the places of queries and of a gallery among the cases to what the gallery is worth."""
 Ideal = Callable[[Indices, Indices], Array]

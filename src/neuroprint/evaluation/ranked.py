@@ -9,8 +9,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
+from neuroprint.evaluation.arrays import Array, Flags
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from neuroprint.evaluation.arrays import Array
 from neuroprint.evaluation.classification import class_auc
 from neuroprint.evaluation.metric import Predictions, ProbeMetric
 from neuroprint.evaluation.statistics import MeanOfRatios
-
-Array = npt.NDArray[np.float64]
 
 
 def r2(squared_errors: Array, squared_baseline_errors: Array) -> Array:

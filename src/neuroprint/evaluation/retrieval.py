@@ -13,11 +13,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from neuroprint.evaluation.arrays import Flags
 from neuroprint.evaluation.metric import RetrievalMetric
 from neuroprint.evaluation.ranked import Ranked
 
 Values = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.integer]
 
 

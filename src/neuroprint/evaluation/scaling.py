@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+from neuroprint.evaluation.arrays import Array
 
 # A column that hardly varies on the fit side, such as a voxel at the brain's edge, may vary a thousandfold more in a query.
 # In units of its own deviation it would drown all other columns.

@@ -19,19 +19,19 @@ from neuroprint.errors import NeuroprintError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Vectors = npt.NDArray[np.floating]
+RealVectors = npt.NDArray[np.floating]
 Matrix = npt.NDArray[np.float64]
 
 _FEW_DIMENSIONS = 16
 
 
-def cosine(queries: Vectors, gallery: Vectors) -> Matrix:
+def cosine(queries: RealVectors, gallery: RealVectors) -> Matrix:
     """Cosine of the angle between vectors: (m, d), (n, d) -> (m, n). A zero vector has cosine 0 with everything."""
     product: Matrix = _on_grid(_unit(queries)) @ _on_grid(_unit(gallery)).T
     return np.clip(product, -1.0, 1.0)
 
 
-def dot(queries: Vectors, gallery: Vectors) -> Matrix:
+def dot(queries: RealVectors, gallery: RealVectors) -> Matrix:
     """Dot product: (m, d), (n, d) -> (m, n)."""
     query_scale, gallery_scale = _scales(queries), _scales(gallery)
     scaled_queries, scaled_gallery = queries / query_scale[:, None], gallery / gallery_scale[:, None]
@@ -39,7 +39,7 @@ def dot(queries: Vectors, gallery: Vectors) -> Matrix:
     return product
 
 
-def euclidean(queries: Vectors, gallery: Vectors) -> Matrix:
+def euclidean(queries: RealVectors, gallery: RealVectors) -> Matrix:
     """Negative Euclidean distance: (m, d), (n, d) -> (m, n)."""
     if queries.shape[1] <= _FEW_DIMENSIONS:
         from scipy.spatial.distance import cdist
@@ -52,14 +52,14 @@ def euclidean(queries: Vectors, gallery: Vectors) -> Matrix:
     return -distance
 
 
-SIMILARITIES: dict[str, Callable[[Vectors, Vectors], Matrix]] = {
+SIMILARITIES: dict[str, Callable[[RealVectors, RealVectors], Matrix]] = {
     "cosine": cosine,
     "dot": dot,
     "euclidean": euclidean,
 }
 
 
-def similarity_named(name: str) -> Callable[[Vectors, Vectors], Matrix]:
+def similarity_named(name: str) -> Callable[[RealVectors, RealVectors], Matrix]:
     """The similarity of that name.
 
     Raises:
@@ -70,19 +70,19 @@ def similarity_named(name: str) -> Callable[[Vectors, Vectors], Matrix]:
     return SIMILARITIES[name]
 
 
-def _on_grid(vectors: Vectors) -> Matrix:
+def _on_grid(vectors: RealVectors) -> Matrix:
     """Round vectors of length up to 1 to multiples of 2^-26: products are multiples of 2^-52, their sums at most 1."""
     grid: Matrix = np.rint(vectors.astype(np.float64) * 2.0**26) * 2.0**-26
     return grid
 
 
-def _scales(vectors: Vectors) -> Matrix:
+def _scales(vectors: RealVectors) -> Matrix:
     """(m,) the power of two at or above each vector's length, so that dividing by it loses nothing."""
     lengths = _lengths(vectors)
     return np.exp2(np.ceil(np.log2(np.where(lengths > 0, lengths, 1.0))))
 
 
-def _lengths(vectors: Vectors) -> Matrix:
+def _lengths(vectors: RealVectors) -> Matrix:
     """(m,) lengths; the largest component is divided out first, as squares of features may overflow."""
     wide = np.asarray(vectors, dtype=np.float64)
     largest = np.abs(wide).max(axis=1, initial=0.0)
@@ -91,6 +91,6 @@ def _lengths(vectors: Vectors) -> Matrix:
     return lengths
 
 
-def _unit(vectors: Vectors) -> Matrix:
+def _unit(vectors: RealVectors) -> Matrix:
     lengths = _lengths(vectors)
     return np.asarray(vectors, dtype=np.float64) / np.where(lengths > 0, lengths, 1.0)[:, None]

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroprint.errors import NeuroprintError
+from neuroprint.evaluation.arrays import Array
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-Array = npt.NDArray[np.float64]
 
 _CHUNK_CELLS = 1_000_000
 _SMALLEST_RELATIVE_ERROR = 0.25

@@ -9,14 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroprint.errors import NeuroprintError
+from neuroprint.evaluation.arrays import Array, Indices
 from neuroprint.evaluation.classification import class_auc
 from neuroprint.evaluation.similarity import similarity_named
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-Array = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.int64]
 
 MOST_SCORED = 2000
 """Of a larger gallery this many cases, drawn at random, are scored: enough for two digits of an AUC."""

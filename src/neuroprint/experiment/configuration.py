@@ -34,7 +34,7 @@ RENAMED = {
 """Keys of earlier versions, and what they are now; None where they are gone."""
 
 
-class MapMethod(Enum):
+class MapName(Enum):
     """How the 2-D picture of a cohort is made."""
 
     tsne = "tsne"
@@ -81,7 +81,7 @@ class Config:
     layer: Any = None
     components: int = 16
     similarity: str | None = None
-    map: MapMethod = MapMethod.tsne
+    map: MapName = MapName.tsne
     perplexity: float | None = None
     folds: int = 5
     holdout: Any = "auto"

@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from neuroprint.figures.body_axes import Floats
 
 Rank = Literal["best", "median", "worst"]
-NEIGHBORS = 5
+_NEIGHBORS = 5
 _GAP_INCHES = 0.09
-_TILE_INCHES = (WIDTH_INCHES - _GAP_INCHES) / (NEIGHBORS + 1) - _GAP_INCHES
+_TILE_INCHES = (WIDTH_INCHES - _GAP_INCHES) / (_NEIGHBORS + 1) - _GAP_INCHES
 # Room above the first row, for a tile's line above and both of its lines, and for the caption and the legend.
 _HEAD_INCHES, _VERDICT_INCHES, _TEXT_INCHES, _FOOT_INCHES = 0.3, 0.2, 0.45, 0.68
 _TITLE_GAP_INCHES, _NAME_GAP_INCHES = 0.055, 0.06
@@ -119,7 +119,7 @@ def draw_retrieval(plates: Sequence[Plate], caption: str = "Maximum intensity pr
         caption: What the pictures show and how they are turned, such as "FLAIR, maximum intensity, seen from below,
             patient's right on the left"; printed below.
     """
-    rows = [(plate, (plate.query, *plate.neighbors[:NEIGHBORS])) for plate in plates]
+    rows = [(plate, (plate.query, *plate.neighbors[:_NEIGHBORS])) for plate in plates]
     window = _common_window([tile for _, tiles in rows for tile in tiles])
     shape = rows[0][1][0].mip[window].shape if rows else (1, 1)
     high = _TILE_INCHES * min(max(shape[0] / shape[1], 0.6), 1.5)

@@ -2,11 +2,11 @@
 
 from neuroprint.phantom.cohort import write_cohort
 from neuroprint.phantom.generate import make_phantom
-from neuroprint.phantom.types import GENERATOR_VERSION, MODALITIES, TISSUES, Phantom, PhantomSettings
+from neuroprint.phantom.types import GENERATOR_VERSION, PHANTOM_MODALITIES, TISSUES, Phantom, PhantomSettings
 
 __all__ = [
     "GENERATOR_VERSION",
-    "MODALITIES",
+    "PHANTOM_MODALITIES",
     "TISSUES",
     "Phantom",
     "PhantomSettings",

@@ -13,7 +13,7 @@ from neuroprint.phantom.template import MNI_CENTER, Template
 from neuroprint.phantom.trilinear import interpolate
 
 if TYPE_CHECKING:
-    from neuroprint.phantom.types import Floats
+    from neuroprint.phantom.types import PhantomFloats
 
 _SRI_TO_MNI = np.array([1.05, 1.045, 1.07])  # the MNI brain is larger than the atlas that BraTS is registered to
 _HALF_FIELD_MM = np.array([84.0, 104.0, 90.0])
@@ -26,9 +26,9 @@ class Lattice:
     step_mm: float
 
     @property
-    def origin(self) -> Floats:
+    def origin(self) -> PhantomFloats:
         """The first position."""
-        first: Floats = np.subtract(HEAD_CENTER, _HALF_FIELD_MM, dtype=np.float32)
+        first: PhantomFloats = np.subtract(HEAD_CENTER, _HALF_FIELD_MM, dtype=np.float32)
         return first
 
     @property
@@ -37,12 +37,12 @@ class Lattice:
         x, y, z = (int(n) for n in np.ceil(2 * _HALF_FIELD_MM / self.step_mm) + 1)
         return x, y, z
 
-    def points(self) -> Floats:
+    def points(self) -> PhantomFloats:
         """All positions (3, N), head mm."""
         axes = [o + np.float32(self.step_mm) * np.arange(n) for o, n in zip(self.origin, self.shape, strict=True)]
         return np.stack([a.ravel() for a in np.meshgrid(*axes, indexing="ij")]).astype(np.float32)
 
-    def read(self, values: Floats, points: Floats) -> Floats:
+    def read(self, values: PhantomFloats, points: PhantomFloats) -> PhantomFloats:
         """Fields kept on the lattice (C, N), at head positions (3, M): (C, M); trilinear."""
         table = np.ascontiguousarray(values.T).reshape(*self.shape, -1)
         return interpolate(table, (points - self.origin[:, None]) / np.float32(self.step_mm))
@@ -58,14 +58,14 @@ class Focus:
         push: Share by which tissue at the center is pushed outward (0 to below 1).
     """
 
-    center: Floats
+    center: PhantomFloats
     radius_mm: float
     push: float
 
-    def closeness(self, points: Floats, reach: float) -> Floats:
+    def closeness(self, points: PhantomFloats, reach: float) -> PhantomFloats:
         """1 at the center, falling off over ``reach`` radii; (N,) at head positions (3, N)."""
         offset = points - self.center[:, None]
-        near: Floats = np.exp(-np.sum(offset**2, axis=0) / np.float32((reach * self.radius_mm) ** 2))
+        near: PhantomFloats = np.exp(-np.sum(offset**2, axis=0) / np.float32((reach * self.radius_mm) ** 2))
         return near
 
 
@@ -73,15 +73,15 @@ class Focus:
 class Tissues:
     """Soft healthy tissue at positions (N,): the memberships sum to 1."""
 
-    csf: Floats
-    ventricle: Floats
-    cortex: Floats
-    deep_gray: Floats
-    white_matter: Floats
-    white_lesion: Floats
-    choroid: Floats
-    vessel: Floats
-    dura: Floats
+    csf: PhantomFloats
+    ventricle: PhantomFloats
+    cortex: PhantomFloats
+    deep_gray: PhantomFloats
+    white_matter: PhantomFloats
+    white_lesion: PhantomFloats
+    choroid: PhantomFloats
+    vessel: PhantomFloats
+    dura: PhantomFloats
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,8 @@ class Anatomy:
     """
 
     template: Template
-    affine: Floats
-    warp: Floats
+    affine: PhantomFloats
+    warp: PhantomFloats
     atrophy: float
     margin_mm: float
     lesions: float
@@ -108,7 +108,7 @@ class Anatomy:
     foci: tuple[Focus, ...] = ()
     lattice: Lattice = field(default_factory=lambda: Lattice(6.0))
 
-    def to_mni(self, points: Floats) -> Floats:
+    def to_mni(self, points: PhantomFloats) -> PhantomFloats:
         """MNI mm (3, N) of the tissue that lies at head positions (3, N)."""
         return self.affine[:, :3] @ points + self.affine[:, 3:] + self.lattice.read(self.warp, points)
 
@@ -137,11 +137,11 @@ class Anatomy:
             self.lattice,
         )
 
-    def depth(self, mni: Floats) -> Floats:
+    def depth(self, mni: PhantomFloats) -> PhantomFloats:
         """Depth below the surface of the skull-stripped brain, mm, (N,) at MNI positions (3, N)."""
         return self.template.read_depth(mni) - np.float32(self.margin_mm)
 
-    def tissues(self, points: Floats, mni: Floats, blur_mm: float) -> Tissues:
+    def tissues(self, points: PhantomFloats, mni: PhantomFloats, blur_mm: float) -> Tissues:
         """Healthy tissue at head positions (3, N) whose MNI positions are ``mni``; edges ``blur_mm`` wide."""
         rng = np.random.default_rng(self.seed)
         maps = self.template.read(mni)
@@ -218,12 +218,12 @@ def make_anatomy(template: Template, rng: np.random.Generator) -> Anatomy:
     )
 
 
-def _step(x: Floats) -> Floats:
+def _step(x: PhantomFloats) -> PhantomFloats:
     """A smooth step from 0 to 1 around x = 0."""
     return 1 / (1 + np.exp(-np.clip(4 * x, -30, 30)))
 
 
-def _curves(points: Floats, scale_mm: float, width_mm: float, rng: np.random.Generator) -> Floats:
+def _curves(points: PhantomFloats, scale_mm: float, width_mm: float, rng: np.random.Generator) -> PhantomFloats:
     """Random winding tubes: where two noise fields vanish together. Peak 1, ``width_mm`` thick."""
     a, b = noise(points, scale_mm, rng), noise(points, scale_mm, rng)
     slope = 1.6 * width_mm / scale_mm

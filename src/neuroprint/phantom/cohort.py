@@ -15,7 +15,7 @@ import nibabel as nib
 
 from neuroprint.errors import NeuroprintError
 from neuroprint.phantom.seeds import refuse_training_seed
-from neuroprint.phantom.types import GENERATOR_VERSION, MODALITIES, PhantomSettings
+from neuroprint.phantom.types import GENERATOR_VERSION, PHANTOM_MODALITIES, PhantomSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -157,7 +157,7 @@ def _nifti_bytes(volume: npt.NDArray[Any], affine: npt.NDArray[np.float64]) -> b
 
 def _is_complete(out: Path, index: int) -> bool:
     name = case_name(index)
-    return all((out / name / f"{name}_{part}.nii.gz").is_file() for part in (*MODALITIES, "seg"))
+    return all((out / name / f"{name}_{part}.nii.gz").is_file() for part in (*PHANTOM_MODALITIES, "seg"))
 
 
 def _refuse_foreign(out: Path, settings: dict[str, object]) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroprint.phantom.noise import noise
-from neuroprint.phantom.types import MODALITIES, TISSUES, Floats
+from neuroprint.phantom.types import PHANTOM_MODALITIES, TISSUES, PhantomFloats
 
 # Signal relative to white matter in T1, gray in the others; order of TISSUES.
 _SIGNAL = {
@@ -21,37 +21,37 @@ _SPREAD = (0.12, 0.08, 0.05, 0.04, 0.02, 0.10, 0.15, 0.25, 0.30, 0.10, 0.18, 0.1
 _UNITS = {"flair": 900.0, "t1": 800.0, "t1ce": 1700.0, "t2": 500.0}
 # Texture within tissue: relative amplitude; order of TISSUES.
 TEXTURE = np.array([0.12, 0.04, 0.045, 0.035, 0.022, 0.08, 0.25, 0.25, 0.25, 0.06, 0.09, 0.08, 0.22], np.float32)
-_NECROSIS, _FLAIR = TISSUES.index("necrosis"), MODALITIES.index("flair")
+_NECROSIS, _FLAIR = TISSUES.index("necrosis"), PHANTOM_MODALITIES.index("flair")
 
 
-def signals(rng: np.random.Generator) -> Floats:
+def signals(rng: np.random.Generator) -> PhantomFloats:
     """Signal of every tissue in every modality (4, T), drawn for one case."""
-    table = np.array([_SIGNAL[m] for m in MODALITIES]) * np.exp(rng.normal(0, 1, (4, len(TISSUES))) * _SPREAD)
+    table = np.array([_SIGNAL[m] for m in PHANTOM_MODALITIES]) * np.exp(rng.normal(0, 1, (4, len(TISSUES))) * _SPREAD)
     table[_FLAIR, _NECROSIS] *= np.exp(rng.normal(0, 0.4))  # protein decides how dark a cyst is
     return np.asarray(table, np.float32)
 
 
-def texture(tissues: Floats, points: Floats, rng: np.random.Generator) -> Floats:
+def texture(tissues: PhantomFloats, points: PhantomFloats, rng: np.random.Generator) -> PhantomFloats:
     """Factor on the signal (4, N) that makes tissue (T, N) grainy, more so in tumor and fluid."""
     amplitude = TEXTURE @ tissues
     coarse, fine = noise(points, 9.0, rng), noise(points, 3.0, rng)
     weights = rng.uniform(0.5, 1.1, (4, 2)) * np.where(rng.random((4, 2)) < 0.5, -1, 1)
     grain = np.stack([a * coarse + b * fine for a, b in weights])
-    factor: Floats = np.exp(amplitude * grain, dtype=np.float32)
+    factor: PhantomFloats = np.exp(amplitude * grain, dtype=np.float32)
     return factor
 
 
-def bias(nodes: Floats, depth: Floats, rng: np.random.Generator) -> Floats:
+def bias(nodes: PhantomFloats, depth: PhantomFloats, rng: np.random.Generator) -> PhantomFloats:
     """Receive field of the four modalities (4, N) at head positions (3, N): smooth, and brighter near the coil."""
     fields = [
         rng.uniform(0.02, 0.07) * noise(nodes, 90.0, rng)
         + rng.uniform(-0.06, 0.16) * np.exp(-np.maximum(depth, 0) / 14)
-        for _ in MODALITIES
+        for _ in PHANTOM_MODALITIES
     ]
     return np.exp(np.stack(fields)).astype(np.float32)
 
 
-def slice_matrix(length: int, spacing_mm: float, slice_mm: float, phase: float) -> Floats:
+def slice_matrix(length: int, spacing_mm: float, slice_mm: float, phase: float) -> PhantomFloats:
     """Averages over slices of ``slice_mm`` and interpolates back: (length, length), rows sum to 1."""
     centers = np.arange(phase * slice_mm, length * spacing_mm + slice_mm, slice_mm)
     at = (np.arange(length) + 0.5) * spacing_mm
@@ -69,7 +69,7 @@ def slice_matrix(length: int, spacing_mm: float, slice_mm: float, phase: float) 
 
 
 def acquire(
-    volume: Floats,
+    volume: PhantomFloats,
     brain: npt.NDArray[np.bool_],
     spacing_mm: float,
     rng: np.random.Generator,

@@ -13,7 +13,7 @@ from neuroprint.phantom.noise import noise
 from neuroprint.phantom.pose import apply, brats_grid, draw_pose, kept_inside, scale_of
 from neuroprint.phantom.template import load_template
 from neuroprint.phantom.tumor import make_tumor, tumor_maps
-from neuroprint.phantom.types import MODALITIES, TISSUES, Floats, Phantom, PhantomSettings
+from neuroprint.phantom.types import PHANTOM_MODALITIES, TISSUES, Phantom, PhantomFloats, PhantomSettings
 
 _AROUND_MM = 3.0  # tissue is made a little beyond the brain's edge, so that slices mix in what is there
 
@@ -69,7 +69,7 @@ def build(seed: int, index: int, settings: PhantomSettings, with_tissues: bool) 
         boxed = np.zeros((len(TISSUES), near.size), np.float32)
         boxed[:, near] = tissues * inside
         full[(slice(None), *box)] = boxed.reshape(-1, *shape)
-    written = {m: np.zeros(grid.shape, np.int16) for m in MODALITIES}
+    written = {m: np.zeros(grid.shape, np.int16) for m in PHANTOM_MODALITIES}
     for modality, image in images.items():
         written[modality][box] = image
     whole = np.zeros(grid.shape, np.uint8)
@@ -79,8 +79,8 @@ def build(seed: int, index: int, settings: PhantomSettings, with_tissues: bool) 
 
 def _images(
     anatomy: Anatomy,
-    tissues: Floats,
-    points: Floats,
+    tissues: PhantomFloats,
+    points: PhantomFloats,
     near: np.ndarray,
     inside: np.ndarray,
     shape: tuple[int, ...],
@@ -97,7 +97,7 @@ def _images(
     brain = np.zeros(near.shape, bool)
     brain[near] = inside
     images = {}
-    for modality, channel, rng in zip(MODALITIES, signal, for_noise.spawn(4), strict=True):
+    for modality, channel, rng in zip(PHANTOM_MODALITIES, signal, for_noise.spawn(4), strict=True):
         volume = np.zeros(near.shape, np.float32)
         volume[near] = channel
         images[modality] = contrast.acquire(

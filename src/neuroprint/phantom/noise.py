@@ -10,14 +10,14 @@ import numpy as np
 from neuroprint.phantom.trilinear import interpolate
 
 if TYPE_CHECKING:
-    from neuroprint.phantom.types import Floats
+    from neuroprint.phantom.types import PhantomFloats
 
 _SIZE = 96
 _SIGMA = 2.0
 
 
 @lru_cache(maxsize=1)
-def _bank() -> Floats:
+def _bank() -> PhantomFloats:
     """Periodic, band-limited, unit-variance noise (97, 97, 97, 1); cases look at it from random places and angles."""
     from scipy import fft
 
@@ -28,7 +28,7 @@ def _bank() -> Floats:
     return np.pad(smooth.astype(np.float32), (0, 1), mode="wrap")[..., None]
 
 
-def random_rotation(rng: np.random.Generator) -> Floats:
+def random_rotation(rng: np.random.Generator) -> PhantomFloats:
     """A rotation matrix (3, 3), uniform over all turns."""
     q, r = np.linalg.qr(rng.standard_normal((3, 3)))
     q = q * np.sign(np.diag(r))
@@ -36,7 +36,7 @@ def random_rotation(rng: np.random.Generator) -> Floats:
     return q.astype(np.float32)
 
 
-def noise(points: Floats, scale_mm: float, rng: np.random.Generator) -> Floats:
+def noise(points: PhantomFloats, scale_mm: float, rng: np.random.Generator) -> PhantomFloats:
     """Unit-variance noise with blobs of about ``scale_mm`` at ``points`` (3, N), in mm; returns (N,).
 
     Draws the same amount from ``rng`` whatever the points are.
@@ -45,5 +45,5 @@ def noise(points: Floats, scale_mm: float, rng: np.random.Generator) -> Floats:
     start = rng.uniform(0, _SIZE, 3).astype(np.float32)
     where = turn @ points + start[:, None]
     where -= np.float32(_SIZE) * np.floor(where / np.float32(_SIZE))
-    values: Floats = interpolate(_bank(), where)[0]
+    values: PhantomFloats = interpolate(_bank(), where)[0]
     return values

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from neuroprint.phantom.types import Floats
+    from neuroprint.phantom.types import PhantomFloats
 
 HEAD_CENTER = np.array([-119.5, 111.0, 76.0], np.float32)
 """Where the brain's center of mass lies in BraTS' world, mm, on average."""
@@ -32,7 +32,7 @@ class Grid:
     shape: tuple[int, int, int]
     affine: npt.NDArray[np.float64]
 
-    def points(self, low: npt.NDArray[np.int_], high: npt.NDArray[np.int_]) -> Floats:
+    def points(self, low: npt.NDArray[np.int_], high: npt.NDArray[np.int_]) -> PhantomFloats:
         """World mm (3, N) of the voxels in the box ``low <= index < high``, in C order."""
         step, origin = np.diag(self.affine)[:3], self.affine[:3, 3]
         axes = [np.arange(a, b) * s + o for a, b, s, o in zip(low, high, step, origin, strict=True)]
@@ -66,7 +66,7 @@ def scale_of(pose: npt.NDArray[np.float64]) -> float:
     return float(np.cbrt(np.linalg.det(pose[:3, :3])))
 
 
-def kept_inside(pose: npt.NDArray[np.float64], brain: Floats) -> npt.NDArray[np.float64]:
+def kept_inside(pose: npt.NDArray[np.float64], brain: PhantomFloats) -> npt.NDArray[np.float64]:
     """The pose, shifted so that the brain's points (3, N), in head mm, stay in the field of view if they fit."""
     placed = pose[:3, :3] @ brain + pose[:3, 3:]
     low, high = placed.min(axis=1), placed.max(axis=1)
@@ -80,7 +80,7 @@ def kept_inside(pose: npt.NDArray[np.float64], brain: Floats) -> npt.NDArray[np.
     return moved
 
 
-def apply(matrix: Floats, points: Floats) -> Floats:
+def apply(matrix: PhantomFloats, points: PhantomFloats) -> PhantomFloats:
     """Points (3, N) through an affine (4, 4), in float32."""
     moved = matrix[:3, :3].astype(np.float32) @ points + matrix[:3, 3:].astype(np.float32)
     return np.asarray(moved, np.float32)

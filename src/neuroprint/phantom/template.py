@@ -13,7 +13,7 @@ import numpy.typing as npt
 from neuroprint.phantom.trilinear import interpolate
 
 if TYPE_CHECKING:
-    from neuroprint.phantom.types import Floats
+    from neuroprint.phantom.types import PhantomFloats
 
 MNI_CENTER = np.array([0.0, -22.0, 9.5], np.float32)
 """Center of mass of the template's brain, MNI mm."""
@@ -59,37 +59,37 @@ class Template:
         widen: Outward direction at the ventricles' wall, fading away from it, on every second voxel, channels last.
     """
 
-    maps: Floats
-    depth: Floats
-    widen: Floats
+    maps: PhantomFloats
+    depth: PhantomFloats
+    widen: PhantomFloats
 
-    def read(self, mni: Floats) -> dict[str, Floats]:
+    def read(self, mni: PhantomFloats) -> dict[str, PhantomFloats]:
         """Every map by name, (N,), at MNI positions (3, N), in mm."""
         return dict(zip(MAPS, interpolate(self.maps, _index(mni)), strict=True))
 
-    def read_depth(self, mni: Floats) -> Floats:
+    def read_depth(self, mni: PhantomFloats) -> PhantomFloats:
         """Depth (N,) at MNI positions (3, N), in mm."""
-        depth: Floats = interpolate(self.depth, _index(mni))[0]
+        depth: PhantomFloats = interpolate(self.depth, _index(mni))[0]
         return depth
 
-    def read_widen(self, mni: Floats) -> Floats:
+    def read_widen(self, mni: PhantomFloats) -> PhantomFloats:
         """Direction (3, N) in which the ventricles grow, at MNI positions (3, N)."""
         return interpolate(self.widen, (_index(mni) - np.float32(0.5)) / np.float32(2))
 
 
-def _index(mni: Floats) -> Floats:
-    index: Floats = np.subtract(mni, _ORIGIN[:, None], dtype=np.float32)
+def _index(mni: PhantomFloats) -> PhantomFloats:
+    index: PhantomFloats = np.subtract(mni, _ORIGIN[:, None], dtype=np.float32)
     return index
 
 
-def _grid() -> tuple[Floats, Floats, Floats]:
+def _grid() -> tuple[PhantomFloats, PhantomFloats, PhantomFloats]:
     x, y, z = (
         np.arange(n, dtype=np.float32) + np.float32(o) for n, o in zip(_HIGH - _LOW + 2 * _PAD, _ORIGIN, strict=True)
     )
     return x[:, None, None], y[:, None], z
 
 
-def _tubes(lines: _Lines, shape: tuple[int, ...], sigma: float) -> Floats:
+def _tubes(lines: _Lines, shape: tuple[int, ...], sigma: float) -> PhantomFloats:
     from scipy import ndimage
 
     volume = np.zeros(shape, np.float32)
@@ -101,18 +101,18 @@ def _tubes(lines: _Lines, shape: tuple[int, ...], sigma: float) -> Floats:
                 index = np.round((a + steps * (b - a)) * mirror - _ORIGIN).astype(int)
                 volume[tuple(index.T)] = 1.0
     smooth = ndimage.gaussian_filter(volume, sigma, truncate=3)
-    peak_1: Floats = np.minimum(smooth * np.float32(2 * np.pi * sigma**2 * 0.8), 1)
+    peak_1: PhantomFloats = np.minimum(smooth * np.float32(2 * np.pi * sigma**2 * 0.8), 1)
     return peak_1
 
 
-def _halved(volume: npt.NDArray[np.generic]) -> Floats:
+def _halved(volume: npt.NDArray[np.generic]) -> PhantomFloats:
     x, y, z = (n // 2 for n in volume.shape)
     blocks = volume[: 2 * x, : 2 * y, : 2 * z].astype(np.float32).reshape(x, 2, y, 2, z, 2)
-    half: Floats = blocks.sum(axis=(3, 5)).sum(axis=1) / 8
+    half: PhantomFloats = blocks.sum(axis=(3, 5)).sum(axis=1) / 8
     return half
 
 
-def _doubled(half: Floats, shape: tuple[int, ...]) -> Floats:
+def _doubled(half: PhantomFloats, shape: tuple[int, ...]) -> PhantomFloats:
     for axis, length in enumerate(shape):
         at = np.clip((np.arange(length) - 0.5) / 2, 0, half.shape[axis] - 1.001)
         left = at.astype(int)
@@ -122,7 +122,7 @@ def _doubled(half: Floats, shape: tuple[int, ...]) -> Floats:
     return half
 
 
-def _signed_distance(inside: npt.NDArray[np.bool_]) -> Floats:
+def _signed_distance(inside: npt.NDArray[np.bool_]) -> PhantomFloats:
     """Distance to the border, mm, positive inside; found on half the resolution, which takes an eighth of the time."""
     from scipy import ndimage
 
@@ -132,7 +132,7 @@ def _signed_distance(inside: npt.NDArray[np.bool_]) -> Floats:
     return _doubled(ndimage.gaussian_filter(distance, 0.5, truncate=3), inside.shape)
 
 
-def _lateral_ventricles(fluid: Floats, depth: Floats) -> npt.NDArray[np.bool_]:
+def _lateral_ventricles(fluid: PhantomFloats, depth: PhantomFloats) -> npt.NDArray[np.bool_]:
     from scipy import ndimage
 
     x, _, z = _grid()
@@ -141,7 +141,9 @@ def _lateral_ventricles(fluid: Floats, depth: Floats) -> npt.NDArray[np.bool_]:
     return np.equal(parts, 1 + int(np.argmax(sizes)))
 
 
-def _sharpened(t1: Floats, gray: Floats, white: Floats, brain: npt.NDArray[np.bool_]) -> Floats:
+def _sharpened(
+    t1: PhantomFloats, gray: PhantomFloats, white: PhantomFloats, brain: npt.NDArray[np.bool_]
+) -> PhantomFloats:
     """Signal and class maps in one number, with the contrast that averaging many brains has blurred brought back."""
     from scipy import ndimage
 
@@ -152,7 +154,7 @@ def _sharpened(t1: Floats, gray: Floats, white: Floats, brain: npt.NDArray[np.bo
     sharp = both + 0.8 * (both - _doubled(around / np.maximum(share, 0.05), both.shape)) * brain
     valley = ndimage.gaussian_filter(both, 2.2, truncate=2.5) - ndimage.gaussian_filter(both, 0.6, truncate=2.5)
     off_midline = 1 - np.exp(-((_grid()[0] / 11) ** 2))
-    deepened: Floats = sharp - 2.0 * np.clip(valley, 0, 0.25) * brain * off_midline
+    deepened: PhantomFloats = sharp - 2.0 * np.clip(valley, 0, 0.25) * brain * off_midline
     return deepened
 
 
@@ -162,7 +164,7 @@ def load_template() -> Template:
     from nilearn import datasets
     from scipy import ndimage
 
-    def crop(image: object) -> Floats:
+    def crop(image: object) -> PhantomFloats:
         data = np.asarray(image.get_fdata(dtype=np.float32))  # type: ignore[attr-defined]
         data = data[tuple(slice(a, b) for a, b in zip(_LOW, _HIGH, strict=True))]
         return np.pad(data, _PAD)

@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from neuroprint.phantom.types import Floats
+    from neuroprint.phantom.types import PhantomFloats
 
 _CHUNK = 8192  # what is in hand stays in the processor's cache
 
 
-def interpolate(table: Floats, where: Floats) -> Floats:
+def interpolate(table: PhantomFloats, where: PhantomFloats) -> PhantomFloats:
     """Values (C, N) of a table (X, Y, Z, C) at fractional indices (3, N); the edge's value outside.
 
     The channels share indices and weights, which makes this two to three times as fast as one
@@ -34,7 +34,7 @@ def interpolate(table: Floats, where: Floats) -> Floats:
     return values
 
 
-def _face(rows: Floats, index: npt.NDArray[np.int32], stride: int, part: Floats) -> Floats:
+def _face(rows: PhantomFloats, index: npt.NDArray[np.int32], stride: int, part: PhantomFloats) -> PhantomFloats:
     near, far = _edge(rows, index, part[2]), _edge(rows, index + stride, part[2])
     far -= near
     far *= part[1]
@@ -42,7 +42,7 @@ def _face(rows: Floats, index: npt.NDArray[np.int32], stride: int, part: Floats)
     return near
 
 
-def _edge(rows: Floats, index: npt.NDArray[np.int32], part: Floats) -> Floats:
+def _edge(rows: PhantomFloats, index: npt.NDArray[np.int32], part: PhantomFloats) -> PhantomFloats:
     near, far = rows.take(index, axis=0), rows.take(index + 1, axis=0)
     far -= near
     far *= part

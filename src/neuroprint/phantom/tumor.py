@@ -13,7 +13,7 @@ from neuroprint.phantom.anatomy import Anatomy, Focus, Lattice, Tissues
 from neuroprint.phantom.noise import noise, random_rotation
 
 if TYPE_CHECKING:
-    from neuroprint.phantom.types import Floats
+    from neuroprint.phantom.types import PhantomFloats
 
 _MEDIAN_CM3, _VOLUME_SIGMA = 105.0, 0.95  # before truncation
 _SMALLEST, _LARGEST = 5.4, 240.0  # cm3: 5 to 250, with room for what rounding to voxels does
@@ -39,13 +39,13 @@ class Tumor:
 
     foci: tuple[Focus, ...]
     radii: tuple[float, ...]
-    axes: Floats
+    axes: PhantomFloats
     volume: float
     core_share: float
     rim_mm: float
     solid: float
     lobes: float
-    reach: Floats
+    reach: PhantomFloats
     lattice: Lattice
     seed: int
 
@@ -55,10 +55,10 @@ class TumorMaps:
     """A tumor at positions (N,): hard label, and soft memberships that sum to at most 1."""
 
     label: npt.NDArray[np.uint8]
-    edema: Floats
-    necrosis: Floats
-    non_enhancing: Floats
-    enhancing: Floats
+    edema: PhantomFloats
+    necrosis: PhantomFloats
+    non_enhancing: PhantomFloats
+    enhancing: PhantomFloats
 
 
 def make_tumor(anatomy: Anatomy, rng: np.random.Generator, scale: float) -> tuple[Tumor, Anatomy]:
@@ -99,7 +99,12 @@ def make_tumor(anatomy: Anatomy, rng: np.random.Generator, scale: float) -> tupl
 
 
 def tumor_maps(
-    tumor: Tumor, anatomy: Anatomy, points: Floats, tissues: Tissues, inside: npt.NDArray[np.bool_], voxel_cm3: float
+    tumor: Tumor,
+    anatomy: Anatomy,
+    points: PhantomFloats,
+    tissues: Tissues,
+    inside: npt.NDArray[np.bool_],
+    voxel_cm3: float,
 ) -> TumorMaps:
     """The tumor at head positions (3, N), within the brain's voxels ``inside``, of ``voxel_cm3`` in head space."""
     rng = np.random.default_rng(tumor.seed)
@@ -129,8 +134,8 @@ def tumor_maps(
 
 
 def _core_parts(
-    tumor: Tumor, points: Floats, inward_mm: Floats, voxel_mm: float, rng: np.random.Generator
-) -> tuple[Floats, Floats, Floats]:
+    tumor: Tumor, points: PhantomFloats, inward_mm: PhantomFloats, voxel_mm: float, rng: np.random.Generator
+) -> tuple[PhantomFloats, PhantomFloats, PhantomFloats]:
     """Necrosis, non-enhancing and enhancing tumor at points ``inward_mm`` below the core's surface."""
     size_mm = tumor.radii[0]
     core = _soft(inward_mm / np.float32(0.5 + 0.4 * voxel_mm))
@@ -146,7 +151,7 @@ def _core_parts(
     return rest * necrotic, rest * (1 - necrotic), core * enhances
 
 
-def core_level(tumor: Tumor, points: Floats, rng: np.random.Generator | None = None) -> Floats:
+def core_level(tumor: Tumor, points: PhantomFloats, rng: np.random.Generator | None = None) -> PhantomFloats:
     """Distance from the nearest focus in units of its radius (N,); with ``rng``, of lobulated outline."""
     level = np.full(points.shape[1], _BARRIER)
     for focus, radius, axes in zip(tumor.foci, tumor.radii, tumor.axes, strict=True):
@@ -170,7 +175,7 @@ def _draw_volume(rng: np.random.Generator, least: float, most: float) -> float:
     return float(np.clip(drawn, least, most))
 
 
-def _draw_centers(anatomy: Anatomy, rng: np.random.Generator, radii: tuple[float, ...]) -> list[Floats]:
+def _draw_centers(anatomy: Anatomy, rng: np.random.Generator, radii: tuple[float, ...]) -> list[PhantomFloats]:
     """Positions in white and deep matter, spread over the whole brain; later foci on the side of the first."""
     nodes = anatomy.lattice.points()
     mni = anatomy.to_mni(nodes)
@@ -181,7 +186,7 @@ def _draw_centers(anatomy: Anatomy, rng: np.random.Generator, radii: tuple[float
     weight = np.maximum(np.clip(2 * maps["fold"], 0, 1), 0.5 * maps["deep"]).astype(np.float64)
     weight *= np.where(below, 0.12, 1.0) * np.where((np.abs(x) > 28) & (z < 12) & ~below, 1.8, 1.0)
     depth, wall = maps["depth"], maps["ventricle"]
-    centers: list[Floats] = []
+    centers: list[PhantomFloats] = []
     for number, radius in enumerate(radii):
         room = np.clip((depth - 0.35 * radius - 3) / 4, 0, 1) * (np.abs(x) > 3 + 0.3 * radius)
         room = room * np.clip((wall - 0.5 * radius) / 5, 0.02, 1)
@@ -216,7 +221,7 @@ def _with_reach(tumor: Tumor, anatomy: Anatomy) -> Tumor:
     return Tumor(**{**tumor.__dict__, "reach": reach.ravel()})
 
 
-def _travel(start: Floats, cost: Floats, rounds: int = 2) -> Floats:
+def _travel(start: PhantomFloats, cost: PhantomFloats, rounds: int = 2) -> PhantomFloats:
     """Cheapest way from ``start`` to every voxel, by sweeps of planes in six directions (a chamfer distance)."""
     time = np.pad(start, 1, constant_values=_BARRIER)
     prices = [np.pad(cost * np.float32(np.sqrt(length)), 1) for length in (1, 2, 3)]
@@ -229,7 +234,7 @@ def _travel(start: Floats, cost: Floats, rounds: int = 2) -> Floats:
     return time[1:-1, 1:-1, 1:-1]  # each round of three turns ends as it began
 
 
-def _relax(here: Floats, before: Floats, price: list[Floats]) -> None:
+def _relax(here: PhantomFloats, before: PhantomFloats, price: list[PhantomFloats]) -> None:
     """Lowers ``here`` to what the nine neighbors in the plane ``before`` offer; in place."""
     rows, columns = here.shape
     target = here[1:-1, 1:-1]
@@ -239,12 +244,12 @@ def _relax(here: Floats, before: Floats, price: list[Floats]) -> None:
             np.minimum(target, before[i : rows - 2 + i, j : columns - 2 + j] + far, out=target)
 
 
-def _limit(level: Floats, voxels: float) -> np.float32:
+def _limit(level: PhantomFloats, voxels: float) -> np.float32:
     """The value below which about ``voxels`` of ``level`` lie."""
     rank = int(np.clip(round(voxels), 1, level.size - 1))
     return np.float32(np.partition(level, rank)[rank])
 
 
-def _soft(x: Floats) -> Floats:
+def _soft(x: PhantomFloats) -> PhantomFloats:
     """A smooth step from 0 to 1 around x = 0."""
     return 1 / (1 + np.exp(-np.clip(4 * x, -30, 30)))

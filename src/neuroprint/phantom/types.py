@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.floating[Any]]
+PhantomFloats = npt.NDArray[np.floating[Any]]
 """Arrays of numbers; float32 wherever there are many."""
 
 GENERATOR_VERSION = 1
 """Rises whenever the same seed gives other voxels."""
 
-MODALITIES = ("flair", "t1", "t1ce", "t2")
+PHANTOM_MODALITIES = ("flair", "t1", "t1ce", "t2")
 
 TISSUES = (
     "csf",
@@ -64,6 +64,6 @@ class Phantom:
     images: dict[str, npt.NDArray[np.int16]]
     label: npt.NDArray[np.uint8]
     affine: npt.NDArray[np.float64]
-    tissues: Floats
+    tissues: PhantomFloats
     pose: npt.NDArray[np.float64]
-    centers: Floats
+    centers: PhantomFloats

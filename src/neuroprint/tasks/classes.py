@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from neuroprint.evaluation.arrays import Array
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from neuroprint.evaluation.evaluation import Evaluation
-
-Array = npt.NDArray[np.float64]
 
 
 def one_hot(codes: npt.NDArray[np.int64], classes: int) -> Array:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from neuroprint.data.case import Frame
 from neuroprint.data.facts import Weighting, center_mm, is_right
 from neuroprint.data.labels import REGIONS, region_labels
+from neuroprint.evaluation.arrays import Array
 from neuroprint.tasks.task import Draw, Task, require
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from neuroprint.data.cohort import Cohort
     from neuroprint.evaluation.evaluation import Evaluation
 
-Array = npt.NDArray[np.float64]
 
 AXES = ("x_mm", "y_mm", "z_mm")
 

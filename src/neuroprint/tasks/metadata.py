@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from neuroprint.data.metadata import class_name, is_missing
 from neuroprint.errors import NeuroprintError
+from neuroprint.evaluation.arrays import Array
 from neuroprint.evaluation.classification import CLASS_METRICS
 from neuroprint.evaluation.question import Question, equal_classes
 from neuroprint.evaluation.regression import NUMBER_METRICS
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from neuroprint.data.cohort import Cohort
     from neuroprint.evaluation.evaluation import Evaluation
 
-Array = npt.NDArray[np.float64]
 
 _MOST_CLASSES_OF_NUMBERS = 10
 

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroprint.data.facts import region_cells
-from neuroprint.evaluation.question import Array, Indices, Question
+from neuroprint.evaluation.arrays import Array, Indices
+from neuroprint.evaluation.question import Question
 from neuroprint.evaluation.ranked import Judged
 from neuroprint.evaluation.regression import POSITION_METRICS
 from neuroprint.tasks.located import AXES, Located, distance_pairs

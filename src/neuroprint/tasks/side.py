@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from neuroprint.evaluation.arrays import Indices
 from neuroprint.evaluation.classification import CLASS_METRICS
-from neuroprint.evaluation.question import Indices, Question, equal_classes
+from neuroprint.evaluation.question import Question, equal_classes
 from neuroprint.evaluation.ranked import Judged
 from neuroprint.tasks.classes import draw_class_scores, one_hot
 from neuroprint.tasks.located import Located, distance_pairs

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from neuroprint.evaluation.question import Array, Indices, Question
+from neuroprint.evaluation.arrays import Array, Indices
+from neuroprint.evaluation.question import Question
 from neuroprint.evaluation.ranked import Judged
 from neuroprint.evaluation.regression import POSITION_METRICS
 from neuroprint.tasks.located import AXES, Located, distance_pairs

@@ -21,7 +21,7 @@ from neuroprint import __version__
 from neuroprint.bundle.format import MANIFEST
 from neuroprint.tracking.store import TrackingStore
 
-NAME = "neuroprint"
+MODEL_NAME = "neuroprint"
 ALIAS = "champion"
 _FOLDER = "bundle_model"
 _DIGITS = 12
@@ -81,14 +81,16 @@ def register_bundle(store: TrackingStore, run_id: str, bundle: Path) -> str:
         save_model(Path(folder) / "model", bundle)
         store.client.log_artifacts(run_id, str(Path(folder) / "model"), place)
     try:
-        store.client.create_registered_model(NAME, description="Search index of brain MRI, made by neuroprint export.")
+        store.client.create_registered_model(
+            MODEL_NAME, description="Search index of brain MRI, made by neuroprint export."
+        )
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     run = store.client.get_run(run_id)
     source = f"{run.info.artifact_uri}/{place}"
-    version = store.client.create_model_version(NAME, source, run_id, description=run.info.run_name)
-    store.client.set_registered_model_alias(NAME, ALIAS, version.version)
+    version = store.client.create_model_version(MODEL_NAME, source, run_id, description=run.info.run_name)
+    store.client.set_registered_model_alias(MODEL_NAME, ALIAS, version.version)
     return str(version.version)
 
 

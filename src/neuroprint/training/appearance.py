@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import conv3d, interpolate
 
 from neuroprint.phantom.contrast import TEXTURE, signals, slice_matrix
-from neuroprint.phantom.types import MODALITIES, TISSUES
+from neuroprint.phantom.types import PHANTOM_MODALITIES, TISSUES
 
 _WHITE = TISSUES.index("white_matter")
 _ILL = [TISSUES.index(name) for name in ("edema", "necrosis", "non_enhancing", "enhancing")]
@@ -100,7 +100,7 @@ def render(
     brain = tissues.sum(dim=0).clamp(0, 1)
     shape = tuple(brain.shape)
     table = _table(settings, rng)
-    order = [MODALITIES.index(name) for name in modalities]
+    order = [PHANTOM_MODALITIES.index(name) for name in modalities]
     signal = torch.tensordot(torch.from_numpy(table[order]), tissues, dims=1)
     amplitude = torch.tensordot(torch.from_numpy(TEXTURE), tissues, dims=1) * float(rng.uniform(0.3, settings.texture))
     coarse, fine = field(shape, 9.0 / spacing_mm, rng), field(shape, 3.0 / spacing_mm, rng)
@@ -149,7 +149,7 @@ def _table(settings: AppearanceSettings, rng: np.random.Generator) -> np.ndarray
     if rng.random() < settings.foreign:
         table[rng.integers(len(table))] = rng.uniform(0.2, 2.5, table.shape[1])
     if rng.random() < settings.swapped:
-        pair = [MODALITIES.index(name) for name in (("t1", "t1ce") if rng.random() < 0.5 else ("t2", "flair"))]
+        pair = [PHANTOM_MODALITIES.index(name) for name in (("t1", "t1ce") if rng.random() < 0.5 else ("t2", "flair"))]
         table[pair] = table[pair[::-1]]
     return np.clip(table, 0.02, None).astype(np.float32)
 

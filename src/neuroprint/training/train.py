@@ -139,7 +139,7 @@ def _train(
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    from neuroprint.training.trainer import fit
+    from neuroprint.training.trainer import train_network
 
     out = Path(config.out)
     if (finished := store.settled(identity)) and _copy_weights(store, finished, out):
@@ -164,7 +164,7 @@ def _train(
                 store.log(run_id, metrics, step=step)
             log.info("step %d: %s", step, ", ".join(f"{name} {value:.3g}" for name, value in metrics.items()))
 
-        fit(network, source, settings, checkpoint, resolve_device(config.device), keep, show)
+        train_network(network, source, settings, checkpoint, resolve_device(config.device), keep, show)
         marks = header(source.learned_from | seen_images(encoder))
         written = {
             "identity": identity,

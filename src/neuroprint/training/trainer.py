@@ -105,7 +105,7 @@ def region_loss(logits: Tensor, truth: Tensor, cross_entropy: float) -> Tensor:
     return loss
 
 
-def fit(
+def train_network(
     network: Module,
     source: Source,
     settings: TrainSettings,

@@ -10,10 +10,14 @@ import statistics
 import time
 from collections.abc import Callable
 
-import torch
+from neuroprint.cli.environment import prepare_process
 
-from neuroprint.encoders.swin_unetr import Architecture
-from neuroprint.training.trainer import region_loss
+prepare_process()  # as the commands do, before PyTorch is loaded
+
+import torch  # noqa: E402
+
+from neuroprint.encoders.swin_unetr import Architecture  # noqa: E402
+from neuroprint.training.trainer import region_loss  # noqa: E402
 
 # Feature size, window, edge of the volume in voxels, and the voxels' size: a brain's box is about 140 x 175 x 145 mm.
 MENU = [(12, 4, (64, 64, 64), 3.0), (24, 4, (64, 64, 64), 3.0), (24, 7, (64, 64, 64), 3.0), (24, 4, (96, 96, 96), 2.0)]

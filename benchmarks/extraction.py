@@ -28,38 +28,46 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from neuroprint.cli.environment import prepare_process
+
+if TYPE_CHECKING:
+    from neuroprint import Cohort
+    from neuroprint.embedding.recipe import Recipe
 
 ORDER = ("flair", "t1ce", "t1", "t2")
 WAYS = ("article", "sliding", "whole", "network", "reading")
 
 
-def job_of(encoder: str, inferer: str, precision: str) -> Any:
-    """The configuration that ``python run.py`` would run."""
-    from hydra import compose, initialize_config_dir
-    from neuroprint.experiment.job import Job
+def recipe_of(encoder: str, inferer: str, precision: str) -> Recipe:
+    """As :func:`neuroprint.embed` puts it together."""
+    from neuroprint.catalog.menu import Catalog
+    from neuroprint.embedding.recipe import Recipe, menu_poolings
 
-    from neuroprint.experiment import configuration as settings
+    menu = Catalog()
+    network = (
+        menu.part("encoder", "untrained", feature_size=48, window_size=7, spacing_mm=1.0)
+        if encoder == "48"
+        else menu.part("encoder", "swin_unetr_phantom")
+    )
+    pooling, way = menu.part("pooling", "mean"), menu.part("inferer", inferer)
+    return Recipe.of(network, None, pooling, way, precision, menu=menu_poolings(menu))
 
-    settings.register()
-    large = ["encoder=untrained", "encoder.feature_size=48", "encoder.window_size=7", "encoder.spacing_mm=1"]
-    given = [f"inferer={inferer}", f"precision={precision}", *(large if encoder == "48" else [])]
-    with initialize_config_dir(str(settings.CONF), version_base="1.3"):
-        config = compose("config", overrides=given, return_hydra_config=True)
-        return Job.from_config(config, dict(config.hydra.runtime.choices), given)
 
-
-def article(cases: list[Any], job: Any, device: str) -> Iterator[None]:
+def article(cohort: Cohort, recipe: Recipe, device: str) -> Iterator[None]:
     """The published snippet; a step is a case."""
     import torch
     from monai.inferers import SlidingWindowInferer
     from monai.networks.nets import SwinUNETR
     from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, NormalizeIntensityd
 
-    network = job.encoder.architecture
-    model = SwinUNETR(in_channels=4, out_channels=3, feature_size=network.feature_size, window_size=network.window_size)
-    model.load_state_dict(job.encoder.network("cpu").state_dict())
+    encoder = recipe.encoder.made
+    size, window = encoder.architecture.feature_size, encoder.architecture.window_size
+    model = SwinUNETR(in_channels=4, out_channels=3, feature_size=size, window_size=window)
+    model.load_state_dict(encoder.network("cpu").state_dict())
     model.eval().to(device)
     transform = Compose(
         [
@@ -70,30 +78,30 @@ def article(cases: list[Any], job: Any, device: str) -> Iterator[None]:
     )
     inferer = SlidingWindowInferer(roi_size=(128, 128, 128), sw_batch_size=1, overlap=0.25)
     yield
-    for case in cases:
+    for case in cohort.cases:
         with torch.no_grad():
             image = transform({"image": [str(case.images[name].path) for name in ORDER]})["image"].to(device)
             inferer(image, model.swinViT)[4].mean(dim=(2, 3, 4)).cpu()
         yield
 
 
-def network(cases: list[Any], job: Any, device: str) -> Iterator[None]:
+def network(cohort: Cohort, recipe: Recipe, device: str) -> Iterator[None]:
     """MONAI's transformer and the convolutions of encoder10, nothing before and nothing after; a step is a case."""
     import torch
 
-    from neuroprint.data.facts import measure
+    from neuroprint.data.measure import measure
     from neuroprint.data.volume import read_volume
     from neuroprint.embedding.extractor import _precision
 
-    extractor = job.requests(ORDER)[0].extractor
-    model = job.encoder.network(device)
+    extractor = recipe.requests(ORDER)[0].extractor
+    model = recipe.encoder.made.network(device)
     images = []
-    for case in cases:
+    for case in cohort.cases:
         volume = read_volume(case, ORDER)
         prepared = extractor.prepare(volume, measure(volume, case.label_convention))
         images.append(torch.from_numpy(prepared.image)[None].to(device))
     yield
-    with torch.inference_mode(), _precision(job.config.precision.value, device):
+    with torch.inference_mode(), _precision(recipe.precision, device):
         for image in images:
             model.encoder10(model.swinViT(image, model.normalize)[-1])
             if device != "cpu":
@@ -101,50 +109,47 @@ def network(cases: list[Any], job: Any, device: str) -> Iterator[None]:
             yield
 
 
-def reading(cases: list[Any], job: Any, device: str) -> Iterator[None]:
+def reading(cohort: Cohort, recipe: Recipe, device: str) -> Iterator[None]:
     """From files to what the network would see; a step is a case."""
-    from neuroprint.data.facts import measure
+    from neuroprint.data.measure import measure
     from neuroprint.data.volume import read_volume
 
-    extractor = job.requests(ORDER)[0].extractor
+    extractor = recipe.requests(ORDER)[0].extractor
     yield
-    for case in cases:
+    for case in cohort.cases:
         volume = read_volume(case, ORDER)
         extractor.prepare(volume, measure(volume, case.label_convention))
         yield
 
 
-def neuroprint(cases: list[Any], job: Any, device: str) -> Iterator[None]:
+def neuroprint(cohort: Cohort, recipe: Recipe, device: str) -> Iterator[None]:
     """All that a cold run does until the vectors of all cases are stored, in one step."""
-    from neuroprint.data.case_digests import fingerprint_cohort
-
-    from neuroprint.data.case import Cohort
-    from neuroprint.data.digests import FingerprintCache
     from neuroprint.embedding.extraction import Extract
     from neuroprint.embedding.store import FeatureStore
 
+    requests = recipe.requests(ORDER)
+    assert cohort.digests  # those of files are remembered from run to run
     with tempfile.TemporaryDirectory() as folder:
-        cohort = Cohort("benchmark", tuple(cases))
-        prints, _ = fingerprint_cohort(cohort, FingerprintCache(Path(folder) / "prints.sqlite"))
-        work = Extract(FeatureStore(Path(folder), job.config.store.keep_maps), device)
-        for request in job.requests(ORDER):  # building the network is no part of a case
+        work = Extract(FeatureStore(folder), device)
+        for request in requests:  # building the network is no part of a case
             work._forwards[request.extractor.kind] = request.extractor.encoder.load(device)
         yield
-        found = work(cases, prints, job.requests(ORDER))
-        assert found.forwards == [len(cases)]
+        found = work(cohort, requests)
+        assert found.forwards == [len(cohort)]
         yield
 
 
 def measure_here(way: str, encoder: str, data: Path, number: int, device: str, precision: str) -> dict[str, Any]:
     """Seconds a case of one way, in this process, and its peak of memory."""
-    from neuroprint.data.formats.brats import find_brats
+    import neuroprint as npr
 
-    cases = list(find_brats(data).cases)[:number]
-    job = job_of(encoder, way if way in ("sliding", "whole") else "whole", precision)
+    cohort = npr.load_cohort("brats", data)
+    cohort = replace(cohort, cases=cohort.cases[:number], digest_cache=None)
+    recipe = recipe_of(encoder, way if way in ("sliding", "whole") else "whole", precision)
     steps: Callable[..., Iterator[None]] = {"article": article, "network": network, "reading": reading}.get(
         way, neuroprint
     )
-    running = steps(cases, job, device)
+    running = steps(cohort, recipe, device)
     next(running)  # what comes before the first case
     wall, processor = time.perf_counter(), time.process_time()
     with Utilization(device) as busy:
@@ -152,10 +157,10 @@ def measure_here(way: str, encoder: str, data: Path, number: int, device: str, p
             pass
     result = {
         "way": way,
-        "wall_s": (time.perf_counter() - wall) / len(cases),
-        "processor_s": (time.process_time() - processor) / len(cases),
+        "wall_s": (time.perf_counter() - wall) / len(cohort),
+        "processor_s": (time.process_time() - processor) / len(cohort),
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
-        "cases": len(cases),
+        "cases": len(cohort),
     }
     if device != "cpu":
         import torch
@@ -236,6 +241,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--only", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    prepare_process()  # as the commands do, before PyTorch is loaded
     if options.only:
         asked = (options.only, options.encoder, options.data, options.cases, options.device, options.precision)
         print(json.dumps(measure_here(*asked)))
@@ -245,7 +251,7 @@ def main() -> None:
         if data is None:
             data = Path(folder)
             making = ["phantom", str(data), "--cases", str(options.cases), "--spacing", "1"]
-            subprocess.run([sys.executable, "-m", "neuroprint.cli.commands", *making], check=True)
+            subprocess.run([sys.executable, "-m", "neuroprint", *making], check=True)
         everything = {}
         for encoder in options.encoder.split(","):
             # The published snippet knows no way of reading a scan at another spacing: it has no default encoder.

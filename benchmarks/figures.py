@@ -13,11 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from neuroprint.figures.center_of_mass import draw_center_of_mass
 
 from neuroprint.figures.map import draw_map, embed_2d
 from neuroprint.figures.map_html import interactive_map
 from neuroprint.figures.precision_at_k import draw_precision_at_k
+from neuroprint.figures.predictions import BODY_PANELS, draw_predictions
 from neuroprint.figures.retrieval import Plate, Tile, draw_retrieval
 from neuroprint.figures.style import save
 
@@ -36,7 +36,7 @@ def figures(cases: int, folder: Path) -> dict[str, Callable[[], object]]:
         "t-SNE of 384 numbers": lambda: embed_2d(rng.normal(size=(cases, 384)), "tsne", 0),
         "map.png": lambda: save(draw_map(points, centers, "map"), folder / "map.png"),
         "map.html": lambda: interactive_map(points, ids, centers, np.ones(cases), pictures, "map"),
-        "center_of_mass.png": lambda: save(draw_center_of_mass(centers, centers, [1, 1, 1]), folder / "c.png"),
+        "probe.png": lambda: save(draw_predictions(centers, centers, [1, 1, 1], BODY_PANELS), folder / "probe.png"),
         "precision_at_k.png": lambda: save(draw_precision_at_k({"run": curve, "chance": curve}), folder / "p.png"),
         "retrieval.png": lambda: save(draw_retrieval(plates), folder / "r.png"),
     }

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from neuroprint.bundle.bundle import Bundle
-from neuroprint.phantom.dataset import find_phantom
+import neuroprint as npr
+from neuroprint.cli.environment import prepare_process
 
 
 def main() -> None:
@@ -25,20 +25,20 @@ def main() -> None:
     parser.add_argument("--radius", type=float, default=20.0, help="mm")
     parser.add_argument("-k", type=int, default=5)
     options = parser.parse_args()
-    folder = Path(".neuroprint/phantom")
-    cases = find_phantom(folder, options.cases, 2.0, options.seed, pose_jitter=False).cases
+    prepare_process()
+    cases = npr.load_cohort("phantom", cases=options.cases, seed=options.seed).cases
     print(f"| bundle | have a case within {options.radius:g} mm | one among the first {options.k} | the first |")
     print("| --- | --- | --- | --- |")
     for path in options.bundles:
-        bundle = Bundle.open(path)
+        bundle = npr.Bundle.open(path)
         centers = bundle.cases[["x_mm", "y_mm", "z_mm"]].to_numpy(float)
         asked = among = first = 0
         for case in tqdm(cases, unit="case"):
-            query = bundle.embed(case)
-            near = np.linalg.norm(centers - query.center_mm, axis=1) <= options.radius
+            answer = bundle.query(case, options.k)
+            near = np.linalg.norm(centers - answer.query.center_mm, axis=1) <= options.radius
             if near.any():
-                rows = list(bundle.rank(query.projected, options.k).rows)
-                asked, among, first = asked + 1, among + bool(near[rows].any()), first + bool(near[rows[0]])
+                hits = [near[match.row] for match in answer.matches]
+                asked, among, first = asked + 1, among + any(hits), first + bool(hits[0])
         print(f"| {bundle.name} | {asked} of {len(cases)} | {among / asked:.0%} | {first / asked:.0%} |")
 
 

@@ -14,24 +14,24 @@ import argparse
 from typing import Any
 
 import numpy as np
-from neuroprint.evaluation.subjects import Subjects
 from tqdm import tqdm
 
 from neuroprint.evaluation.benchmark import Benchmark, Protocol
-from neuroprint.evaluation.comparison import compare
+from neuroprint.evaluation.comparison import tied
+from neuroprint.evaluation.regression import POSITION_METRICS
+from neuroprint.evaluation.retrieval import RETRIEVAL_METRICS
+from questions import position_question
 
 SPREAD_MM = (30, 35, 20)
-METRICS = ("retrieval/p_at_5", "retrieval/map", "retrieval/ndcg_at_10", "probe/r2", "probe/error_mm")
+METRICS = [metric for metric in (*RETRIEVAL_METRICS, *POSITION_METRICS) if metric.headline]
 DIMENSIONS = 32
 
 
 def board(seed: int, runs: int, patients: int, better: float) -> list[Any]:
     """Tables of queries of one board's runs."""
     rng = np.random.default_rng([seed, runs, patients])
-    ids = tuple(f"p{number:04d}" for number in range(patients))
     centers = rng.normal(size=(patients, 3)) * SPREAD_MM
-    subjects = Subjects(ids=ids, patients=ids, centers_mm=centers, right=centers[:, 0] > 0, metadata={}, masks=None)
-    benchmark = Benchmark(subjects, Protocol(seed=seed, bootstrap=100))
+    benchmark = Benchmark(position_question(centers), Protocol(seed=seed, resamples=100))
     tables = []
     for run in range(runs):
         noise = rng.normal(size=(patients, 3)) * (1 - better if run == 0 else 1)
@@ -47,22 +47,22 @@ def main() -> None:
     parser.add_argument("--patients", type=int, default=64)
     parser.add_argument("--better", type=float, default=0.3)
     options = parser.parse_args()
-    wrong = dict.fromkeys(METRICS, 0)
-    seen = dict.fromkeys(METRICS, 0.0)
+    wrong = {metric.name: 0 for metric in METRICS}
+    seen = {metric.name: 0.0 for metric in METRICS}
     for seed in tqdm(range(options.boards), unit="board"):
         equal = board(seed, options.runs, options.patients, 0.0)
         unequal = board(seed, options.runs, options.patients, options.better)
         for metric in METRICS:
-            wrong[metric] += not compare(equal, metric).all()
-            tied = compare(unequal, metric)
-            seen[metric] += float((~tied[1:]).mean()) if tied[0] else 0.0
+            wrong[metric.name] += not tied(equal, metric).all()
+            marks = tied(unequal, metric)
+            seen[metric.name] += float((~marks[1:]).mean()) if marks[0] else 0.0
     print(
         f"| {options.boards} boards of {options.runs} runs, {options.patients} patients | "
         f"of equals, a board marks any | of one with {options.better:.0%} less noise, it is told from |"
     )
     print("| --- | --- | --- |")
-    for metric in METRICS:
-        print(f"| {metric} | {wrong[metric] / options.boards:.1%} | {seen[metric] / options.boards:.0%} |")
+    for name in wrong:
+        print(f"| {name} | {wrong[name] / options.boards:.1%} | {seen[name] / options.boards:.0%} |")
 
 
 if __name__ == "__main__":

@@ -9,18 +9,29 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
-from neuroprint.data.case_digests import Fingerprints
-
+import neuroprint as npr
+from neuroprint.cli.environment import prepare_process
+from neuroprint.data.digests import CaseDigests, digest
 from neuroprint.embedding import poolings
-from neuroprint.embedding.extraction import Extract, Request
+from neuroprint.embedding.extraction import Extract
 from neuroprint.embedding.extractor import Extractor
 from neuroprint.embedding.inferers import Whole
-from neuroprint.embedding.store import FeatureStore, digest
+from neuroprint.embedding.reading import Request
+from neuroprint.embedding.store import FeatureStore
 from neuroprint.encoders.swin_unetr import SwinUNETREncoder
-from neuroprint.phantom.dataset import find_phantom
+
+
+class Renamed(npr.Cohort):
+    """Scans under many names: each name is taken for a scan of its own."""
+
+    @cached_property
+    def digests(self) -> Mapping[str, CaseDigests]:
+        return {case.id: CaseDigests(digest(case.id), digest(case.id)) for case in self.cases}
 
 
 def held_mb() -> float:
@@ -34,18 +45,18 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=500)
     parser.add_argument("--first", type=int, default=50)
     options = parser.parse_args()
+    prepare_process()
     with tempfile.TemporaryDirectory() as folder:
-        scans = find_phantom(Path(folder) / "phantom", cases=10, spacing_mm=4.0, seed=0, pose_jitter=False).cases
+        scans = npr.load_cohort("phantom", Path(folder) / "phantom", cases=10, spacing_mm=4.0).cases
         encoder = SwinUNETREncoder(("flair", "t1ce", "t1", "t2"), feature_size=12, spacing_mm=6.0)
         extractor = Extractor(encoder, encoder.input.modalities, Whole(), "fp32", {"mean": poolings.mean})
         work = Extract(FeatureStore(Path(folder) / "store", keep_maps_mb=8), "cpu")
-        named = [replace(scans[number % len(scans)], id=f"{number:05d}") for number in range(options.cases)]
-        prints = {case.id: Fingerprints(digest(case.id), digest(case.id)) for case in named}
+        named = tuple(replace(scans[number % len(scans)], id=f"{number:05d}") for number in range(options.cases))
         print("| cases | held, MB |\n| --- | --- |")
         results = []  # held until the end, as a run holds what it extracted
         for first in range(0, options.cases, options.first):
-            some = named[first : first + options.first]
-            results.append(work(some, prints, [Request(extractor, ("stage4",), "mean")]))
+            some = Renamed("memory", named[first : first + options.first])
+            results.append(work(some, [Request(extractor, ("stage4",), "mean")]))
             print(f"| {first + len(some)} | {held_mb():.0f} |", flush=True)
 
 

@@ -25,6 +25,8 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
+from neuroprint.cli.environment import prepare_process
+
 ROOT = Path(__file__).parents[1]
 LAYERS = ("0", "1", "2", "3", "4")
 POOLINGS = (
@@ -41,27 +43,28 @@ POOLINGS = (
 )
 PROJECTIONS = ("none", "pca")
 
-# Where each part of the time goes: module, object in it or None, and its functions.
+# Where each part of the time goes: module, class in it or None, and its functions, by the names they are called by.
 PARTS: dict[str, list[tuple[str, str | None, tuple[str, ...]]]] = {
     "extraction": [
-        ("neuroprint.experiment.run", None, ("extract",)),
-        ("neuroprint.experiment.identified", None, ("fingerprint_cohort",)),
+        ("neuroprint.experiment.session", "Session", ("cohort",)),
+        ("neuroprint.experiment.run", None, ("embed_experiment",)),
     ],
     "evaluation": [
-        ("neuroprint.experiment.run", None, ("prepare", "score")),
-        ("neuroprint.tracking.leaderboard", None, ("leaderboards",)),
+        ("neuroprint.experiment.run", None, ("evaluate_experiment",)),
+        ("neuroprint.experiment.summary", None, ("leaderboards",)),
     ],
-    "figures": [
-        ("neuroprint.experiment.run", None, ("project_all", "write_artifacts")),
-        ("neuroprint.experiment.sweep_end", None, ("_draw",)),
+    "tables and figures": [
+        ("neuroprint.experiment.run", None, ("save_tables", "save_pictures")),
+        ("neuroprint.experiment.summary", None, ("_draw",)),
     ],
     "MLflow": [
         ("neuroprint.tracking.store", "TrackingStore", ("_open", "create", "log", "log_dataset", "log_folder", "end")),
         ("neuroprint.tracking.store", "TrackingStore", ("search", "reopen")),
+        ("neuroprint.experiment.summary", None, ("write_views",)),
     ],
     "composing": [
-        ("neuroprint.experiment.sweep", None, ("_compose_jobs",)),
-        ("neuroprint.experiment.job", "Job", ("identity",)),
+        ("neuroprint.experiment.sweep", None, ("_compose",)),
+        ("neuroprint.experiment.experiment", "Experiment", ("identity",)),
         ("hydra._internal.config_loader_impl", "ConfigLoaderImpl", ("load_sweep_config", "load_configuration")),
     ],
 }
@@ -105,19 +108,18 @@ def run_here(arguments: list[str], out: Path) -> None:
     from importlib import import_module
 
     clock = Clock()
+    prepare_process()  # before what follows is loaded
     for part, places in PARTS.items():
         for module, owner, names in places:
             where: Any = import_module(module)
             where = getattr(where, owner) if owner else where
             for name in names:
-                if hasattr(where, name):
-                    setattr(where, name, clock.around(part, getattr(where, name)))
-    from neuroprint.cli.application import main
+                setattr(where, name, clock.around(part, getattr(where, name)))
+    from neuroprint.cli.application import run
 
-    sys.argv = ["run.py", *arguments]
     code: Any = 0
     try:
-        main()
+        run(arguments)
     except SystemExit as done:
         code = done.code
     out.write_text(json.dumps(clock.stop()), encoding="utf-8")

@@ -11,10 +11,14 @@ import argparse
 import statistics
 import time
 
-import torch
+from neuroprint.cli.environment import prepare_process
 
-from neuroprint.encoders.swin_unetr import Architecture
-from neuroprint.training.trainer import region_loss
+prepare_process()  # as the commands do, before PyTorch is loaded
+
+import torch  # noqa: E402
+
+from neuroprint.encoders.swin_unetr import Architecture  # noqa: E402
+from neuroprint.training.trainer import region_loss  # noqa: E402
 
 SIZE = (64, 64, 64)
 LAYOUTS = {"PyTorch's own": torch.contiguous_format, "channels last": torch.channels_last_3d}

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 import nibabel as nib
 import numpy as np
 import pandas as pd
-from neuroprint.tracking.artifacts import CAPTION
 from PIL import Image
 
 from neuroprint.data.mips import as_gray, as_mask, project
@@ -39,6 +38,7 @@ from neuroprint.figures.style import (
     shorten,
     styled,
 )
+from neuroprint.tasks.pictures import CAPTION
 from neuroprint.tracking.store import TrackingStore
 from neuroprint.tracking.ui import addresses, running_ui
 from neuroprint.tracking.view import latest_sweep
@@ -108,18 +108,18 @@ def read(store: TrackingStore) -> Found:
 
 def plate(found: Found) -> Plate:
     """The query that was answered best, with its five nearest cases."""
-    query = found.queries.sort_values(["average_precision", "case"], ascending=[False, True]).iloc[0]
-    nearest = zip(query["neighbors"][:5], query["distances_mm"][:5], strict=True)
-    tiles = [tile(str(case), float(mm)) for case, mm in nearest]
-    return Plate(tile(str(query["case"])), tiles, float(query["average_precision"]), "best")
+    query = found.queries.sort_values(["map", "case"], ascending=[False, True]).iloc[0]
+    nearest = zip(query["neighbors"], query["neighbor_distance_mm"], query["neighbor_relevant"], strict=True)
+    tiles = [tile(str(case), float(mm), bool(relevant)) for case, mm, relevant in list(nearest)[:5]]
+    return Plate(tile(str(query["case"])), tiles, float(query["map"]), "best")
 
 
-def tile(case: str, distance_mm: float | None = None) -> Tile:
+def tile(case: str, distance_mm: float | None = None, relevant: bool | None = None) -> Tile:
     """A phantom's FLAIR, seen from below, with its tumor's outline."""
     flair, label = (nib.load(PHANTOMS / case / f"{case}_{name}.nii.gz") for name in ("flair", "seg"))
     gray = as_gray(project(np.asarray(flair.dataobj, dtype=np.float32), flair.affine))["axial"]
     outline = as_mask(project((np.asarray(label.dataobj) > 0).astype(np.float32), label.affine))["axial"]
-    return Tile(case, gray, outline, distance_mm, None if distance_mm is None else distance_mm <= 20)
+    return Tile(case, gray, outline, distance_mm, relevant)
 
 
 @styled

@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from neuroprint.tracking.store import TrackingStore
+from neuroprint.evaluation.metric import Metric
+from neuroprint.tasks import leaderboard
+from neuroprint.tracking.store import FINISHED_CANDIDATES, TrackingStore
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
 SWEEP_PICTURES = ("plots/leaderboard.png", "plots/heatmap.png")
-RUN_PICTURES = ("plots/map.png", "plots/center_of_mass.png", "plots/precision_at_k.png", "plots/retrieval.png")
+RUN_PICTURES = ("plots/map.png", "plots/probe.png", "plots/precision_at_k.png", "plots/retrieval.png")
 COLUMNS = {
     "retrieval/p_at_5": "precision at 5",
     "retrieval/p_at_5_share": "share of the way from chance to oracle",
@@ -59,7 +61,8 @@ def publish(store: TrackingStore, parent: Run, folder: Path) -> pd.DataFrame:
         shutil.copy(store.artifact(parent, picture), folder)
     if set(board["dataset"]) == {"phantom"}:
         best = store.client.get_run(board[board["role"] == "candidate"].iloc[0]["run_id"])
-        drawn = store.finished(best.data.tags["identity"]) or best  # perhaps run again since, for its figures
+        # Perhaps it was run again since, for its figures.
+        drawn = store.search(f"{FINISHED_CANDIDATES} and tags.identity = '{best.data.tags['identity']}'", most=1)[0]
         if drawn.data.tags["figures"] == "true":
             for picture in RUN_PICTURES:
                 shutil.copy(store.artifact(drawn, picture), folder)
@@ -79,13 +82,7 @@ def as_markdown(board: pd.DataFrame, columns: Mapping[str, str] = COLUMNS) -> st
 
 def cell(row: Mapping[str, float], metric: str) -> str:
     """A metric with its interval, where it has one."""
-    value = row.get(metric, float("nan"))
-    if value != value:
-        return "–"
-    digits = 1 if metric.endswith("_mm") else 2
-    low, high = row.get(f"{metric}_lo", float("nan")), row.get(f"{metric}_hi", float("nan"))
-    interval = f" [{low:.{digits}f}, {high:.{digits}f}]" if low == low else ""
-    return f"{value:.{digits}f}{interval}".replace("-0.00", "0.00")
+    return leaderboard.cell(row, Metric(metric, metric, unit="mm" if metric.endswith("_mm") else ""))
 
 
 if __name__ == "__main__":

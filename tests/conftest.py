@@ -10,7 +10,11 @@ from unittest.mock import patch
 import nibabel as nib
 import numpy as np
 import pytest
-from neuroprint.evaluation.subjects import Subjects
+
+from neuroprint.evaluation.question import Question
+from neuroprint.evaluation.ranked import Judged
+from neuroprint.evaluation.regression import POSITION_METRICS
+from neuroprint.evaluation.retrieval import RETRIEVAL_METRICS
 
 MODALITIES = ("flair", "t1", "t1ce", "t2")
 SHAPE = (40, 44, 36)
@@ -60,19 +64,32 @@ def real_cohort() -> Path:
     return root
 
 
-@pytest.fixture
-def make_subjects() -> Callable[..., Subjects]:
-    """Subjects with tumors spread over a brain; every ``visits`` consecutive cases are one patient."""
+@pytest.fixture(scope="session")
+def make_question() -> Callable[..., Question]:
+    """What ``task=tumor_position`` asks of tumors spread over a brain; every ``visits`` consecutive cases are one patient."""
 
-    def make(n: int, seed: int = 0, visits: int = 1) -> Subjects:
-        rng = np.random.default_rng(seed)
-        centers = rng.normal(size=(n, 3)) * [30.0, 35.0, 20.0]
-        return Subjects(
+    def make(
+        n: int, seed: int = 0, visits: int = 1, *, radius_mm: float = 20.0, centers_mm: np.ndarray | None = None
+    ) -> Question:
+        drawn = np.random.default_rng(seed).normal(size=(n, 3)) * [30.0, 35.0, 20.0]
+        centers = drawn if centers_mm is None else np.asarray(centers_mm, dtype=np.float64)
+
+        def distance(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
+            return np.linalg.norm(centers[queries][:, None] - centers[gallery], axis=2)
+
+        def judge(queries: np.ndarray, gallery: np.ndarray) -> Judged:
+            apart = distance(queries, gallery)
+            return Judged(apart <= radius_mm, np.maximum(0.0, 1.0 - apart / (2 * radius_mm)), {"distance_mm": apart})
+
+        return Question(
             ids=tuple(f"case-{number:05d}" for number in range(n)),
             patients=tuple(f"patient-{number // visits:05d}" for number in range(n)),
-            centers_mm=centers,
-            right=centers[:, 0] > 0,
-            metadata={"grade": np.array([["2", "3", "4", ""][number % 4] for number in range(n)], dtype=object)},
+            targets=centers,
+            target_names=("x_mm", "y_mm", "z_mm"),
+            judge=judge,
+            metrics=(*RETRIEVAL_METRICS, *POSITION_METRICS),
+            ideal=lambda queries, gallery: -distance(queries, gallery),
+            columns={"right": centers[:, 0] > 0},
         )
 
     return make

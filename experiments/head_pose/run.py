@@ -8,7 +8,6 @@ finished is not run again. With an encoder of your own there is no row for the d
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,13 +23,14 @@ sys.path.insert(0, str(HERE.parent))
 from command import parse  # noqa: E402
 from publish import cell, newest_sweep  # noqa: E402
 
+import neuroprint as npr  # noqa: E402
 from neuroprint.evaluation.similarity import similarity_named  # noqa: E402
 from neuroprint.tracking.store import TrackingStore  # noqa: E402
 
 POSES = ("upright", "turned")
 SHOWN = {"retrieval/p_at_5": "precision at 5", "retrieval/auc": "retrieval AUC", "probe/r2": "R² of the center"}
-BOTH_POSES = ("dataset.pose_jitter=false,true", "target.frame=brain", "figures=false")
-PUBLISHED = ("experiment=seed_article", *BOTH_POSES)
+BOTH_POSES = ("dataset.pose_jitter=false,true", "task.frame=brain", "figures=false")
+PUBLISHED = ("experiment=seed_article", "task.weighting=binary", *BOTH_POSES)
 SEGMENTED = ("encoder=swin_unetr_phantom_decoder", "layer=out", "pooling=center_of_mass", *BOTH_POSES)
 FOUND = "same head found in the other pose"
 ACROSS = "precision at 5 across poses"
@@ -44,7 +44,7 @@ def main() -> None:
         command.run("-m", *swept, *command.given)
         parents.append(newest_sweep(store))
     rows, config = collect(store, parents)
-    table = summarize(rows, config.retrieval.radius_mm)
+    table = summarize(rows, config.task.radius_mm)
     out.mkdir(parents=True, exist_ok=True)
     table.to_csv(out / "results.csv", index=False)
     (out / "results.md").write_text(as_markdown(table, config), encoding="utf-8")
@@ -60,7 +60,7 @@ def collect(store: TrackingStore, parents: Sequence[Run]) -> tuple[list[dict[str
     """
     boards = [pd.read_csv(store.artifact(parent, "leaderboard.csv")) for parent in parents]
     board = pd.concat(boards, ignore_index=True).drop_duplicates("run_id")
-    board = board[(board["name"] != "untrained") & (board["target"] == "center_of_mass")]
+    board = board[board["name"] != "untrained"]
     rows = []
     for row in board.to_dict("records"):
         run = store.client.get_run(row["run_id"])
@@ -172,17 +172,15 @@ def draw_poses(config: DictConfig, path: Path, heads: int = 5) -> None:
     """The first phantoms in both poses: maximum intensity projections of FLAIR over the whole field of view."""
     from neuroprint.data.volume import read_volume
     from neuroprint.figures.style import new_figure, save, styled
-    from neuroprint.phantom.dataset import find_phantom
 
-    folder = Path(os.environ.get("NEUROPRINT_CACHE", ".neuroprint")) / "phantom"
-    made = config.dataset
+    made = {key: config.dataset[key] for key in ("cases", "spacing_mm", "seed")}
 
     @styled
     def draw() -> None:
         figure = new_figure(3.6)
         axes = figure.subplots(2, heads)
         for row, (pose, jitter) in enumerate(zip(POSES, (False, True), strict=True)):
-            cohort = find_phantom(folder, made.cases, made.spacing_mm, made.seed, jitter)
+            cohort = npr.load_cohort("phantom", **made, pose_jitter=jitter)
             for column, case in enumerate(cohort.cases[:heads]):
                 flair = read_volume(case, ("flair",), label=False).images[0]
                 axes[row, column].imshow(flair.max(axis=2).T, cmap="gray")

@@ -20,13 +20,14 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from command import parse  # noqa: E402
-from neuroprint.tracking.leaderboard import leaderboards  # noqa: E402
 from publish import as_markdown, newest_sweep, publish  # noqa: E402
 
+from neuroprint.tracking.boards import finished_candidates, leaderboards  # noqa: E402
 from neuroprint.tracking.store import TrackingStore  # noqa: E402
 
 SWEPT = ("layer", "pooling", "projection")
 DECODER = "swin_unetr_phantom_decoder"
+PUBLISHED = ("experiment=seed_article", "task.weighting=binary")
 TOGETHER = ("layer=[1,2]", "pooling=pyramid,spatial_softmax", "projection=none,pca,ridge", "components=6,16,32")
 DECODED = (
     f"encoder={DECODER}",
@@ -40,8 +41,7 @@ BY = {"retrieval/p_at_5": "precision at 5", "probe/r2": "R² of the center"}
 def main() -> None:
     command = parse(str(__doc__), HERE)
     common = [item for item in command.given if item.partition("=")[0] not in SWEPT]
-    command.run("experiment=seed_article", "target=center_of_mass", "figures=false", *common)
-    for around in (TOGETHER, DECODED):
+    for around in (PUBLISHED, TOGETHER, DECODED):
         command.run("-m", *around, "figures=false", *common)
     command.run("-m", "experiment=pooling_and_layers", *command.given)
     store = command.store
@@ -61,9 +61,8 @@ def choices(row: pd.Series) -> list[str]:
 
 def everything(store: TrackingStore, board: pd.DataFrame) -> pd.DataFrame:
     """The sweep's leaderboard with the published recipe and the two small sweeps in their places."""
-    runs = store.search("tags.role = 'candidate' and attributes.status = 'FINISHED'")
-    known = set(board["run_id"])
-    (whole,) = [found.table for found in leaderboards(store, runs) if known & set(found.table["run_id"])]
+    known, boards = set(board["run_id"]), leaderboards(store, finished_candidates(store))
+    (whole,) = [found.table for found in boards if known & set(found.table["run_id"])]
     return whole
 
 

@@ -13,16 +13,14 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from hydra.utils import instantiate
-from neuroprint.data.formats.find import find_cohort
-from omegaconf import OmegaConf
 from tqdm import tqdm
 
+import neuroprint as npr
+from neuroprint.catalog.menu import Catalog
 from neuroprint.data.case import Case
+from neuroprint.data.load import recognize
 from neuroprint.data.volume import read_volume
 from neuroprint.embedding.extraction import resolve_device
-from neuroprint.experiment.configuration import CONF
-from neuroprint.phantom.dataset import find_phantom
 from neuroprint.training.regions import regions_of
 from neuroprint.training.score import dice_of_cases
 
@@ -40,14 +38,12 @@ def main() -> None:
     parser.add_argument("--spacing", type=float, default=2.0, help="of the phantoms, mm (default: %(default)s)")
     parser.add_argument("--out", type=Path, help="table to write (default: beside this script)")
     options = parser.parse_args()
-    node = OmegaConf.load(CONF / "encoder" / f"{options.encoder}.yaml")
-    if options.weights:
-        node = OmegaConf.merge(node, {"weights": options.weights, "sha256": None})
-    encoder = instantiate(node, _convert_="all")
+    other = {"weights": options.weights, "sha256": None} if options.weights else {}
+    encoder = Catalog().part("encoder", options.encoder, **other).made
     cohort = (
-        find_cohort(options.real)
+        recognize(options.real)
         if options.real
-        else find_phantom(Path(".neuroprint/phantom"), options.cases, options.spacing, options.seed, pose_jitter=False)
+        else npr.load_cohort("phantom", cases=options.cases, spacing_mm=options.spacing, seed=options.seed)
     )
     scores = dice_of_cases(encoder, cohort.cases, resolve_device("auto"))
     dice = np.array(list(tqdm(scores, total=len(cohort.cases), unit="case")))

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from monai.networks.nets import SwinUNETR
 
+import neuroprint as npr
 from neuroprint.data.brain_box import brain_box
 from neuroprint.data.volume import read_volume
 from neuroprint.embedding.preprocessing import prepare
 from neuroprint.encoders.swin_unetr import LEVEL_NAMES, SwinUNETREncoder
-from neuroprint.phantom.dataset import find_phantom
 from neuroprint.training.regions import dice, prepare_regions
 
 HERE = Path(__file__).parent
@@ -32,7 +32,7 @@ def main() -> None:
     full = torch.load(options.checkpoint, map_location="cpu", weights_only=True)["network"]
     networks = [load(encoder, full), load(encoder, {name: rounded(weight) for name, weight in full.items()})]
     scores, cosines = [], []
-    for case in find_phantom(Path(".neuroprint/phantom"), 128, 2.0, 1, pose_jitter=False).cases[: options.cases]:
+    for case in npr.load_cohort("phantom", cases=128, seed=1).cases[: options.cases]:
         volume = read_volume(case, MODALITIES)
         box = brain_box(volume.images)
         image = torch.from_numpy(prepare(list(volume.images), volume.affine, box, encoder.input).image)[None]

@@ -19,17 +19,17 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from command import parse  # noqa: E402
-from neuroprint.tracking.leaderboard import leaderboards  # noqa: E402
 from publish import cell  # noqa: E402
 
+from neuroprint.tracking.boards import finished_candidates, leaderboards  # noqa: E402
 from neuroprint.tracking.store import TrackingStore  # noqa: E402
 
 RECIPES = {
-    "published recipe": ["experiment=seed_article", "target=center_of_mass"],
+    "published recipe": ["experiment=seed_article", "task.weighting=binary"],
     "whole brain, same level and pooling": ["layer=4", "pooling=mean"],
     "position-aware": ["layer=1", "pooling=spatial_softmax"],
 }
-RELEVANCES = {"distance": "within 20 mm", "side": "same side"}
+TASKS = {"tumor_position": "within 20 mm", "side": "same side"}
 COLUMNS = {"retrieval/p_at_5": "precision at 5", "retrieval/auc": "retrieval AUC"}
 PROBE = {"probe/side_auc": "side AUC of the probe", "probe/r2": "R² of the center", "probe/error_mm": "error, mm"}
 
@@ -37,29 +37,23 @@ PROBE = {"probe/side_auc": "side AUC of the probe", "probe/r2": "R² of the cent
 def main() -> None:
     command = parse(str(__doc__), HERE)
     for recipe in RECIPES.values():
-        command.run("-m", *recipe, f"retrieval={','.join(RELEVANCES)}", *command.given)
+        command.run("-m", *recipe, f"task={','.join(TASKS)}", *command.given)
     store, out = command.store, command.out
-    tables = by_relevance(store)
+    tables = by_task(store)
     out.mkdir(parents=True, exist_ok=True)
     (out / "results.md").write_text(as_markdown(tables), encoding="utf-8")
     if not command.real:
-        copy_maps(store, tables["distance"], out)
+        copy_maps(store, tables["tumor_position"], out)
     print(f"-> {out / 'results.md'}")
 
 
-def by_relevance(store: TrackingStore) -> dict[str, pd.DataFrame]:
-    """The newest leaderboard of each kind of relevance, its rows named by recipe."""
-    runs = store.search("tags.role = 'candidate' and attributes.status = 'FINISHED'")
+def by_task(store: TrackingStore) -> dict[str, pd.DataFrame]:
+    """The newest leaderboard of each task, its rows named by recipe."""
     found: dict[str, pd.DataFrame] = {}
-    for board in leaderboards(store, runs):
-        table = board.table.assign(recipe=[recipe_of(row) for row in board.table.to_dict("records")])
-        found.setdefault(relevance_of(store, table), table)
+    for board in leaderboards(store, finished_candidates(store)):
+        table = board.table.assign(recipe=[recipe_of(row) for row in board.records()])
+        found.setdefault(str(table["task"].iloc[0]), table)
     return found
-
-
-def relevance_of(store: TrackingStore, table: pd.DataFrame) -> str:
-    first = table[table["role"] == "candidate"].iloc[0]
-    return str(store.client.get_run(first["run_id"]).data.params["retrieval"])
 
 
 def recipe_of(row: dict[str, object]) -> str:
@@ -71,13 +65,13 @@ def recipe_of(row: dict[str, object]) -> str:
 
 
 def as_markdown(tables: dict[str, pd.DataFrame]) -> str:
-    """A row a recipe and reference: what it finds by either relevance, and what a probe reads off it."""
-    head = [f"{text}, {what}" for what in RELEVANCES.values() for text in COLUMNS.values()] + list(PROBE.values())
+    """A row a recipe and reference: what it finds by either task, and what a probe reads off it."""
+    head = [f"{text}, {relevant}" for relevant in TASKS.values() for text in COLUMNS.values()] + list(PROBE.values())
     lines = ["Written by run.py.", "", f"| | {' | '.join(head)} |", "| --- " * (len(head) + 1) + "|"]
-    records = {what: {row["recipe"]: row for row in tables[what].to_dict("records")} for what in RELEVANCES}
-    for name, row in records["distance"].items():
+    records = {task: {row["recipe"]: row for row in tables[task].to_dict("records")} for task in TASKS}
+    for name, row in records["tumor_position"].items():
         label = f"*{name}*" if row["role"] == "reference" else name
-        cells = [cell(records[what].get(name, {}), metric) for what in RELEVANCES for metric in COLUMNS]
+        cells = [cell(records[task].get(name, {}), metric) for task in TASKS for metric in COLUMNS]
         lines.append(f"| {label} | {' | '.join([*cells, *(cell(row, metric) for metric in PROBE)])} |")
     return "\n".join(lines) + "\n"
 

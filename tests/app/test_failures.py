@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from urllib.parse import unquote, urlparse
-
 import pandas as pd
 import pytest
 
 
 def command(cohort, *more):
-    where = ("dataset=brats", f"dataset.root={cohort}", "retrieval.radius_mm=30", "encoder=voxels", "repeats=1")
+    where = ("dataset=brats", f"dataset.root={cohort}", "task.radius_mm=30", "encoder=voxels")
     return ["-m", *where, "figures=false", "projection=random", "components=4", *more]
 
 
@@ -23,10 +20,6 @@ def torn(new_project, small_cohort):
     return project
 
 
-def parents(project):
-    return [run for run in project.runs() if run.data.tags.get("role") == "sweep"]
-
-
 def test_it_exits_with_1_and_a_table_of_what_failed_and_why(torn):
     assert torn.outcome.returncode == 1, torn.outcome.stderr
     table = torn.outcome.stderr[torn.outcome.stderr.index("2 of 6 jobs have no finished run") :]
@@ -36,17 +29,16 @@ def test_it_exits_with_1_and_a_table_of_what_failed_and_why(torn):
     assert "Traceback" not in table
 
 
-def test_the_rest_is_ranked_printed_and_logged(torn):
+def test_the_rest_is_ranked_printed_and_logged(torn, artifact):
     assert "oracle" in torn.outcome.stdout and "neuroprint ui" in torn.outcome.stdout
-    (parent,) = parents(torn)
-    folder = Path(unquote(urlparse(parent.info.artifact_uri).path))
-    board = pd.read_csv(folder / "leaderboard.csv")
+    (parent,) = torn.runs("sweep")
+    board = pd.read_csv(artifact(parent, "leaderboard.csv"))
     assert sorted(board["role"]) == ["candidate"] * 4 + ["reference"] * 3
-    assert (folder / "plots" / "leaderboard.png").is_file() and (folder / "plots" / "heatmap.png").is_file()
+    assert artifact(parent, "plots/leaderboard.png").is_file() and artifact(parent, "plots/heatmap.png").is_file()
 
 
 def test_the_parent_is_failed_and_says_what_is_missing_and_what_was_found(torn):
-    (parent,) = parents(torn)
+    (parent,) = torn.runs("sweep")
     assert parent.info.status == "FAILED"
     assert not [run for run in torn.runs() if run.info.status == "RUNNING"]
     text = parent.data.tags["mlflow.note.content"]
@@ -57,7 +49,7 @@ def test_the_parent_is_failed_and_says_what_is_missing_and_what_was_found(torn):
 
 
 def test_runs_say_which_encoder_which_cohort_which_code_and_whether_they_can_be_exported(torn):
-    (parent,) = parents(torn)
+    (parent,) = torn.runs("sweep")
     scored = [run for run in torn.runs() if run.info.status == "FINISHED"]
     assert {run.data.tags["cohort"] for run in (parent, *scored)} == {parent.data.tags["cohort"]}
     assert {run.data.tags["encoder"] for run in scored} == {"voxels", "oracle", "chance"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from pathlib import Path
-from urllib.parse import unquote, urlparse
 
 import pandas as pd
 import pytest
@@ -14,38 +13,28 @@ METRICS = {
     *(f"probe/{name}" for name in ("r2", "r2_x", "r2_y", "r2_z", "error_mm", "error_mm_median", "side_auc")),
     *(f"retrieval/{name}" for name in ("p_at_1", "p_at_3", "p_at_5", "p_at_10", "map", "mrr", "ndcg_at_10", "auc")),
     *("retrieval/p_at_5_share", "retrieval/map_share", "retrieval/ndcg_at_10_share", "retrieval/dist_mm_at_5"),
+    *(f"probe/{name}_{end}" for name in ("r2", "error_mm") for end in ("lo", "hi")),
+    *(f"retrieval/{name}_{end}" for name in ("p_at_5", "map", "ndcg_at_10") for end in ("lo", "hi")),
+}
+COUNTS = {
     *("cohort/cases", "cohort/queries", "cohort/excluded"),
     *("extract/forwards", "extract/cached", "extract/seconds"),
-    *(f"probe/{name}_{end}" for name in ("r2", "error_mm") for end in ("lo", "hi", "seed_sd")),
-    *(f"retrieval/{name}_{end}" for name in ("p_at_5", "map", "ndcg_at_10") for end in ("lo", "hi", "seed_sd")),
 }
 ARTIFACTS = {
     *("config.yaml", "embeddings.parquet", "queries.parquet", "plots/map.png", "plots/map.html"),
-    *("plots/center_of_mass.png", "plots/precision_at_k.png", "plots/retrieval.png"),
+    *("plots/probe.png", "plots/precision_at_k.png", "plots/retrieval.png"),
 }
 NETWORK = ("encoder=untrained", "encoder.feature_size=12", "encoder.spacing_mm=6")
 
 
 def sweep(cohort: Path) -> tuple[str, ...]:
-    where = ("dataset=brats", f"dataset.root={cohort}", "retrieval.radius_mm=30")
+    where = ("dataset=brats", f"dataset.root={cohort}", "task.radius_mm=30")
     return ("-m", "pooling=mean,max", "layer=2,4", *where, *NETWORK)
 
 
-def by_role(project, role):
-    return [run for run in project.runs() if run.data.tags.get("role") == role]
-
-
-def scores(project):
-    """Every finished candidate's and reference's scores, by name."""
-    return {
-        run.info.run_name: {k: v for k, v in run.data.metrics.items() if k.startswith(("probe/", "retrieval/"))}
-        for run in project.runs()
-        if run.data.tags.get("role") in ("candidate", "reference") and run.info.status == "FINISHED"
-    }
-
-
-def artifacts(run) -> Path:
-    return Path(unquote(urlparse(run.info.artifact_uri).path))
+def total(runs, count: str) -> int:
+    """A count over runs, which are tags: charts of metrics open on what differs."""
+    return sum(int(run.data.tags[count]) for run in runs)
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +46,9 @@ def undisturbed(new_project, small_cohort):
 
 def test_a_sweep_leaves_four_candidates_and_the_reference_rows_under_one_parent(undisturbed):
     assert undisturbed.outcome.returncode == 0, undisturbed.outcome.stderr
-    (parent,) = by_role(undisturbed, "sweep")
+    (parent,) = undisturbed.runs("sweep")
     assert parent.info.status == "FINISHED"
-    candidates, references = by_role(undisturbed, "candidate"), by_role(undisturbed, "reference")
+    candidates, references = undisturbed.runs("candidate"), undisturbed.runs("reference")
     assert sorted(run.info.run_name for run in candidates) == [
         f"untrained · {layer} · {pooling} · encoder.feature_size 12 · encoder.spacing_mm 6"
         for layer in ("stage2", "stage4")
@@ -72,7 +61,7 @@ def test_a_sweep_leaves_four_candidates_and_the_reference_rows_under_one_parent(
 
 
 def test_every_defined_metric_is_finite_and_every_other_is_named(undisturbed):
-    for run in by_role(undisturbed, "candidate"):
+    for run in undisturbed.runs("candidate"):
         undefined = set(filter(None, run.data.tags.get("undefined", "").split(", ")))
         assert set(run.data.metrics) | undefined == METRICS
         assert not set(run.data.metrics) & undefined
@@ -81,17 +70,29 @@ def test_every_defined_metric_is_finite_and_every_other_is_named(undisturbed):
         assert run.data.tags["encoder_weights"] == "untrained"
 
 
+def test_counts_are_tags_and_no_metrics(undisturbed):
+    for run in (*undisturbed.finished(), *undisturbed.finished("reference")):
+        found = {name: run.data.tags[name] for name in COUNTS if name in run.data.tags}
+        assert not COUNTS & {*run.data.metrics, *run.data.params}
+        assert (found["cohort/cases"], found["cohort/queries"], found["cohort/excluded"]) == ("10", "10", "0")
+    for run in undisturbed.finished():
+        assert set(run.data.tags) >= COUNTS
+        assert float(run.data.tags["extract/seconds"]) >= 0
+        assert run.data.tags["rank_by"] == "retrieval/p_at_5"
+        assert run.data.tags["references"] == "chance,oracle,voxels"
+
+
 def test_the_scans_pass_once_through_the_network_for_the_whole_sweep(undisturbed):
-    candidates = by_role(undisturbed, "candidate")
-    assert sum(run.data.metrics["extract/forwards"] for run in candidates) == 10
-    assert sum(run.data.metrics["extract/cached"] for run in candidates) == 30
+    candidates = undisturbed.runs("candidate")
+    assert total(candidates, "extract/forwards") == 10
+    assert total(candidates, "extract/cached") == 30
 
 
-def test_artifacts_are_there_and_can_be_read(undisturbed):
+def test_artifacts_are_there_and_can_be_read(undisturbed, artifact):
     from matplotlib.image import imread
 
-    for run in by_role(undisturbed, "candidate"):
-        folder = artifacts(run)
+    for run in undisturbed.runs("candidate"):
+        folder = artifact(run)
         assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == ARTIFACTS
         embeddings = pd.read_parquet(folder / "embeddings.parquet")
         assert list(embeddings) == ["case", "embedding"] and len(embeddings) == 10
@@ -99,12 +100,12 @@ def test_artifacts_are_there_and_can_be_read(undisturbed):
         assert queries["case"].is_unique and len(queries) == 10
         for picture in folder.glob("plots/*.png"):
             assert imread(picture).ndim == 3
-    (parent,) = by_role(undisturbed, "sweep")
-    board = pd.read_csv(artifacts(parent) / "leaderboard.csv")
+    (parent,) = undisturbed.runs("sweep")
+    board = pd.read_csv(artifact(parent, "leaderboard.csv"))
     assert sorted(board["role"]) == ["candidate"] * 4 + ["reference"] * 3
     assert {"run_id", "layer", "pooling", "retrieval/p_at_5_lo", "tied_with_best"} <= set(board)
-    assert (artifacts(parent) / "plots" / "leaderboard.png").is_file()
-    assert (artifacts(parent) / "plots" / "heatmap.png").is_file()
+    assert artifact(parent, "plots/leaderboard.png").is_file()
+    assert artifact(parent, "plots/heatmap.png").is_file()
 
 
 def test_the_leaderboard_is_printed_with_intervals_and_says_untrained(undisturbed):
@@ -115,7 +116,7 @@ def test_the_leaderboard_is_printed_with_intervals_and_says_untrained(undisturbe
 
 
 def test_the_oracle_is_perfect_and_chance_is_the_mean_predictor(undisturbed):
-    found = scores(undisturbed)
+    found = undisturbed.scores()
     assert found["oracle"]["retrieval/p_at_1"] == 1
     assert found["oracle"]["retrieval/map"] == 1
     assert found["chance"]["probe/r2"] == 0
@@ -129,7 +130,7 @@ def test_repeating_the_command_computes_nothing_and_says_so(undisturbed, small_c
     assert again.stderr.count("nothing computed again") == 4
     assert len(undisturbed.runs()) == len(before)
     assert undisturbed.entries() == entries
-    (parent,) = by_role(undisturbed, "sweep")
+    (parent,) = undisturbed.runs("sweep")
     assert parent.info.status == "FINISHED"
 
 
@@ -138,8 +139,7 @@ def test_a_larger_sweep_takes_over_what_is_finished(undisturbed, small_cohort):
     assert larger.returncode == 0
     assert larger.stderr.count("nothing computed again") == 4
     assert "stage3 ·" in larger.stdout and "stage2 ·" in larger.stdout
-    forwards = sum(run.data.metrics["extract/forwards"] for run in by_role(undisturbed, "candidate"))
-    assert forwards == 10
+    assert total(undisturbed.runs("candidate"), "extract/forwards") == 10
 
 
 def test_the_leaderboard_command_ranks_the_same_runs(undisturbed):
@@ -155,31 +155,26 @@ def test_the_leaderboard_command_ranks_the_same_runs(undisturbed):
 
 def test_a_run_from_the_store_loads_neither_pytorch_nor_what_it_does_not_use(undisturbed, small_cohort):
     """They take longer to load than such a run to be scored."""
-    before = len(undisturbed.runs("again"))
+    before = len(undisturbed.runs(experiment="again"))
     heavy = ("torch", "monai", "sklearn", "scipy.stats", "umap", "matplotlib", "faiss")
     arguments = ("figures=false", "layer=4", "tracking.experiment=again", *sweep(small_cohort)[3:])
     assert undisturbed.loaded(heavy, *arguments) == []
-    assert len(undisturbed.runs("again")) > before
+    assert len(undisturbed.runs(experiment="again")) > before
 
 
 @pytest.mark.slow
 def test_a_sweep_killed_five_times_ends_like_an_undisturbed_one(project, small_cohort, undisturbed):
-    def finished():
-        return sum(run.info.status == "FINISHED" for run in by_role(project, "candidate"))
-
-    def database():
-        return (project.folder / "mlruns" / "mlflow.db").exists()
-
+    command = (*sweep(small_cohort), "figures=false")
     moments = (
-        ("the store has just been made", database),
+        ("the store has just been made", lambda: project.has_runs),
         ("two cases are stored", lambda: len(project.entries()) >= 2),
         ("all but a few cases are stored", lambda: len(project.entries()) >= 7),
-        ("the first run is finished", lambda: database() and finished() >= 1),
-        ("the third run is finished", lambda: database() and finished() >= 3),
+        ("the first run is finished", lambda: project.has_runs and len(project.finished()) >= 1),
+        ("the third run is finished", lambda: project.has_runs and len(project.finished()) >= 3),
     )
     for moment, reached in moments:
         entries = project.entries()
-        process = project.start(*sweep(small_cohort))
+        process = project.start(*command)
         deadline = time.monotonic() + 120
         while not reached() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -188,36 +183,35 @@ def test_a_sweep_killed_five_times_ends_like_an_undisturbed_one(project, small_c
         assert reached(), moment
         kept = project.entries()
         assert all(kept[path] == changed for path, changed in entries.items()), f"extracted again: {moment}"
-    last = project.run(*sweep(small_cohort))
+    last = project.run(*command)
     assert last.returncode == 0, last.stderr
-    assert len(by_role(project, "sweep")) == 1
-    assert by_role(project, "sweep")[0].info.status == "FINISHED"
+    assert len(project.runs("sweep")) == 1
+    assert project.runs("sweep")[0].info.status == "FINISHED"
     assert not [run for run in project.runs() if run.info.status == "RUNNING"]
-    whole = scores(undisturbed)
-    found = scores(project)
+    whole = undisturbed.scores()
+    found = project.scores()
     assert len(found) == 7
     assert found == {name: whole[name] for name in found}
 
 
 @pytest.mark.slow
 def test_four_copies_started_at_once_share_the_work(project, small_cohort, undisturbed):
-    copies = [project.start(*sweep(small_cohort)) for _ in range(4)]
+    copies = [project.start(*sweep(small_cohort), "figures=false") for _ in range(4)]
     outcomes = [copy.communicate(timeout=300) for copy in copies]
     for copy, (_, err) in zip(copies, outcomes, strict=True):
         assert copy.returncode == 0, err
-    (parent,) = by_role(project, "sweep")
+    (parent,) = project.runs("sweep")
     assert parent.info.status == "FINISHED"
-    candidates = by_role(project, "candidate")
+    candidates = project.runs("candidate")
     assert len(candidates) == 4
-    assert sum(run.data.metrics["extract/forwards"] for run in candidates) == 10
-    assert len(by_role(project, "reference")) == 3
-    assert scores(project) == {name: scores(undisturbed)[name] for name in scores(project)}
+    assert total(candidates, "extract/forwards") == 10
+    assert len(project.runs("reference")) == 3
+    assert project.scores() == {name: undisturbed.scores()[name] for name in project.scores()}
 
 
 def test_a_pooling_that_is_not_in_the_store_needs_no_pass(undisturbed, small_cohort):
     """Last in this file: the others compare all runs of the project."""
     done = undisturbed.run("pooling=gem", "pooling.p=7", "layer=2", "figures=false", *sweep(small_cohort)[3:])
     assert done.returncode == 0, done.stderr
-    (run,) = (run for run in by_role(undisturbed, "candidate") if run.data.params["pooling"] == "gem")
-    assert run.data.metrics["extract/forwards"] == 0
-    assert run.data.metrics["extract/cached"] == 10
+    (run,) = (run for run in undisturbed.runs("candidate") if run.data.params["pooling"] == "gem")
+    assert (run.data.tags["extract/forwards"], run.data.tags["extract/cached"]) == ("0", "10")

@@ -1,8 +1,12 @@
 """``neuroprint train``: one command makes weights, logs the way there, and goes on where it was stopped."""
 
-import pytest
+import shutil
 
-from neuroprint.encoders.checkpoints import file_sha256, load_weights
+import pytest
+import torch
+
+from neuroprint.data.digests import file_sha256
+from neuroprint.encoders.checkpoints import load_weights
 from neuroprint.encoders.combined import CombinedEncoder
 from neuroprint.encoders.swin_unetr import TrainedSwinUNETREncoder
 from neuroprint.encoders.trained_on import seen_images
@@ -24,15 +28,32 @@ TINY = [
 ]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """On networks this small threads wait for each other longer than they work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A training of seconds; the heads to learn from are made once."""
+    return [*TINY, f"learn_from.cache={tmp_path_factory.mktemp('heads')}"]
+
+
 @pytest.fixture
-def place(tmp_path, monkeypatch):
+def place(tmp_path, monkeypatch, empty_database):
+    (tmp_path / "mlruns").mkdir()
+    shutil.copyfile(empty_database, tmp_path / "mlruns" / "mlflow.db")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("NEUROPRINT_CACHE", raising=False)
     return tmp_path
 
 
-def test_training_writes_weights_that_an_encoder_loads_and_logs_its_curve(place):
-    weights = train(TINY)
+def test_training_writes_weights_that_an_encoder_loads_and_logs_its_curve(place, tiny):
+    weights = train(tiny)
     encoder = TrainedSwinUNETREncoder(
         ["flair", "t1ce", "t1", "t2"], str(place / weights), feature_size=12, spacing_mm=5
     )
@@ -45,20 +66,20 @@ def test_training_writes_weights_that_an_encoder_loads_and_logs_its_curve(place)
     assert steps == [1, 2]
 
 
-def test_a_finished_training_is_not_repeated(place):
-    first = load_weights(train(TINY), None)
-    again = load_weights(train([*TINY, "out=again.safetensors"]), None)
+def test_a_finished_training_is_not_repeated(place, tiny):
+    first = load_weights(train(tiny), None)
+    again = load_weights(train([*tiny, "out=again.safetensors"]), None)
     assert len(TrackingStore(place / "mlruns", "training").search("tags.role = 'training'")) == 1
     assert all((first[name] == again[name]).all() for name in first)
 
 
-def test_a_training_that_was_killed_goes_on_in_its_own_run_and_logs_no_step_twice(place, monkeypatch):
+def test_a_training_that_was_killed_goes_on_in_its_own_run_and_logs_no_step_twice(place, tiny, monkeypatch):
     import neuroprint.training.trainer as trainer
 
     validate, begun = trainer.validate, []
     examples = trainer._examples
     monkeypatch.setattr(trainer, "_examples", lambda *given: begun.append(given[-1]) or examples(*given))
-    steps = [*TINY, "recipe.steps=3"]
+    steps = [*tiny, "recipe.steps=3"]
 
     def killed_in_the_second(*given):
         validations.append(1)
@@ -80,24 +101,24 @@ def test_a_training_that_was_killed_goes_on_in_its_own_run_and_logs_no_step_twic
     assert sorted(point.step for point in logged) == [1, 2, 3]
 
 
-def test_a_training_that_is_stopped_is_never_called_finished(place, monkeypatch):
+def test_a_training_that_is_stopped_is_never_called_finished(place, tiny, monkeypatch):
     ended = []
     end = TrackingStore.end
     monkeypatch.setattr(
         TrackingStore, "end", lambda self, run, status="FINISHED": ended.append(status) or end(self, run, status)
     )
-    train([*TINY, "recipe.stop=1"])
+    train([*tiny, "recipe.stop=1"])
     assert ended == ["KILLED"]
-    train(TINY)
+    train(tiny)
     assert ended == ["KILLED", "FINISHED"]
 
 
-def test_a_finished_training_whose_weights_are_gone_writes_them_again(place):
-    first = load_weights(train(TINY), None)
+def test_a_finished_training_whose_weights_are_gone_writes_them_again(place, tiny):
+    first = load_weights(train(tiny), None)
     store = TrackingStore(place / "mlruns", "training")
     (run,) = store.search("tags.role = 'training'")
     store.artifact(run, "weights.safetensors").unlink()
-    again = load_weights(train([*TINY, "out=again.safetensors"]), None)
+    again = load_weights(train([*tiny, "out=again.safetensors"]), None)
     assert all((first[name] == again[name]).all() for name in first)
     (run,) = store.search("tags.role = 'training'")
     assert run.info.status == "FINISHED" and store.artifact(run, "weights.safetensors").is_file()
@@ -105,9 +126,9 @@ def test_a_finished_training_whose_weights_are_gone_writes_them_again(place):
     assert sorted(point.step for point in points) == [1, 2]
 
 
-def test_training_on_a_folder_of_scans_can_be_traced_and_names_no_folder(place, small_cohort):
+def test_training_on_a_folder_of_scans_can_be_traced_and_names_no_folder(place, tiny, small_cohort):
     overrides = ["learn_from=scans", f"learn_from.root={small_cohort}", "learn_from.validation_share=0.3"]
-    weights = train([*[item for item in TINY if "cases" not in item], *overrides])
+    weights = train([*[item for item in tiny if "cases" not in item], *overrides])
     store = TrackingStore(place / "mlruns", "training")
     (run,) = store.search("tags.role = 'training'")
     assert run.data.params["root"] == small_cohort.name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import unquote, urlparse
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -25,16 +25,8 @@ def weights(tmp_path_factory) -> Path:
 
 def command(weights: Path, cohort: Path, *choices: str) -> list[str]:
     network = ("encoder=swin_unetr_phantom", f"encoder.weights={weights}", "encoder.sha256=null")
-    small = ("layer=2", "encoder.feature_size=12", "encoder.spacing_mm=6", "figures=false", "repeats=1")
-    return [*choices, *network, *small, "dataset=brats", f"dataset.root={cohort}", "retrieval.radius_mm=30"]
-
-
-def rows(project, role):
-    return [run for run in project.runs() if run.data.tags.get("role") == role and run.info.status == "FINISHED"]
-
-
-def untrained(project):
-    return [run for run in rows(project, "reference") if run.data.tags["reference"] == "untrained"]
+    small = ("layer=2", "encoder.feature_size=12", "encoder.spacing_mm=6", "figures=false")
+    return [*choices, *network, *small, "dataset=brats", f"dataset.root={cohort}", "task.radius_mm=30"]
 
 
 @pytest.fixture(scope="module")
@@ -46,45 +38,46 @@ def swept(new_project, small_cohort, weights):
     return project
 
 
-def test_a_sweeps_best_is_scored_on_random_weights_as_well(swept):
-    candidates = rows(swept, "candidate")
+def test_a_sweeps_best_is_scored_on_random_weights_as_well(swept, artifact):
+    candidates = swept.finished()
     assert len(candidates) == 2 and {run.data.tags["encoder_weights"] for run in candidates} == {"trained"}
     best = min(candidates, key=lambda run: (-run.data.metrics["retrieval/p_at_5"], run.info.run_name))
-    (row,) = untrained(swept)
+    (row,) = [run for run in swept.finished("reference") if run.data.tags["reference"] == "untrained"]
     assert row.data.params["pooling"] == best.data.params["pooling"]
     assert row.data.params["layer"] == best.data.params["layer"]
     assert row.data.params["encoder"] == "untrained"
     assert row.data.tags["group"] == best.data.tags["group"]
     assert row.data.tags["identity"] == best.data.tags["untrained_row"]
     assert row.data.metrics["probe/r2"] != best.data.metrics["probe/r2"]
-    (parent,) = [run for run in swept.runs() if run.data.tags.get("role") == "sweep"]
-    assert parent.info.status == "FINISHED" and row.data.tags["mlflow.parentRunId"] == parent.info.run_id
-    board = pd.read_csv(Path(unquote(urlparse(parent.info.artifact_uri).path)) / "leaderboard.csv")
+    (parent,) = swept.finished("sweep")
+    assert row.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    board = pd.read_csv(artifact(parent, "leaderboard.csv"))
     assert sorted(board.loc[board["role"] == "reference", "name"]) == ["chance", "oracle", "untrained", "voxels"]
     assert "untrained" in swept.outcome.stdout
 
 
 def test_a_run_by_itself_gets_it_at_once_and_once_and_gets_it_back(tmp_path, small_cohort, weights, monkeypatch):
     from hydra import compose, initialize_config_dir
-    from hydra.core.hydra_config import HydraConfig
-    from neuroprint.experiment.job import Job
-    from neuroprint.tracking.leaderboard import leaderboards
 
-    from neuroprint.experiment import configuration as settings
-    from neuroprint.experiment.run import run_job
+    from neuroprint.catalog.menu import CONF
+    from neuroprint.experiment.configuration import register_schema
+    from neuroprint.experiment.experiment import Experiment
+    from neuroprint.experiment.run import run_experiment
+    from neuroprint.experiment.session import Session
+    from neuroprint.tracking.boards import leaderboards
     from neuroprint.tracking.store import TrackingStore
 
     monkeypatch.setenv("NEUROPRINT_CACHE", str(tmp_path / "cache"))
-    settings.register()
+    register_schema()
     overrides = command(weights, small_cohort, f"tracking.root={tmp_path / 'mlruns'}")
 
-    def new_job():
-        with initialize_config_dir(str(settings.CONF), version_base="1.3"):
+    def run_it() -> None:
+        """As a process of its own would: with a session of its own."""
+        session = Session()
+        with initialize_config_dir(str(CONF), version_base="1.3"):
             config = compose("config", overrides=overrides, return_hydra_config=True)
-            HydraConfig.instance().set_config(config)
-            return Job.from_config(config, dict(config.hydra.runtime.choices), overrides)
+        run_experiment(Experiment.of(config, dict(config.hydra.runtime.choices), overrides, session), session)
 
-    job = new_job()
     store = TrackingStore(tmp_path / "mlruns", "neuroprint")
 
     def references():
@@ -93,22 +86,21 @@ def test_a_run_by_itself_gets_it_at_once_and_once_and_gets_it_back(tmp_path, sma
     def board():
         return leaderboards(store, store.search("tags.role = 'candidate'"))[0].table
 
-    run_job(job)
+    run_it()
     assert references() == ["chance", "oracle", "untrained", "voxels"]
     assert set(board().loc[board()["role"] == "reference", "name"]) == set(references())
-    run_job(job)
+    run_it()
     assert references() == ["chance", "oracle", "untrained", "voxels"]
     (row,) = store.search("tags.reference = 'untrained'")
     store.client.delete_run(row.info.run_id)
     shown = leaderboards(store, store.search("tags.role = 'candidate'"))[0]
     assert "untrained" in shown.note and "untrained" not in set(shown.table["name"])
-    run_job(job)
+    run_it()
     assert references() == ["chance", "oracle", "untrained", "voxels"]
 
     # Another version of torch draws other random weights: the finished candidate is not repeated, its reference row is.
     monkeypatch.setattr("neuroprint.encoders.swin_unetr.version", lambda package: "another")
-    job = new_job()
-    run_job(job)
+    run_it()
     assert len(store.search("tags.role = 'candidate'")) == 1
     rows_of_it = store.search("tags.reference = 'untrained'")
     assert len(rows_of_it) == 2
@@ -119,14 +111,11 @@ def test_a_run_by_itself_gets_it_at_once_and_once_and_gets_it_back(tmp_path, sma
 def test_a_reference_row_that_cannot_be_scored_is_said_and_fails_nothing(caplog, monkeypatch):
     from neuroprint.experiment import run
 
-    class Anything:
-        name = "the best"
-
     def fails(*_):
         raise ValueError("no\nmemory")
 
     monkeypatch.setattr(run, "_score_untrained", fails)
-    run.score_untrained(Anything())
+    run.score_untrained(SimpleNamespace(name="the best"), session=None)
     assert "the best cannot be scored: ValueError: no memory" in caplog.text
 
 

@@ -51,7 +51,7 @@ def looked(tmp_path_factory: pytest.TempPathFactory, small_cohort: Path) -> Iter
     if CHROMIUM is None:
         pytest.skip("chromium is not installed: apt-get install chromium")
     looked = Looked(tmp_path_factory.mktemp("looked"))
-    where = ("dataset=brats", f"dataset.root={small_cohort}", "retrieval.radius_mm=30", "components=3", "repeats=1")
+    where = ("dataset=brats", f"dataset.root={small_cohort}", "task.radius_mm=30", "components=3")
     command = [sys.executable, str(ROOT / "run.py"), "-m", "encoder=voxels", "projection=none,pca,standardize", *where]
     done = subprocess.run(
         command, cwd=looked.folder, env=looked.environment, capture_output=True, text=True, timeout=600, check=False
@@ -59,7 +59,7 @@ def looked(tmp_path_factory: pytest.TempPathFactory, small_cohort: Path) -> Iter
     assert done.returncode == 0, done.stderr
     looked.printed = done.stdout
     ui = subprocess.Popen(
-        [sys.executable, "-m", "neuroprint.cli.commands", "ui", "--port", "5600"],
+        [sys.executable, "-m", "neuroprint", "ui", "--port", "5600"],
         cwd=looked.folder,
         env=looked.environment,
         stdout=subprocess.PIPE,

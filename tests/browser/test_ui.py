@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-PICTURES = ("map.png", "center_of_mass.png", "precision_at_k.png", "retrieval.png")
+PICTURES = ("map.png", "probe.png", "precision_at_k.png", "retrieval.png")
 
 
 def grid(page):
@@ -44,7 +44,7 @@ def test_the_address_shows_the_runs_ranked_with_what_differs_and_the_metrics(loo
     shown = " ".join(headers.values())
     for column in ("retrieval/p_at_5", "retrieval/p_at_5_lo", "probe/r2", "probe/error_mm", "projection"):
         assert column in shown
-    for noise in ("folds", "dataset", "similarity", "probe/r2_x"):
+    for noise in ("folds", "dataset", "similarity", "probe/r2_x", "cohort/cases", "extract/forwards"):
         assert noise not in shown.split()
     ranked = [*looked.runs("candidate"), *looked.runs("reference")]
     scores = sorted((round(run.data.metrics["retrieval/p_at_5"], 3) for run in ranked), reverse=True)

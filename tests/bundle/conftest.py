@@ -1,80 +1,89 @@
-"""A small bundle, made once, without MLflow: nine small cases on the voxels encoder with a PCA."""
+"""A small bundle, made once, as a user makes one: nine small cases on the voxels encoder with a PCA."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
-from neuroprint.bundle.contents import Contents, write_bundle
-from neuroprint.bundle.recipe import View
 from sklearn.decomposition import PCA
 
-from neuroprint.bundle.projection import steps_of
-from neuroprint.data.facts import Target, measure
-from neuroprint.data.formats.brats import find_brats
-from neuroprint.data.volume import read_volume
-from neuroprint.embedding import poolings
-from neuroprint.embedding.extraction import Request
-from neuroprint.embedding.extractor import Extractor
-from neuroprint.embedding.inferers import Whole
-from neuroprint.encoders.voxels import VoxelEncoder
+import neuroprint as npr
+from neuroprint.data.case import Case
+from neuroprint.data.cohort import Cohort
+from neuroprint.embedding.embeddings import Embeddings
+from neuroprint.tasks.result import Result
 
-VOXELS = {"_target_": "neuroprint.encoders.voxels.VoxelEncoder", "cells": [6, 6, 5], "modalities": []}
-WHOLE = {"_target_": "neuroprint.embedding.inferers.Whole"}
-MEAN = {"_target_": "neuroprint.embedding.poolings.mean", "_partial_": True}
-PROJECTION = "folds: 3\nprojection:\n  _target_: sklearn.decomposition.PCA\n  n_components: 4\n  svd_solver: full\n"
-SCORES = {
-    "sweep": {"retrieval/p_at_5": 0.5, "retrieval/p_at_5_lo": 0.4, "retrieval/p_at_5_hi": 0.6},
-    "holdout": None,
-    "optimism": {},
-    "references": {},
-}
+VOXELS = {"_target_": "neuroprint.encoders.voxels.VoxelEncoder", "cells": [6, 6, 5]}
+
+Embed = Callable[..., Embeddings]
+MakeBundle = Callable[..., Path]
+
+
+def small_pca() -> PCA:
+    """The projection of every small bundle."""
+    return PCA(n_components=4, svd_solver="full")
 
 
 @pytest.fixture(scope="session")
-def bundle_contents(small_cohort: Path) -> Contents:
-    """What :func:`bundle_folder` was written from: all small cases but the last."""
-    found = find_brats(small_cohort).cases[:-1]
-    cases = [
-        type(case)(**{**vars(case), "metadata": {"grade": ["II", "III", "IV"][n % 3]}}) for n, case in enumerate(found)
-    ]
-    modalities = tuple(sorted(cases[0].images))
-    extractor = Extractor(VoxelEncoder((6, 6, 5)), modalities, Whole(), "fp32", {"mean": poolings.mean})
-    forward = extractor.encoder.load("cpu")
-    facts, rows = {}, []
-    for case in cases:
-        volume = read_volume(case, modalities)
-        facts[case.id] = measure(volume, case.label_convention)
-        rows.append(extractor.vectors(extractor.prepare(volume, facts[case.id]), forward, "cpu")["voxels|mean"])
-    embeddings = np.stack(rows)
-    return Contents(
-        name="voxels · mean · pca4",
-        run_id="0123456789abcdef",
-        config="encoder:\n  _target_: neuroprint.encoders.voxels.VoxelEncoder\nseed: 0\n" + PROJECTION,
-        views=[View(VOXELS, WHOLE, Request(extractor, ("voxels",), "mean"))],
-        pooling=MEAN,
-        steps=steps_of(PCA(n_components=4, svd_solver="full").fit(embeddings.astype(np.float64))),
-        similarity="cosine",
-        target=Target(),
-        frame="world",
-        cases=cases,
-        facts=facts,
-        embeddings=embeddings,
-        map_xy=np.random.default_rng(0).normal(size=(len(cases), 2)),
-        scores=SCORES,
-        card="# A card\n",
-    )
+def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A feature store that the tests of bundles share."""
+    return tmp_path_factory.mktemp("features")
 
 
 @pytest.fixture(scope="session")
-def bundle_folder(bundle_contents: Contents, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def graded_cohort(small_cohort: Path, features: Path) -> Cohort:
+    """All small cases but the last, each with a grade."""
+    found = npr.load_cohort("brats", small_cohort, store=features)
+    grades = ("II", "III", "IV")
+    cases = [replace(case, metadata={"grade": grades[n % 3]}) for n, case in enumerate(found.cases[:-1])]
+    return replace(found, cases=tuple(cases))
+
+
+@pytest.fixture(scope="session")
+def embed(graded_cohort: Cohort, features: Path) -> Embed:
+    """Embeds some cases of the cohort, by default all, with an encoder, by default small voxels."""
+
+    def run(cases: Sequence[Case] | None = None, encoder: Any = VOXELS, **choices: Any) -> Embeddings:
+        cohort = graded_cohort if cases is None else replace(graded_cohort, cases=tuple(cases))
+        return npr.embed(cohort, encoder, store=features, device="cpu", **choices)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def embeddings(embed: Embed) -> Embeddings:
+    """What :func:`bundle_folder` was made of, before projection."""
+    return embed()
+
+
+@pytest.fixture(scope="session")
+def result(embeddings: Embeddings) -> Result:
+    """What :func:`bundle_folder` was made from."""
+    task = npr.tasks.TumorPosition(radius_mm=60)
+    return npr.evaluate(embeddings, task, small_pca(), similarity="cosine", folds=3)
+
+
+@pytest.fixture(scope="session")
+def bundle_folder(result: Result, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle. Read only: ask for :func:`copy_of_bundle` to change one."""
     folder = tmp_path_factory.mktemp("bundles") / "bundle"
-    write_bundle(folder, bundle_contents)
+    npr.Bundle.build(result, path=folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def make_bundle(embed: Embed) -> MakeBundle:
+    """Writes another bundle, of the cases and the encoder that it is told, without an evaluation."""
+
+    def make(folder: Path, cases: Sequence[Case] | None = None, **choices: Any) -> Path:
+        npr.Bundle.build(embed(cases, **choices), small_pca(), folder, similarity="cosine")
+        return folder
+
+    return make
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Cases added to a bundle: all or none, and the old bundle stays valid until the new one is whole."""
+"""Cases are added to a bundle all or none; the old bundle stays valid until the new one is whole."""
 
 import os
 import subprocess
@@ -11,10 +11,8 @@ import pytest
 from filelock import FileLock
 
 from neuroprint.bundle import add as adding
-from neuroprint.bundle.add import add
+from neuroprint.bundle.add import add_cases
 from neuroprint.bundle.bundle import Bundle
-from neuroprint.bundle.index import read_faiss
-from neuroprint.bundle.query import answer
 from neuroprint.cli.commands import main
 from neuroprint.errors import NeuroprintError
 
@@ -39,10 +37,10 @@ def content(folder):
 
 def test_an_added_case_is_found_by_its_own_scan_and_the_others_stay(folder, newcomer, small_cohort):
     before = Bundle.open(folder)
-    other = answer(before, small_cohort / "Small_00004")
+    other = before.query(small_cohort / "Small_00004")
     pictures = before.pictures("Small_00004")
-    place = answer(before, newcomer).map_xy
-    assert [case.case for case in add(folder, [newcomer])] == ["A_first"]
+    place = before.query(newcomer).map_xy
+    assert [case.case for case in add_cases(folder, [newcomer])] == ["A_first"]
 
     after = Bundle.open(folder)
     assert list(after.cases["case"]) == ["A_first", *before.cases["case"]]
@@ -50,21 +48,20 @@ def test_an_added_case_is_found_by_its_own_scan_and_the_others_stay(folder, newc
     np.testing.assert_array_equal(after.projected[1:], before.projected)
     np.testing.assert_allclose(after.map_xy[0], place, rtol=1e-6)
     assert list(after.cases["meta:grade"].iloc[1:]) == list(before.cases["meta:grade"])
-    found = answer(after, newcomer)
+    found = after.query(newcomer)
     assert found.matches[0].case == "A_first" == found.known_as
     assert found.matches[0].similarity == pytest.approx(1, abs=1e-6)
     assert found.matches[0].distance_mm == pytest.approx(0)
     for old, new in zip(pictures, after.pictures("Small_00004"), strict=True):
         np.testing.assert_array_equal(old["axial"], new["axial"])
-    again = answer(after, small_cohort / "Small_00004", 10)
+    again = after.query(small_cohort / "Small_00004", 10)
     kept = [match.case for match in again.matches if match.case != "A_first"]
     assert kept[:5] == [match.case for match in other.matches]
-    assert read_faiss(folder / "index.faiss").ntotal == 10
 
 
 def test_the_card_and_the_scores_say_what_was_added(folder, newcomer):
     scores = dict(Bundle.open(folder).scores)
-    add(folder, [newcomer])
+    add_cases(folder, [newcomer])
     after = Bundle.open(folder)
     assert after.scores["added"] == ["A_first"] and after.scores["sweep"] == scores["sweep"]
     assert after.scores["novelty"]["threshold"] != scores["novelty"]["threshold"]
@@ -73,8 +70,8 @@ def test_the_card_and_the_scores_say_what_was_added(folder, newcomer):
 
 def test_a_new_cases_neighbors_are_those_that_it_finds_and_the_others_keep_theirs(folder, newcomer):
     before = Bundle.open(folder)
-    found = answer(before, newcomer, 9)
-    add(folder, [newcomer])
+    found = before.query(newcomer, 9)
+    add_cases(folder, [newcomer])
     lists = Bundle.open(folder).neighborhoods
     assert list(lists.rows[0]) == [*(match.row + 1 for match in found.matches), -1]
     similarities = [match.similarity for match in found.matches]
@@ -92,25 +89,25 @@ def test_whose_cases_they_are_can_be_said(folder, newcomer, small_cohort):
     assert list(after.cases["patient"])[:2] == ["Small_00004", "Small_00000"]
     # The projection was fitted to this patient: what it finds for him is no measure of what it finds for others.
     assert (after.neighborhoods.rows[0] == -1).all()
-    assert answer(after, small_cohort / "Small_00004", 10, "side").group.neighbors == 8
+    assert after.query(small_cohort / "Small_00004", 10, "side").group.neighbors == 8
 
 
 def test_an_id_or_an_image_that_is_there_is_refused_and_nothing_changes(folder, newcomer, small_cohort, tmp_path):
     before = content(folder)
     with pytest.raises(NeuroprintError, match=r"Small_00002.*id already"):
-        add(folder, [newcomer, small_cohort / "Small_00002"])
+        add_cases(folder, [newcomer, small_cohort / "Small_00002"])
     disguised = Path(copytree(small_cohort / "Small_00002", tmp_path / "Somebody_else"))
     for modality in ("flair", "t1ce", "t2"):  # one image in common is enough
         (disguised / f"Small_00002_{modality}.nii.gz").write_bytes(
             (small_cohort / "Small_00009" / f"Small_00009_{modality}.nii.gz").read_bytes()
         )
     with pytest.raises(NeuroprintError, match=r"Somebody_else.*same.*Small_00002"):
-        add(folder, [disguised])
+        add_cases(folder, [disguised])
     twin = Path(copytree(newcomer, tmp_path / "Twin"))
     with pytest.raises(NeuroprintError, match=r"Twin.*same.*A_first"):
-        add(folder, [newcomer, twin])
+        add_cases(folder, [newcomer, twin])
     with pytest.raises(NeuroprintError, match="more than once"):
-        add(folder, [newcomer, newcomer])
+        add_cases(folder, [newcomer, newcomer])
     assert content(folder) == before
 
 
@@ -119,7 +116,7 @@ def test_a_case_that_cannot_be_used_adds_none(folder, newcomer, small_cohort, tm
     broken = Path(copytree(small_cohort / "Small_00009", tmp_path / "Small_00009"))
     (broken / "Small_00009_t1.nii.gz").write_bytes(b"")
     with pytest.raises(NeuroprintError, match="Small_00009"):
-        add(folder, [newcomer, broken])
+        add_cases(folder, [newcomer, broken])
     assert content(folder) == before
 
 
@@ -128,8 +125,8 @@ def test_one_at_a_time(folder, newcomer):
         FileLock(folder.with_name(f".{folder.name}.lock")),
         pytest.raises(NeuroprintError, match="another neuroprint add"),
     ):
-        add(folder, [newcomer])
-    assert len(add(folder, [newcomer])) == 1
+        add_cases(folder, [newcomer])
+    assert len(add_cases(folder, [newcomer])) == 1
 
 
 def test_a_failure_while_writing_leaves_the_old_bundle(folder, newcomer, monkeypatch):
@@ -140,7 +137,7 @@ def test_a_failure_while_writing_leaves_the_old_bundle(folder, newcomer, monkeyp
 
     monkeypatch.setattr(adding, "write_gallery", fail)
     with pytest.raises(NeuroprintError, match="No space left"):
-        add(folder, [newcomer])
+        add_cases(folder, [newcomer])
     assert content(folder) == before
 
 
@@ -153,7 +150,7 @@ def killed(*arguments):
     inner(*arguments) if sys.argv[4] == "after" else None
     os.kill(os.getpid(), signal.SIGKILL)
 setattr(format, sys.argv[3], killed)
-adding.add(Path(sys.argv[1]), [Path(sys.argv[2])])
+adding.add_cases(Path(sys.argv[1]), [Path(sys.argv[2])])
 """
 
 
@@ -167,16 +164,16 @@ def test_a_bundle_is_whole_whenever_its_writer_is_killed(folder, newcomer, where
     if cases == 9:
         (left,) = [path for path in folder.parent.glob(f".{folder.name}.*") if path.is_dir()]
         os.utime(left, (0, 0))
-        assert len(add(folder, [newcomer])) == 1  # the killed writer's lock is gone with it
+        assert len(add_cases(folder, [newcomer])) == 1  # the killed writer's lock is gone with it
     assert not [path for path in folder.parent.glob(f".{folder.name}.*") if path.is_dir() and when == "before"]
 
 
 def test_a_bundle_that_is_open_goes_on_answering_from_what_it_opened(folder, newcomer, small_cohort):
     bundle = Bundle.open(folder)
     bundle.pictures("Small_00000")
-    before = answer(bundle, small_cohort / "Small_00009")
-    add(folder, [newcomer])
-    after = answer(bundle, small_cohort / "Small_00009")
+    before = bundle.query(small_cohort / "Small_00009")
+    add_cases(folder, [newcomer])
+    after = bundle.query(small_cohort / "Small_00009")
     assert after.matches == before.matches
     assert len(bundle.cases) == 9 and bundle.pictures("Small_00008")[0]
 

@@ -1,6 +1,7 @@
 """Export: which run is taken, what is scored on the hold-out and how often, and what is refused."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -8,52 +9,73 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from neuroprint.experiment.holdout import read_looks
 
 from neuroprint.bundle.bundle import Bundle
-from neuroprint.data.formats.brats import find_brats, read_case_folder
+from neuroprint.catalog.menu import CONF
+from neuroprint.data.formats.brats import BraTSFormat
 from neuroprint.errors import NeuroprintError
+from neuroprint.evaluation.folds import in_holdout
+from neuroprint.experiment.configuration import register_schema
+from neuroprint.experiment.experiment import Experiment
 from neuroprint.experiment.export import export
+from neuroprint.experiment.looks import HOLDOUT_CASES, read_looks
+from neuroprint.experiment.run import run_experiment
+from neuroprint.experiment.session import Session
 from neuroprint.tracking.store import TrackingStore
 
 HELD = ("Small_00001", "Small_00006")
 
 
+class Project:
+    """A folder with an MLflow store and a feature store, in which configurations of the small cohort are run."""
+
+    def __init__(self, folder, scans):
+        self.folder, self.session = folder, Session()
+        self.shared = [
+            *("dataset=brats", f"dataset.root={scans}", "folds=2", "figures=false", "similarity=cosine"),
+            *("task.radius_mm=60", "components=3", "map=pca"),
+            *(f"tracking.root={folder / 'mlruns'}", f"store.root={folder / 'store'}"),
+        ]
+        # Where the run's scans are, since MLflow does not know.
+        self.here = [f"dataset.root={scans}", f"store.root={folder / 'store'}"]
+
+    def run(self, *overrides, encoder=("encoder=voxels", "encoder.cells=[6,6,5]")):
+        """``python run.py ...`` in this process; the run's id."""
+        from hydra import compose, initialize_config_dir
+
+        register_schema()
+        given = [*self.shared, *encoder, *overrides]
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            config = compose("config", overrides=given, return_hydra_config=True)
+            choices = dict(config.hydra.runtime.choices)
+            return run_experiment(Experiment.of(config, choices, given, self.session), self.session)
+
+    def store(self, experiment="neuroprint"):
+        return TrackingStore(self.folder / "mlruns", experiment)
+
+
 @pytest.fixture(scope="module")
-def project(tmp_path_factory, small_cohort):
-    """A store with two finished runs of one leaderboard; its feature store and its folder of scans."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.hydra_config import HydraConfig
-    from neuroprint.experiment.job import Job
-
-    from neuroprint.experiment import configuration as settings
-    from neuroprint.experiment.run import run_job
-
-    folder = tmp_path_factory.mktemp("project")
-    settings.register()
-    shared = [
-        *("dataset=brats", f"dataset.root={small_cohort}", "holdout=0.5", "folds=2", "repeats=1", "figures=false"),
-        *("encoder=voxels", "encoder.cells=[6,6,5]", "retrieval.radius_mm=60", "components=3", "map=pca"),
-        *(f"tracking.root={folder / 'mlruns'}", f"store.root={folder / 'store'}"),
-    ]
+def work(tmp_path_factory, small_cohort):
+    """A project with two finished runs of one leaderboard."""
+    project = Project(tmp_path_factory.mktemp("project"), small_cohort)
     for projection in ("pca", "pls"):
-        overrides = [*shared, f"projection={projection}"]
-        with initialize_config_dir(str(settings.CONF), version_base="1.3"):
-            config = compose("config", overrides=overrides, return_hydra_config=True)
-            HydraConfig.instance().set_config(config)
-            run_job(Job.from_config(config, dict(config.hydra.runtime.choices), overrides))
-    return folder
+        project.run("holdout=0.5", f"projection={projection}")
+    return project
 
 
 @pytest.fixture(scope="module")
-def store(project):
-    return TrackingStore(project / "mlruns", "neuroprint")
+def project(work):
+    return work.folder
 
 
 @pytest.fixture(scope="module")
-def here(project, small_cohort):
-    """Where the run's scans are, since MLflow does not know."""
-    return [f"dataset.root={small_cohort}", f"store.root={project / 'store'}"]
+def store(work):
+    return work.store()
+
+
+@pytest.fixture(scope="module")
+def here(work):
+    return work.here
 
 
 @pytest.fixture(scope="module")
@@ -68,14 +90,9 @@ def first(project, store, here, best):
     return export(project / "first", store, overrides=here)
 
 
-def candidate(store, projection):
-    runs = store.search("tags.role = 'candidate'")
-    return next(run for run in runs if run.data.params["projection"] == projection)
-
-
 def copy_of(run, store, artifacts, name, identity=None, **config):
     """A finished run like another, but first of its leaderboard, never exported, and with other parts."""
-    tags = {key: value for key, value in run.data.tags.items() if not key.startswith("mlflow.")}
+    tags = {key: value for key, value in run.data.tags.items() if not key.startswith(("mlflow.", "holdout"))}
     metrics = {key: value for key, value in run.data.metrics.items() if not key.startswith(("holdout/", "optimism/"))}
     run_id = store.create(name, {**tags, "identity": identity or tags["identity"], "exportable": "true"})
     store.log(run_id, {**metrics, "retrieval/p_at_5": 0.99}, run.data.params)
@@ -90,9 +107,12 @@ def copy_of(run, store, artifacts, name, identity=None, **config):
 def test_the_best_run_becomes_a_bundle_of_the_sweeps_cases_alone(first, best, small_cohort):
     assert first.run_id == best.info.run_id
     bundle = Bundle.open(first.folder)
-    everyone = [case.id for case in find_brats(small_cohort).cases]
+    everyone = [case.id for case in BraTSFormat(small_cohort).cohort().cases]
+    assert tuple(case for case in everyone if in_holdout(case, 0.5)) == HELD
     assert list(bundle.cases["case"]) == [case for case in everyone if case not in HELD]
-    assert bundle.name == best.info.run_name
+    assert first.cases == len(bundle.cases) == 8
+    assert bundle.name == best.info.run_name and bundle.manifest["run_id"] == best.info.run_id
+    assert bundle.config["components"] == 3
 
 
 def test_its_embeddings_are_those_of_the_run_and_no_network_ran(first, store, best):
@@ -102,8 +122,9 @@ def test_its_embeddings_are_those_of_the_run_and_no_network_ran(first, store, be
 
 
 def test_the_hold_out_is_scored_as_optimism_scores_it(first, store, here):
-    metrics = store.client.get_run(first.run_id).data.metrics
-    assert metrics["holdout/cases"] == 2
+    run = store.client.get_run(first.run_id)
+    metrics = run.data.metrics
+    assert run.data.tags[HOLDOUT_CASES] == "2" and "holdout/cases" not in metrics
     assert {"holdout/p_at_5", "holdout/r2", "optimism/p_at_5", "optimism/p_at_5_lo", "optimism/p_at_5_hi"} <= set(
         metrics
     )
@@ -149,36 +170,38 @@ def test_it_is_registered_as_the_champion_and_loads_without_a_pickle(first, proj
     assert len(table) == 2
 
 
-def test_without_a_hold_out_the_card_says_so(project, store, first, here, monkeypatch):
-    monkeypatch.setattr("neuroprint.experiment.export.look", lambda *_: None)
-    monkeypatch.setattr("neuroprint.experiment.identified.IdentifiedCohort.holdout_share", lambda *_: 0.0)
-    monkeypatch.setattr("neuroprint.experiment.export.check_same", lambda *_: None)
-    made = export(project / "without", store, overrides=here)
+def test_without_a_hold_out_the_card_says_so(work, here):
+    run_id = work.run("holdout=0", "projection=pca", "tracking.experiment=without")
+    looks = read_looks(work.store())
+    made = export(work.folder / "without", work.store("without"), run_id=run_id, overrides=here)
+    assert made.look is None and made.cases == 10
     card = (made.folder / "card.md").read_text()
-    assert "There is no hold-out" in card
+    assert "There is no hold-out (its share is 0)" in card
     assert "Optimism" not in card
+    assert read_looks(work.store()) == looks
+    assert not [name for name in work.store().client.get_run(run_id).data.metrics if name.startswith("holdout/")]
 
 
 OWN = {"_target_": "my_package.Own"}
 VOXELS = {"_target_": "neuroprint.encoders.voxels.VoxelEncoder", "cells": [6, 6, 5], "modalities": []}
 COMBINED = {"_target_": "neuroprint.encoders.combined.CombinedEncoder", "encoders": {"a": VOXELS, "b": OWN}}
+NETWORK = {"_target_": "neuroprint.encoders.module.ModuleEncoder", "network": OWN}
+PRECOMPUTED = {"_target_": "neuroprint.embedding.precomputed.PrecomputedEncoder", "path": "vectors.parquet"}
+REFUSED = "my_package.Own is not one of neuroprint's own: it is loaded only with --trust my_package"
 NO_BUNDLES = {
     "umap": (
         {"projection": {"_target_": "neuroprint.evaluation.projections.UMAP"}},
         "UMAP places a new case by a search",
     ),
-    "gone": ({"projection": OWN}, "projection: my_package.Own cannot be built"),
-    "pooled": ({"pooling": OWN}, "pooling: a bundle cannot hold my_package.Own"),
-    "encoded": ({"encoder": OWN}, "encoder: a bundle cannot hold my_package.Own"),
-    "network": (
-        {"encoder": {"_target_": "neuroprint.encoders.module.ModuleEncoder", "network": OWN}},
-        "encoder.network: a bundle cannot hold my_package.Own",
-    ),
-    "joined": ({"encoder": COMBINED}, "encoder: a bundle cannot hold my_package.Own"),
-    "windows": (
-        {"encoder": {"_target_": "neuroprint.encoders.swin_unetr.SwinUNETREncoder"}, "inferer": OWN},
-        "inferer: a bundle cannot hold my_package.Own",
-    ),
+    "elsewhere": ({"encoder": PRECOMPUTED}, "its embeddings come from a file"),
+    "projected": ({"projection": OWN}, f"projection: {REFUSED}"),
+    "pooled": ({"pooling": OWN}, f"pooling: {REFUSED}"),
+    "encoded": ({"encoder": OWN}, f"encoder: {REFUSED}"),
+    "network": ({"encoder": NETWORK}, "encoder.network: my_package.Own may not be named by a file from elsewhere"),
+    "joined": ({"encoder": COMBINED}, f"encoder: {REFUSED}"),
+    "windows": ({"inferer": OWN}, f"inferer: {REFUSED}"),
+    "probed": ({"probe": OWN}, f"probe: {REFUSED}"),
+    "asked": ({"task": OWN}, f"task: {REFUSED}"),
 }
 
 
@@ -191,7 +214,7 @@ def test_runs_that_cannot_be_a_bundle_are_skipped_and_refused_when_named(store, 
         assert made.run_id == first.run_id
         for name, (_, why) in NO_BUNDLES.items():
             assert f"skipped {name}: {why}" in caplog.text
-            with pytest.raises(NeuroprintError, match=f"{name} cannot be exported: {why}") as caught:
+            with pytest.raises(NeuroprintError, match=re.escape(f"{name} cannot be exported: {why}")) as caught:
                 export(tmp_path / "refused", store, run_id=fakes[name], overrides=here)
             assert "\n" not in str(caught.value)
         assert read_looks(store) == looks
@@ -244,11 +267,11 @@ def test_the_bundle_answers_when_run_and_cache_are_gone(first, store, project, s
     shutil.copytree(first.folder, folder)
     shutil.copytree(small_cohort / HELD[0], tmp_path / HELD[0])
     here = Bundle.open(first.folder)
-    expected = here.rank(here.embed(read_case_folder(small_cohort / HELD[0])).projected, 5)
+    expected = here.rank(here.embed(here.read_case(small_cohort / HELD[0])).projected, 5)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NEUROPRINT_CACHE", str(tmp_path / "nothing"))
     bundle = Bundle.open(folder)
-    found = bundle.rank(bundle.embed(read_case_folder(tmp_path / HELD[0])).projected, 5)
+    found = bundle.rank(bundle.embed(bundle.read_case(tmp_path / HELD[0])).projected, 5)
     assert found.cases == expected.cases
     for path in folder.rglob("*"):
         for place in (project, small_cohort.parent):
@@ -257,20 +280,13 @@ def test_the_bundle_answers_when_run_and_cache_are_gone(first, store, project, s
 
 def test_a_named_run_brings_its_experiment_and_every_experiments_looks_count(first, store, here, best, tmp_path):
     elsewhere = TrackingStore(store.root, "elsewhere")
-    never_used = {"_target_": "builtins.object"}  # voxels do not go through it, so it need not be in the bundle
-    run_id = copy_of(best, elsewhere, tmp_path / "artifacts", "copy", inferer=never_used)
-    tags = {"role": "reference", "reference": "chance", "group": best.data.tags["group"]}
-    chance = elsewhere.create("chance", tags)
-    elsewhere.log(chance, {"retrieval/p_at_5": 0.123})
-    elsewhere.end(chance)
+    run_id = copy_of(best, elsewhere, tmp_path / "artifacts", "copy")
     looks = read_looks(store)
     made = export(tmp_path / "bundle", store, run_id=run_id, overrides=here)
     assert made.look.before == len(looks) >= 1
     assert read_looks(store) == read_looks(elsewhere) == [*looks, made.look]
     kept = store.client.get_experiment(elsewhere.experiment_id).tags
     assert [json.loads(text)["run_id"] for name, text in kept.items() if name.startswith("holdout_look.")] == [run_id]
-    scores = json.loads((tmp_path / "bundle" / "scores.json").read_text())
-    assert scores["references"] == {"chance": {"retrieval/p_at_5": 0.123}}
 
 
 def test_a_deleted_experiments_looks_count(first, store):
@@ -282,16 +298,59 @@ def test_a_deleted_experiments_looks_count(first, store):
         store.client.restore_experiment(store.experiment_id)
 
 
-def test_weights_that_cannot_be_had_are_found_before_the_hold_out_is_looked_at(
-    store, here, best, tmp_path, monkeypatch
-):
-    run_id = copy_of(best, TrackingStore(store.root, "offline"), tmp_path / "artifacts", "copy")
-    looks = read_looks(store)
+def test_weights_that_cannot_be_had_are_found_before_the_hold_out_is_looked_at(work, here, tmp_path):
+    """The features are stored, so that the network itself is not needed; a bundle needs its weights."""
+    import torch
+    from monai.networks.nets import BasicUNet
 
-    def offline(*_):
-        raise NeuroprintError("no network")
+    from neuroprint.data.digests import file_sha256
 
-    monkeypatch.setattr("neuroprint.experiment.export._parts", offline)
-    with pytest.raises(NeuroprintError, match="no network"):
-        export(tmp_path / "bundle", store, run_id=run_id, overrides=here)
-    assert read_looks(store) == looks
+    features = [4, 4, 4, 4, 4, 4]
+    weights = tmp_path / "net.pt"
+    torch.save(BasicUNet(in_channels=4, features=features).state_dict(), weights)
+    network = f"{{_target_: monai.networks.nets.BasicUNet, in_channels: 4, features: {features}}}"
+    encoder = [
+        *("encoder=module", f"encoder.network={network}", "encoder.levels=[down_1]", "encoder.divisor=16"),
+        *("encoder.spacing_mm=6.0", f"encoder.weights=file://{weights}", f"encoder.sha256={file_sha256(weights)}"),
+        f"encoder.cache={tmp_path / 'cache'}",
+    ]
+    run_id = work.run("holdout=0.5", "tracking.experiment=far", encoder=encoder)
+    looks = read_looks(work.store())
+    elsewhere = [*here, f"encoder.weights=file://{weights}", f"encoder.cache={tmp_path / 'other'}"]
+    weights.rename(tmp_path / "gone.pt")
+    with pytest.raises(NeuroprintError, match=r"encoder\.weights=file.*net\.pt"):
+        export(tmp_path / "bundle", work.store("far"), run_id=run_id, overrides=elsewhere)
+    assert read_looks(work.store()) == looks
+    (tmp_path / "gone.pt").rename(weights)
+    made = export(tmp_path / "bundle", work.store("far"), run_id=run_id, overrides=elsewhere)
+    assert made.look in read_looks(work.store()) and (made.folder / "weights" / "0.safetensors").is_file()
+
+
+def test_a_gallery_holds_the_cases_that_could_not_be_scored(work, small_cohort, tmp_path):
+    scans = tmp_path / "scans"
+    shutil.copytree(small_cohort, scans)
+    (scans / "Small_00002" / "Small_00002_seg.nii.gz").unlink()
+    place = [f"dataset.root={scans}", f"store.root={work.folder / 'store'}"]
+    run_id = work.run(*place, "holdout=0", "projection=pls", "tracking.experiment=unlabeled")
+    made = export(tmp_path / "bundle", work.store("unlabeled"), run_id=run_id, overrides=place)
+    bundle = Bundle.open(made.folder)
+    assert made.cases == len(bundle.cases) == 10
+    assert bundle.scores["cases"]["sweep"] == 9
+    assert list(bundle.cases["case"][bundle.cases["x_mm"].isna()]) == ["Small_00002"]
+    assert "1 cases were left out" in (made.folder / "card.md").read_text()
+
+
+def test_code_of_the_users_own_is_exported_with_trust_alone(work, here, tmp_path, monkeypatch):
+    (tmp_path / "my_poolings.py").write_text(
+        "def largest(features, brain):\n    return features.flatten(1).amax(dim=1)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    run_id = work.run("holdout=0", "pooling._target_=my_poolings.largest", "tracking.experiment=own")
+    store = work.store("own")
+    for trust in ((), ("other",)):
+        with pytest.raises(NeuroprintError, match=r"my_poolings\.largest is not one .* --trust my_poolings"):
+            export(tmp_path / "bundle", store, run_id=run_id, overrides=here, trust=trust)
+    made = export(tmp_path / "bundle", store, run_id=run_id, overrides=here, trust=["my_poolings"])
+    bundle = Bundle.open(made.folder, trust=["my_poolings"])
+    table = pd.read_parquet(store.artifact(store.client.get_run(run_id), "embeddings.parquet"))
+    np.testing.assert_array_equal(bundle.embeddings, np.stack(table["embedding"]))

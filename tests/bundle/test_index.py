@@ -2,19 +2,16 @@
 
 import numpy as np
 import pytest
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from sklearn.metrics import roc_auc_score
-from sklearn.preprocessing import FunctionTransformer
 
-from neuroprint.bundle.index import leave_fold_out, neighborhoods_of
-from neuroprint.bundle.projection import apply, steps_of
+from neuroprint.bundle.index import Search, leave_fold_out, lengths_of, neighborhoods_of
+from neuroprint.bundle.projection import apply_steps, steps_of
+from neuroprint.catalog.menu import Catalog
 from neuroprint.errors import NeuroprintError
 from neuroprint.evaluation.folds import assign_folds
 from neuroprint.evaluation.projection import fit_projection
 from neuroprint.evaluation.similarity import cosine
 from neuroprint.evaluation.vote import group_vote
-from neuroprint.experiment.configuration import CONF
 
 IDS = [f"case-{row:03d}" for row in range(80)]
 
@@ -27,11 +24,8 @@ def noise(seed):
 
 
 def make(name):
-    """The projection that conf/projection names, for so many cases of 60 numbers."""
-    node = OmegaConf.create(
-        {"components": 40, "seed": 0, "projection": OmegaConf.load(CONF / f"projection/{name}.yaml")}
-    )
-    return lambda cases: instantiate(node.projection, _convert_="all")
+    """An entry of conf/projection, of 40 components where it has a size."""
+    return Catalog().part("projection", name, components=40).made
 
 
 def out_of_fold(cohort, name):
@@ -40,8 +34,8 @@ def out_of_fold(cohort, name):
 
 def vote_on_side(cohort, name, lists):
     embeddings, centers, patients = cohort
-    fitted = fit_projection(lambda: make(name)(80), embeddings.astype(float), centers, patients)
-    projected = apply(steps_of(fitted), embeddings)
+    fitted = fit_projection(make(name), embeddings.astype(float), centers, patients)
+    projected = apply_steps(steps_of(fitted), embeddings)
     side = ["right" if x > 0 else "left" for x in centers[:, 0]]
     lists = lists or neighborhoods_of(range(80), projected, patients, "cosine")
     return group_vote(projected[0], projected, IDS, patients, side, lists.rows, lists.similarities, shuffles=19)
@@ -66,7 +60,7 @@ def test_usual_similarities_are_those_of_cases_that_the_projection_has_not_seen(
     held = np.flatnonzero(fold == 2)
     inside = np.flatnonzero(fold != 2)
     names = [patients[row] for row in inside]
-    model = fit_projection(lambda: make(name)(64), embeddings[inside].astype(float), centers[inside], names)
+    model = fit_projection(make(name), embeddings[inside].astype(float), centers[inside], names)
     vectors = model.transform(embeddings.astype(float))
     close = cosine(vectors[held], vectors[inside])
     np.testing.assert_allclose(lists.similarities[held, 0], close.max(axis=1), atol=1e-5)
@@ -77,7 +71,7 @@ def test_usual_similarities_are_those_of_cases_that_the_projection_has_not_seen(
 
 def test_without_a_projection_the_lists_are_those_of_the_other_folds():
     embeddings, _, patients = cohort = noise(1)
-    lists, quantiles = leave_fold_out(*cohort, lambda _: FunctionTransformer(), similarity="cosine", folds=5, seed=3)
+    lists, quantiles = leave_fold_out(*cohort, None, similarity="cosine", folds=5, seed=3)
     fold = assign_folds(patients, 5, 3)
     close = np.where(fold[:, None] != fold, cosine(embeddings, embeddings), -np.inf)
     order = np.argsort(-close, axis=1, kind="stable")
@@ -93,7 +87,7 @@ def test_without_a_projection_the_lists_are_those_of_the_other_folds():
 def test_a_vote_without_a_projection_is_that_of_the_other_folds():
     embeddings, centers, patients = cohort = noise(2)
     embeddings[:, 0] += 3 * (centers[:, 0] > 0)
-    lists, _ = leave_fold_out(*cohort, lambda _: FunctionTransformer(), similarity="cosine", folds=5, seed=0)
+    lists, _ = leave_fold_out(*cohort, None, similarity="cosine", folds=5, seed=0)
     side = np.array(["right" if x > 0 else "left" for x in centers[:, 0]])
     found = group_vote(embeddings[0], embeddings, IDS, patients, side, lists.rows, lists.similarities, k=3, shuffles=9)
     fold, close = assign_folds(patients, 5, 0), cosine(embeddings, embeddings)
@@ -128,3 +122,36 @@ def test_a_projection_that_cannot_be_fitted_without_a_fold_is_a_clear_error():
     centers[:4] = 1.0
     with pytest.raises(NeuroprintError, match="cannot be"):
         out_of_fold((embeddings, centers, patients), "lda")
+
+
+MEASURES = {
+    "cosine": lambda a, b: a @ b / np.linalg.norm(a) / np.linalg.norm(b),
+    "dot": lambda a, b: a @ b,
+    "euclidean": lambda a, b: -np.linalg.norm(a - b),
+}
+
+
+@pytest.mark.parametrize("similarity", MEASURES)
+@pytest.mark.parametrize("k", [1, 7, 200, 500])
+def test_a_search_finds_the_nearest_and_orders_equals_by_id(similarity, k):
+    rng = np.random.default_rng(7)
+    vectors = rng.normal(size=(50, 24)).astype(np.float32)
+    origin = rng.permutation(np.repeat(np.arange(50), 4))  # every vector is there four times
+    ids = [f"case-{name:03d}" for name in rng.permutation(200)]
+    search = Search(vectors[origin], lengths_of(vectors[origin]), ids, similarity)
+    for query in rng.normal(size=(5, 24)).astype(np.float32):
+        values = [MEASURES[similarity](query.astype(float), vectors[row].astype(float)) for row in origin]
+        by_origin = {row: values[np.flatnonzero(origin == row)[0]] for row in range(50)}
+        expected = sorted(range(200), key=lambda row: (-by_origin[origin[row]], ids[row]))[:k]
+        rows, similarities = search(query, k)
+        assert rows == expected
+        np.testing.assert_allclose(similarities, [values[row] for row in expected], atol=1e-6)
+
+
+def test_a_search_refuses_a_query_of_another_size_and_no_cases():
+    vectors = np.eye(3, dtype=np.float32)
+    search = Search(vectors, lengths_of(vectors), ["a", "b", "c"], "dot")
+    with pytest.raises(NeuroprintError, match="the query has 2 numbers, the gallery 3"):
+        search(np.ones(2), 1)
+    with pytest.raises(NeuroprintError, match="ask for one case at least"):
+        search(np.ones(3), 0)

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import Request, urlopen
@@ -17,12 +16,11 @@ from urllib.request import Request, urlopen
 import numpy as np
 import pandas as pd
 import pytest
-from neuroprint.bundle.contents import write_bundle
 
 from neuroprint.bundle.answer import to_json
 from neuroprint.bundle.bundle import Bundle
-from neuroprint.bundle.query import answer
-from neuroprint.tracking.registry import ALIAS, NAME, register, save_model
+from neuroprint.errors import NeuroprintError
+from neuroprint.tracking.registry import ALIAS, MODEL_NAME, register_bundle, save_model
 from neuroprint.tracking.store import TrackingStore
 
 
@@ -42,21 +40,21 @@ def store(tmp_path_factory):
 def registered(store, bundle_folder):
     """The run of the first version."""
     run_id = store.create("voxels", {})
-    assert register(store, run_id, bundle_folder) == "1"
+    assert register_bundle(store, run_id, bundle_folder) == "1"
     return run_id
 
 
 @pytest.fixture(scope="module")
 def expected(bundle_folder, small_cohort):
     """What ``neuroprint query`` says of the case that is not in the gallery."""
-    return to_json(answer(Bundle.open(bundle_folder), small_cohort / "Small_00009", 4))
+    return to_json(Bundle.open(bundle_folder).query(small_cohort / "Small_00009", 4))
 
 
 def assert_same(rows, expected):
-    assert [row["case"] for row in rows] == [found["case"] for found in expected["neighbors"]]
+    assert [row["case"] for row in rows] == [found["case"] for found in expected["neighbours"]]
     for key in ("similarity", "percentile", "distance_mm"):
         np.testing.assert_allclose(
-            [row[key] for row in rows], [found[key] for found in expected["neighbors"]], rtol=0, atol=1e-6
+            [row[key] for row in rows], [found[key] for found in expected["neighbours"]], rtol=0, atol=1e-6
         )
     assert {row["query"] for row in rows} == {expected["query"]}
     assert {row["unlike_gallery"] for row in rows} == {expected["unlike_gallery"]}
@@ -70,6 +68,24 @@ def test_it_ranks_as_the_command_does_where_pickles_are_forbidden(model_folder, 
     table = model.predict(pd.DataFrame({"case": [str(small_cohort / "Small_00009")]}), params={"k": 4})
     assert_same(table.to_dict("records"), expected)
     assert len(model.predict(pd.DataFrame({"case": [str(small_cohort / "Small_00009")]}))) == 5
+
+
+def test_code_of_the_users_own_runs_where_the_environment_trusts_it(embed, tmp_path, monkeypatch):
+    import mlflow
+
+    (tmp_path / "my_poolings.py").write_text(
+        "def largest(features, brain):\n    return features.flatten(1).amax(dim=1)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    embeddings = embed(pooling={"_target_": "my_poolings.largest", "_partial_": True})
+    Bundle.build(embeddings, path=tmp_path / "bundle", trust=["my_poolings"])
+    save_model(tmp_path / "model", tmp_path / "bundle")
+    with pytest.raises(NeuroprintError, match="--trust my_poolings"):
+        mlflow.pyfunc.load_model(str(tmp_path / "model"))
+    monkeypatch.setenv("NEUROPRINT_TRUST", "other,my_poolings")
+    model = mlflow.pyfunc.load_model(str(tmp_path / "model"))
+    folder = embeddings.cases[3].images["flair"].path.parent
+    assert model.predict(pd.DataFrame({"case": [str(folder)]}))["case"].iloc[0] == embeddings.ids[3]
 
 
 def test_it_has_signature_and_example_no_pickle_and_no_folder_of_this_machine(model_folder, bundle_folder):
@@ -86,7 +102,7 @@ def test_it_has_signature_and_example_no_pickle_and_no_folder_of_this_machine(mo
 
 
 def test_a_version_answers_as_before_when_its_run_is_exported_again(
-    registered, store, bundle_contents, expected, small_cohort, tmp_path, monkeypatch
+    registered, store, make_bundle, graded_cohort, expected, small_cohort, tmp_path, monkeypatch
 ):
     import mlflow
 
@@ -95,10 +111,9 @@ def test_a_version_answers_as_before_when_its_run_is_exported_again(
         return model.predict(pd.DataFrame({"case": [str(small_cohort / "Small_00009")]}), params={"k": 4})
 
     def champion():
-        return store.client.get_model_version_by_alias(NAME, ALIAS)
+        return store.client.get_model_version_by_alias(MODEL_NAME, ALIAS)
 
-    shorter = {"cases": bundle_contents.cases[:3], "embeddings": bundle_contents.embeddings[:3]}
-    write_bundle(tmp_path / "other", replace(bundle_contents, **shorter, map_xy=bundle_contents.map_xy[:3]))
+    make_bundle(tmp_path / "other", graded_cohort.cases[:3])
     before = champion()
 
     def killed(run_id, folder, place):
@@ -109,15 +124,15 @@ def test_a_version_answers_as_before_when_its_run_is_exported_again(
     with monkeypatch.context() as patch:
         patch.setattr(store.client, "log_artifacts", killed)
         with pytest.raises(KeyboardInterrupt):
-            register(store, registered, tmp_path / "other")
+            register_bundle(store, registered, tmp_path / "other")
     assert champion().version == before.version
     assert_same(asked(champion()).to_dict("records"), expected)
 
-    second = register(store, registered, tmp_path / "other")
+    second = register_bundle(store, registered, tmp_path / "other")
     assert str(champion().version) == second
     assert len(asked(champion())) == 3
-    assert_same(asked(store.client.get_model_version(NAME, "1")).to_dict("records"), expected)
-    store.client.set_registered_model_alias(NAME, ALIAS, "1")
+    assert_same(asked(store.client.get_model_version(MODEL_NAME, "1")).to_dict("records"), expected)
+    store.client.set_registered_model_alias(MODEL_NAME, ALIAS, "1")
 
 
 @pytest.mark.slow

@@ -10,15 +10,16 @@ from sklearn.random_projection import GaussianRandomProjection
 
 from neuroprint.bundle import projection
 from neuroprint.bundle.format import save_arrays
+from neuroprint.catalog.menu import Catalog
 from neuroprint.errors import NeuroprintError
 from neuroprint.evaluation.projection import Identity
-from neuroprint.evaluation.projections import PLS, TSNE, UMAP, Chain, OctantLDA, OctantNCA, RidgeCenter
+from neuroprint.evaluation.projections import PLS, TSNE, UMAP, Chain, TargetLDA, TargetNCA, TargetRidge
 
 SUPERVISED = {
     "pls": lambda: Chain([PLS()], 4),
-    "ridge": lambda: Chain([PCA(whiten=True, svd_solver="full"), RidgeCenter()], 8),
-    "lda": lambda: Chain([StandardScaler(), PCA(16, svd_solver="full"), OctantLDA(shrinkage=0.5)], 6),
-    "nca": lambda: Chain([StandardScaler(), PCA(8, svd_solver="full"), OctantNCA(max_iter=5)], 4),
+    "ridge": lambda: Chain([PCA(whiten=True, svd_solver="full"), TargetRidge()], 8),
+    "lda": lambda: Chain([StandardScaler(), PCA(16, svd_solver="full"), TargetLDA(shrinkage=0.5)], 6),
+    "nca": lambda: Chain([StandardScaler(), PCA(8, svd_solver="full"), TargetNCA(max_iter=5)], 4),
 }
 UNSUPERVISED = {
     "none": Identity,
@@ -61,8 +62,8 @@ def test_plain_arrays_project_held_out_cases_as_the_library_does(name, kind, dat
     model = fitted(name, data)
     held = data[2].astype(kind)
     expected = model.transform(held.astype(np.float64))
-    projection.save(tmp_path, projection.steps_of(model))
-    found = projection.apply(projection.load(tmp_path), held)
+    projection.save_steps(tmp_path, projection.steps_of(model))
+    found = projection.apply_steps(projection.load_steps(tmp_path), held)
     assert found.dtype == np.float32
     assert found.shape == expected.shape
     assert np.linalg.norm(found - expected, axis=1) == pytest.approx(
@@ -71,18 +72,8 @@ def test_plain_arrays_project_held_out_cases_as_the_library_does(name, kind, dat
 
 
 def test_of_every_entry_of_conf_those_that_place_a_new_case_by_a_formula_can_be_written():
-    from hydra import compose, initialize_config_dir
-    from hydra.utils import instantiate
-
-    from neuroprint.experiment.configuration import CONF, register
-
-    register()
-    names = sorted(path.stem for path in (CONF / "projection").glob("*.yaml"))
-    problems = {}
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        for name in names:
-            node = compose("config", [f"projection={name}"]).projection
-            problems[name] = projection.why_not(instantiate(node, _convert_="all"))
+    catalog = Catalog()
+    problems = {name: projection.why_not(catalog.part("projection", name).made) for name in catalog.names("projection")}
     assert {name for name, problem in problems.items() if problem} == {"tsne", "umap"}
 
 
@@ -105,17 +96,17 @@ def test_what_cannot_be_written_says_why_in_one_line(model, said):
 
 
 def test_a_row_of_zeros_stays():
-    assert not projection.apply([projection.Step("l2")], np.zeros((2, 3))).any()
+    assert not projection.apply_steps([projection.Step("l2")], np.zeros((2, 3))).any()
 
 
 def test_another_size_is_refused(data, tmp_path):
     steps = projection.steps_of(fitted("pca", data))
     with pytest.raises(NeuroprintError, match="takes 40 numbers a case; there are 39"):
-        projection.apply(steps, data[2][:, :-1])
+        projection.apply_steps(steps, data[2][:, :-1])
 
 
 def test_a_step_that_is_not_known_is_refused(tmp_path):
     (tmp_path / "projection.json").write_text(json.dumps({"steps": [{"kind": "exec"}]}))
     save_arrays(tmp_path / "projection.safetensors", {})
     with pytest.raises(NeuroprintError, match="does not know: exec"):
-        projection.load(tmp_path)
+        projection.load_steps(tmp_path)

@@ -1,18 +1,19 @@
 """A new scan put to a bundle: what is answered, in which form, and what is refused."""
 
+import html
 import json
 from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
+from xml.etree import ElementTree
 
 import nibabel as nib
 import numpy as np
 import pytest
-from neuroprint.bundle.contents import write_bundle
 
 from neuroprint.bundle.answer import group_sentences, remarks, to_json
 from neuroprint.bundle.bundle import Bundle
-from neuroprint.bundle.query import answer, group_columns, groups_of
+from neuroprint.bundle.query import group_columns, groups_of
 from neuroprint.cli.commands import main
 from neuroprint.errors import CaseError, NeuroprintError
 
@@ -23,15 +24,13 @@ def bundle(bundle_folder):
 
 
 @pytest.fixture(scope="module")
-def visits_folder(bundle_contents, tmp_path_factory):
+def visits_folder(graded_cohort, make_bundle, tmp_path_factory):
     """A bundle of two visits a patient, whom no folder's name tells, as in a cohort by a manifest."""
     cases = [
         replace(case, patient=f"subject-{n // 2}", metadata={"grade": ["II", "III"][n % 2]})
-        for n, case in enumerate(bundle_contents.cases)
+        for n, case in enumerate(graded_cohort.cases)
     ]
-    folder = tmp_path_factory.mktemp("bundles") / "visits"
-    write_bundle(folder, replace(bundle_contents, cases=cases))
-    return folder
+    return make_bundle(tmp_path_factory.mktemp("bundles") / "visits", cases)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +41,7 @@ def newcomer(small_cohort):
 
 @pytest.fixture(scope="module")
 def found(bundle, newcomer):
-    return answer(bundle, newcomer, 5, "grade")
+    return bundle.query(newcomer, 5, "grade")
 
 
 @pytest.fixture
@@ -73,9 +72,9 @@ def test_matches_are_those_of_the_gallery_with_the_distances_of_the_tumors(bundl
 
 def test_json_is_the_contract_and_nothing_else(found):
     said = json.loads(json.dumps(to_json(found), allow_nan=False))
-    assert list(said) == ["query", "bundle", "neighbors", "unlike_gallery", "group"]
+    assert list(said) == ["query", "bundle", "neighbours", "unlike_gallery", "group"]
     assert said["query"] == "Small_00009" and said["bundle"] == found.bundle
-    assert list(said["neighbors"][0]) == ["rank", "case", "similarity", "percentile", "distance_mm"]
+    assert list(said["neighbours"][0]) == ["rank", "case", "similarity", "percentile", "distance_mm"]
     assert said["group"]["column"] == "grade" and sum(said["group"]["shares"].values()) == pytest.approx(1)
     assert 0 < said["group"]["p_value"] <= 1
     assert to_json(replace(found, group=None))["group"] is None
@@ -83,17 +82,17 @@ def test_json_is_the_contract_and_nothing_else(found):
 
 def test_without_a_label_distances_are_null_and_the_ranking_is_the_same(bundle, found, spoilt):
     (spoilt / "Small_00009_seg.nii.gz").unlink()
-    without = answer(bundle, spoilt)
+    without = bundle.query(spoilt)
     assert [match.case for match in without.matches] == [match.case for match in found.matches]
-    assert {match["distance_mm"] for match in to_json(without)["neighbors"]} == {None}
+    assert {match["distance_mm"] for match in to_json(without)["neighbours"]} == {None}
 
 
 def test_a_gallery_case_is_known_again_and_lies_on_its_own_place_of_the_map(bundle, small_cohort, tmp_path):
     renamed = Path(copytree(small_cohort / "Small_00003", tmp_path / "Somebody"))
-    again = answer(bundle, renamed)
+    again = bundle.query(renamed)
     assert again.known_as == "Small_00003" == again.matches[0].case
     np.testing.assert_allclose(again.map_xy, bundle.map_xy[3])
-    assert "already, as Small_00003" in remarks(again, 0.5)[0]
+    assert "already, as Small_00003" in remarks(again)[0]
 
 
 def test_a_newcomer_lies_between_its_nearest_cases_on_the_map(bundle, found):
@@ -102,8 +101,8 @@ def test_a_newcomer_lies_between_its_nearest_cases_on_the_map(bundle, found):
 
 
 def test_what_looks_unlike_the_gallery_is_said_to_be_so(found):
-    assert remarks(replace(found, unlike_gallery=False), 0.9) == []
-    (said,) = remarks(replace(found, unlike_gallery=True), 0.9)
+    assert remarks(replace(found, unlike_gallery=False)) == []
+    (said,) = remarks(replace(found, unlike_gallery=True, novelty=0.9))
     assert "unlike anything in the gallery" in said and "0.900" in said
 
 
@@ -131,20 +130,20 @@ def test_a_scan_of_the_gallery_has_no_vote_on_itself_nor_has_its_patient(visits_
     bundle = Bundle.open(visits_folder)
     renamed = Path(copytree(small_cohort / "Small_00003", tmp_path / "Somebody"))
     for patient in (None, "subject-4"):  # what the scan is counts for more than what is said of it
-        vote = answer(bundle, renamed, 9, "grade", patient).group
+        vote = bundle.query(renamed, 9, "grade", patient).group
         assert vote.neighbors == 7  # of nine cases, two are his
-    nearest = next(match for match in answer(bundle, renamed, 9).matches if match.row not in (2, 3))
-    assert answer(bundle, renamed, 1, "grade").group.winner == groups_of(bundle, "grade")[nearest.row]
+    nearest = next(match for match in bundle.query(renamed, 9).matches if match.row not in (2, 3))
+    assert bundle.query(renamed, 1, "grade").group.shares[groups_of(bundle, "grade")[nearest.row]] == 1
 
 
 def test_whose_scan_it_is_can_be_said(capsys, visits_folder, newcomer):
     for option, voters in (((), 9), (("--patient", "subject-1"), 7), (("--patient", "nobody"), 9)):
         code, out, _ = run(capsys, "query", visits_folder, newcomer, "-k", 9, "--group", "grade", "--json", *option)
-        assert code == 0 and json.loads(out)["group"]["neighbors"] == voters
+        assert code == 0 and json.loads(out)["group"]["neighbours"] == voters
 
 
 def test_as_many_vote_as_were_asked_for(bundle, newcomer):
-    assert [answer(bundle, newcomer, k, "grade").group.neighbors for k in (1, 3, 7)] == [1, 3, 7]
+    assert [bundle.query(newcomer, k, "grade").group.neighbors for k in (1, 3, 7)] == [1, 3, 7]
 
 
 def test_the_command_prints_a_table_or_json(capsys, bundle_folder, newcomer, found, tmp_path):
@@ -154,8 +153,45 @@ def test_the_command_prints_a_table_or_json(capsys, bundle_folder, newcomer, fou
     assert "permutation p" in out
     code, out, _ = run(capsys, "query", bundle_folder, newcomer, "--json", "--report", tmp_path / "page.html")
     assert code == 0
-    assert json.loads(out)["neighbors"] == to_json(found)["neighbors"]
+    assert json.loads(out)["neighbours"] == to_json(found)["neighbours"]
     assert "Small_00009" in (tmp_path / "page.html").read_text()
+
+
+def test_an_answer_prints_what_the_command_prints(capsys, bundle_folder, newcomer, found):
+    printed = str(found)
+    for match in found.matches:
+        assert (
+            match.case in printed and f"{match.similarity:.4f}" in printed and f"{match.distance_mm:.1f} mm" in printed
+        )
+    assert all(" ".join(sentence.split()) in " ".join(printed.split()) for sentence in group_sentences(found))
+    assert "similarity: cosine" in printed
+    _, out, _ = run(capsys, "query", bundle_folder, newcomer, "--group", "grade")
+    assert sorted(set(out.split())) == sorted(set(printed.split()))  # but for the width of the terminal
+
+
+def test_an_answer_shows_as_a_table_in_a_notebook(found):
+    page = ElementTree.fromstring(f"<div>{found._repr_html_()}</div>")
+    heads = [cell.text for cell in page.iter("th")]
+    rows = [dict(zip(heads, (cell.text for cell in row), strict=True)) for row in page.find("table/tbody")]
+    assert [row["rank"] for row in rows] == ["1", "2", "3", "4", "5"]
+    for row, match in zip(rows, found.matches, strict=True):
+        assert row["case"] == match.case and float(row["similarity"]) == pytest.approx(match.similarity, abs=5e-5)
+        assert float(row["percentile"]) == pytest.approx(match.percentile, abs=0.05)
+        assert float(row["distance, mm"]) == pytest.approx(match.distance_mm, abs=0.05)
+    assert [paragraph.text for paragraph in page.iter("p")] == group_sentences(found)
+
+
+def test_no_name_in_an_answer_is_taken_for_markup(found):
+    evil = "<img src=x onerror=alert(1)>&[bold red]"
+    matches = tuple(replace(match, case=evil, distance_mm=None, percentile=None) for match in found.matches)
+    vote = replace(found.group, shares={evil: 1.0}, base_rates={evil: 1.0})
+    hostile = replace(found, bundle=evil, query=replace(found.query, case=evil), matches=matches, known_as=evil)
+    hostile = replace(hostile, column=evil, group=vote)
+    page = hostile._repr_html_()
+    assert "<img" not in page
+    assert page.count(html.escape(evil)) >= len(matches) + 3
+    assert str(hostile).count("[bold red]") >= len(matches) + 3  # rich prints it instead of obeying it
+    assert "unknown" in str(hostile) and "None" not in page
 
 
 def nan(folder):
@@ -220,11 +256,11 @@ def test_bad_options_are_one_clear_line_and_exit_1(capsys, bundle_folder, newcom
 
 
 def test_more_than_the_gallery_has_is_all_it_has(bundle, newcomer):
-    assert len(answer(bundle, newcomer, 500).matches) == 9
+    assert len(bundle.query(newcomer, 500).matches) == 9
 
 
 def test_errors_name_the_case(bundle, spoilt):
     (spoilt / "Small_00009_t1.nii.gz").unlink()
     with pytest.raises(CaseError) as error:
-        answer(bundle, spoilt)
+        bundle.query(spoilt)
     assert error.value.case == "Small_00009"

@@ -12,8 +12,7 @@ from PIL import Image
 
 from neuroprint.bundle.bundle import Bundle
 from neuroprint.bundle.map_drawing import map_drawing
-from neuroprint.bundle.plates import outline_path, plates
-from neuroprint.bundle.query import answer
+from neuroprint.bundle.plates import case_plates, outline_path
 from neuroprint.bundle.report import report
 from neuroprint.bundle.score_table import score_table
 from neuroprint.data.mips import as_gray, as_mask, project
@@ -26,7 +25,7 @@ def bundle(bundle_folder):
 
 @pytest.fixture(scope="module")
 def found(bundle, small_cohort):
-    return answer(bundle, small_cohort / "Small_00009", 5, "grade")
+    return bundle.query(small_cohort / "Small_00009", 5, "grade")
 
 
 @pytest.fixture(scope="module")
@@ -72,17 +71,24 @@ def test_the_page_is_one_sound_file_without_a_script_or_a_request(page):
 def test_the_page_shows_query_and_matches_in_three_planes_with_outlines(page, found):
     drawn = [attributes["aria-label"] for tag, attributes in Page(page).elements if attributes.get("class") == "plate"]
     cases = [found.query.case, *(match.case for match in found.matches)]
-    views = ("axial", "coronal", "sagittal")
-    assert drawn == [f"{view} projection of {case}, tumor outlined" for case in cases for view in views]
+    planes = ("axial", "coronal", "sagittal")
+    assert drawn == [
+        f"{plane} maximum intensity projection of {case}, tumor outlined" for case in cases for plane in planes
+    ]
     assert page.count('class="outline"') == 18
 
 
-def test_the_page_says_what_a_reader_must_know(page, found):
+def test_the_page_says_what_a_reader_must_know(page, found, bundle):
     said = " ".join(" ".join(Page(page).said).split())
     for match in found.matches:
         assert f"{match.similarity:.3f}" in said and f"{match.distance_mm:.1f} mm" in said
-    for words in ("Radiological convention", "patient's right (R) is on the left", "placed between its 5 nearest cases",
-                  "permutation p =", "0.40 to 0.60", "For research"):  # fmt: skip
+    scores = bundle.scores["sweep"]
+    low, high = (scores[f"retrieval/p_at_5_{bound}"] for bound in ("lo", "hi"))
+    expected = [
+        *("Radiological convention", "patient's right (R) is on the left", "placed between its 5 nearest cases"),
+        *("permutation p =", f"{low:.2f} to {high:.2f}", "tumor's center lies within 60 mm", "For research"),
+    ]
+    for words in expected:
         assert words in said
     assert "unlike anything" not in said
 
@@ -95,7 +101,7 @@ def test_a_query_unlike_the_gallery_carries_a_warning(found, bundle):
 
 def test_without_labels_the_page_says_so(found, bundle, small_cohort, tmp_path):
     bare = replace(found.query, side=None, volume_cm3=None, center_mm=None)
-    none = {view: np.zeros_like(mask) for view, mask in found.query.facts.outlines.items()}
+    none = {plane: np.zeros_like(mask) for plane, mask in found.query.facts.outlines.items()}
     bare = replace(bare, facts=replace(found.query.facts, outlines=none))
     matches = tuple(replace(match, distance_mm=None, percentile=None) for match in found.matches)
     page = report(replace(found, query=bare, matches=matches, column=None, group=None), bundle)
@@ -135,15 +141,15 @@ def front_left_high():
 
 
 def test_letters_pictures_and_outlines_agree_on_which_side_is_which():
-    drawn = re.findall(r"<svg class=\"plate\".*?</svg>", plates(*front_left_high(), "case"))
+    drawn = re.findall(r"<svg class=\"plate\".*?</svg>", case_plates(*front_left_high(), "case"))
     # Left of the patient is on the right of the picture, front is above or on the left, up is above.
     expected = {
         "axial": ("RLAP", "right", "top"),
         "coronal": ("RLSI", "right", "top"),
         "sagittal": ("APSI", "left", "top"),
     }
-    for svg, (view, (letters, across, up)) in zip(drawn, expected.items(), strict=True):
-        assert f"{view} projection" in svg
+    for svg, (plane, (letters, across, up)) in zip(drawn, expected.items(), strict=True):
+        assert f"{plane} maximum intensity projection" in svg
         texts = {text: (float(x), float(y)) for x, y, text in re.findall(r'<text x="(\S+)" y="(\S+)">(\w)</text>', svg)}
         assert sorted(texts) == sorted(letters)
         before, after, above, below = (texts[letter] for letter in letters)
@@ -178,13 +184,27 @@ def test_the_map_shows_every_case_and_stays_in_its_frame():
     assert "nan" not in one
 
 
-def test_scores_are_shown_with_intervals_or_their_absence_is_said():
-    assert "says nothing of how good" in score_table({"sweep": {}, "holdout": None, "references": {}}, {})
-    scores = {"retrieval/p_at_5": 0.5, "retrieval/p_at_5_lo": 0.4, "retrieval/p_at_5_hi": 0.6}
-    chosen = {"sweep": scores, "holdout": None, "references": {"chance": {"retrieval/p_at_5": 0.1}}}
-    said = score_table(chosen, {"relevance": "distance", "radius_mm": 20.0})
+PRECISION = {"name": "retrieval/p_at_5", "label": "precision at 5", "headline": True, "shown": True}
+ERROR = {"name": "probe/error_mm", "label": "mean error", "unit": "mm", "lower_is_better": True, "headline": True}
+INSIDE = {"name": "retrieval/p_at_3", "label": "precision at 3"}
+SHARED = {"metrics": [PRECISION, ERROR, INSIDE], "headline": "retrieval/p_at_5"}
+SWEEP = {
+    **{"retrieval/p_at_5": 0.5, "retrieval/p_at_5_lo": 0.4, "retrieval/p_at_5_hi": 0.6},
+    **{"probe/error_mm": 12.4, "retrieval/p_at_3": 0.55},
+}
+
+
+def test_scores_are_shown_with_intervals_and_what_they_are_worth():
+    chosen = {**SHARED, "sweep": SWEEP, "holdout": None, "references": {"chance": {"retrieval/p_at_5": 0.1}}}
+    said = score_table(chosen, "whose tumor's center lies within 20 mm")
     assert "0.40 to 0.60" in said and "too good" in said and "random order" in said and "within 20 mm" in said
-    held = {"sweep": scores, "holdout": {"retrieval/p_at_5": 0.45}, "added": ["x", "y"], "looks": {"before": 3}}
-    said = score_table(held, {"relevance": "metadata", "column": "<b>"})
+    assert "mean error, mm" in said and ">12<" in said and "precision at 3" not in said
+    held = {"holdout": {"retrieval/p_at_5": 0.45}, "added": ["x", "y"], "looks": {"before": 3}}
+    said = score_table({**SHARED, "sweep": SWEEP, **held}, "with the same <b>")
     assert "took no part in the choice" in said and "2 case(s) joined" in said and "3 times before" in said
-    assert "same &lt;b&gt;" in said
+    assert "same &lt;b&gt;" in said and "<b>." not in said
+
+
+@pytest.mark.parametrize("scores", [{}, {"sweep": {}, **SHARED}, {"sweep": SWEEP}, {"sweep": SWEEP, "headline": "a"}])
+def test_where_there_are_no_scores_that_is_said(scores):
+    assert "says nothing of how good" in score_table(scores, "")

@@ -19,17 +19,12 @@ from urllib.parse import quote
 import nibabel as nib
 import numpy as np
 import pytest
-from neuroprint.bundle.contents import write_bundle
-from sklearn.decomposition import PCA
 
 from neuroprint.bundle import serve as serving
 from neuroprint.bundle.answer import to_json
 from neuroprint.bundle.bundle import Bundle
-from neuroprint.bundle.projection import steps_of
-from neuroprint.bundle.query import answer
 from neuroprint.bundle.serve import FOLDER, ZIP, Service
 from neuroprint.bundle.upload import Limits
-from neuroprint.data.volume import read_volume
 from neuroprint.errors import NeuroprintError
 
 LIMITS = Limits(upload_bytes=8 << 20, files=20, unpacked_bytes=16 << 20, voxels=1 << 20, seconds=20)
@@ -108,7 +103,7 @@ def newcomer(small_cohort):
 
 @pytest.fixture(scope="module")
 def expected(service, newcomer):
-    return to_json(answer(service.bundle, newcomer, 3, "grade"))
+    return to_json(service.bundle.query(newcomer, 3, "grade"))
 
 
 def test_the_page_and_what_it_needs_are_served_and_nothing_else(service):
@@ -341,27 +336,15 @@ def test_an_address_that_cannot_be_read_is_refused(service):
     assert ask(service, path="http://[/", Host=own)[0] == 400
 
 
-def flair_of(contents):
-    """Views and embeddings of a bundle that needs nothing but FLAIR."""
-    view = contents.views[0]
-    extractor = replace(view.request.extractor, modalities=("flair",))
-    forward, rows = extractor.encoder.load("cpu"), []
-    for case in contents.cases:
-        prepared = extractor.prepare(read_volume(case, ("flair",)), contents.facts[case.id])
-        rows.append(extractor.vectors(prepared, forward, "cpu")["voxels|mean"])
-    return [replace(view, request=replace(view.request, extractor=extractor))], np.stack(rows)
-
-
-def test_a_bundle_that_needs_one_modality_takes_a_case_that_has_no_other(bundle_contents, newcomer, tmp_path):
-    views, embeddings = flair_of(bundle_contents)
-    steps = steps_of(PCA(n_components=4, svd_solver="full").fit(embeddings.astype(np.float64)))
-    write_bundle(tmp_path / "bundle", replace(bundle_contents, views=views, embeddings=embeddings, steps=steps))
+def test_a_bundle_that_needs_one_modality_takes_a_case_that_has_no_other(make_bundle, newcomer, tmp_path):
+    voxels = {"_target_": "neuroprint.encoders.voxels.VoxelEncoder", "cells": [6, 6, 5], "modalities": ["flair"]}
+    make_bundle(tmp_path / "bundle", encoder=voxels)
     with running(tmp_path / "bundle") as service:
         assert json.loads(ask(service, path="/api/bundle")[2])["modalities"] == ["flair"]
         files = files_of(newcomer)
         alone = {name: files[name] for name in ("Small_00009_flair.nii.gz", "Small_00009_seg.nii.gz")}
         found = [json.loads(ask(service, "POST", "/api/query", zipped(each), ZIP)[2]) for each in (files, alone)]
-        assert found[0] == found[1] and len(found[0]["neighbors"]) == 5
+        assert found[0] == found[1] and len(found[0]["neighbours"]) == 5
         status, said = refusal(service, zipped({"Small_00009_t1.nii.gz": files["Small_00009_t1.nii.gz"]}))
         assert status == 422 and "Small_00009_flair.nii.gz missing: expected flair, found Small_00009_t1.nii.gz" in said
 

@@ -7,7 +7,8 @@ import pytest
 
 from neuroprint.data.brain_grid import CELLS, shares
 from neuroprint.data.case_facts import CaseFacts
-from neuroprint.data.facts import measure, region_cells
+from neuroprint.data.facts import region_cells
+from neuroprint.data.measure import measure
 from neuroprint.data.volume import Volume
 from neuroprint.errors import NeuroprintError
 
@@ -55,10 +56,10 @@ def test_regions_are_kept_with_the_facts() -> None:
     facts = measure(Volume(images, label, np.eye(4), ("flair",)), "brats")
     for region, values in {"whole_tumor": (1, 2, 4), "tumor_core": (1, 4), "enhancing": (4,)}.items():
         expected = shares(np.isin(label, values), BOX, np.eye(4)).ravel() * 255
-        assert np.abs(region_cells(facts, "brats", region) - expected).max() <= 1.5 + 1e-3
+        assert np.abs(region_cells(facts, region) - expected).max() <= 1.5 + 1e-3
     restored = CaseFacts.from_arrays(*facts.to_arrays())
-    assert np.array_equal(region_cells(restored, "brats"), region_cells(facts, "brats"))
+    assert np.array_equal(region_cells(restored), region_cells(facts))
     assert restored.contents == facts.contents
     with pytest.raises(NeuroprintError, match="edema"):
-        region_cells(facts, "brats", "edema")
-    assert not region_cells(measure(Volume(images, None, np.eye(4), ("flair",)), "brats"), "brats").any()
+        region_cells(facts, "edema")
+    assert not region_cells(measure(Volume(images, None, np.eye(4), ("flair",)), "brats")).any()

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from neuroprint.data.formats.brats import find_brats, read_case_folder
+from neuroprint.data.case import Case
+from neuroprint.data.formats.brats import MODALITIES, BraTSFormat
 from neuroprint.errors import CaseError, NeuroprintError
 
 WriteCase = Callable[..., Path]
@@ -27,6 +28,10 @@ def touch(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
+def read_case(folder: Path, modalities: tuple[str, ...] = MODALITIES) -> Case:
+    return BraTSFormat("a root that is not looked at").case(folder, modalities)
+
+
 def _old(case: str, *, seg: bool = True, suffix: str = ".nii.gz") -> list[str]:
     return [f"{case}_{m}{suffix}" for m in ("flair", "t1ce", "t1", "t2", *(["seg"] if seg else []))]
 
@@ -39,7 +44,7 @@ def test_both_namings_may_be_mixed_at_both_depths(tmp_path: Path, touch: Callabl
     touch("HGG/Brats18_2013_2_1", *_old("Brats18_2013_2_1", suffix=".nii"))
     touch("BraTS2021_00000", *_old("BraTS2021_00000"))
     touch("BraTS-GLI-00001-000", *_new("BraTS-GLI-00001-000"))
-    cohort = find_brats(tmp_path)
+    cohort = BraTSFormat(tmp_path).cohort()
     assert (cohort.name, cohort.frame, dict(cohort.excluded)) == ("brats", "world", {})
     assert [case.id for case in cohort.cases] == ["BraTS-GLI-00001-000", "BraTS2021_00000", "Brats18_2013_2_1"]
     assert [case.label_convention for case in cohort.cases] == ["brats2023", "brats", "brats"]
@@ -60,7 +65,7 @@ def test_time_points_share_a_patient_only_where_ids_carry_them(tmp_path: Path, t
         touch(case, *_new(case))
     touch("BraTS2021_00001", *_old("BraTS2021_00001"))
     touch("old-0001-001", *_old("old-0001-001"))
-    patients = {case.id: case.patient for case in find_brats(tmp_path).cases}
+    patients = {case.id: case.patient for case in BraTSFormat(tmp_path).cohort().cases}
     assert patients == {
         "BraTS-GLI-00001-000": "BraTS-GLI-00001",
         "BraTS-GLI-00001-101": "BraTS-GLI-00001",
@@ -73,7 +78,7 @@ def test_time_points_share_a_patient_only_where_ids_carry_them(tmp_path: Path, t
 
 def test_a_case_without_a_label_is_a_case(tmp_path: Path, touch: Callable[..., Path]) -> None:
     touch("a", *_old("a", seg=False))
-    assert find_brats(tmp_path).cases[0].label is None
+    assert BraTSFormat(tmp_path).cohort().cases[0].label is None
 
 
 def test_a_renamed_folder_is_read_by_its_content_and_leftovers_do_not_count(
@@ -81,7 +86,7 @@ def test_a_renamed_folder_is_read_by_its_content_and_leftovers_do_not_count(
 ) -> None:
     touch("renamed", *_old("BraTS2021_00000"))
     touch("b", *_old("b"), "copy_of_b_flair.nii.gz", "notes.txt")
-    cohort = find_brats(tmp_path)
+    cohort = BraTSFormat(tmp_path).cohort()
     assert [case.id for case in cohort.cases] == ["b", "renamed"]
     assert cohort.cases[0].images["flair"].path.name == "b_flair.nii.gz"
 
@@ -90,7 +95,7 @@ def test_hidden_files_and_resource_forks_are_ignored(tmp_path: Path, touch: Call
     touch("a", *_old("a"), *(f"._{name}" for name in _old("a")))
     touch(".cache/b", *_old("b"))
     (tmp_path / "._a").touch()
-    cohort = find_brats(tmp_path)
+    cohort = BraTSFormat(tmp_path).cohort()
     assert [case.id for case in cohort.cases] == ["a"]
     assert not cohort.excluded
 
@@ -111,7 +116,7 @@ def test_an_unclear_folder_is_excluded_with_one_line(
 ) -> None:
     touch("a", *_old("a"))
     folder = touch("x", *names)
-    cohort = find_brats(tmp_path)
+    cohort = BraTSFormat(tmp_path).cohort()
     assert [case.id for case in cohort.cases] == ["a"]
     assert list(cohort.excluded) == ["x"]
     assert "\n" not in cohort.excluded["x"]
@@ -119,58 +124,58 @@ def test_an_unclear_folder_is_excluded_with_one_line(
         assert words in cohort.excluded["x"]
     if any(name.startswith("x_") for name in names):
         with pytest.raises(CaseError, match="case x: "):
-            read_case_folder(folder)
+            read_case(folder)
 
 
 def test_an_id_that_cannot_name_a_file_is_excluded(tmp_path: Path, touch: Callable[..., Path]) -> None:
     touch("a b", *_old("a b"))
-    cohort = find_brats(tmp_path)
+    cohort = BraTSFormat(tmp_path).cohort()
     assert "rename the folder" in cohort.excluded["a b"]
 
 
 def test_folders_that_are_no_cases_are_ignored(tmp_path: Path, touch: Callable[..., Path]) -> None:
     touch("a", *_old("a"))
     touch("tables", "survival.csv")
-    assert not find_brats(tmp_path).excluded
+    assert not BraTSFormat(tmp_path).cohort().excluded
 
 
 def test_a_root_that_is_missing_or_a_file_is_said(tmp_path: Path) -> None:
     with pytest.raises(NeuroprintError, match=r"no folder .*nowhere;\nexpected one folder per case"):
-        find_brats(tmp_path / "nowhere")
+        BraTSFormat(tmp_path / "nowhere").cohort()
     (tmp_path / "data.zip").touch()
     with pytest.raises(NeuroprintError, match=r"(?s)data.zip is a file.*pass the folder, unpacked"):
-        find_brats(tmp_path / "data.zip")
+        BraTSFormat(tmp_path / "data.zip").cohort()
 
 
 def test_a_root_without_cases_says_what_was_expected_and_found(tmp_path: Path, touch: Callable[..., Path]) -> None:
     touch("tables", "survival.csv")
     with pytest.raises(NeuroprintError, match=r"(?s)no case found in .*expected one folder per case.*found tables/"):
-        find_brats(tmp_path)
+        BraTSFormat(tmp_path).cohort()
 
 
 def test_a_root_that_is_a_single_case_points_to_the_folder_above(tmp_path: Path, touch: Callable[..., Path]) -> None:
     folder = touch("a", *_old("a"))
     with pytest.raises(NeuroprintError, match=r"single case;\npass the folder above") as caught:
-        find_brats(folder)
+        BraTSFormat(folder).cohort()
     assert str(caught.value).endswith(str(tmp_path))
 
 
 def test_files_of_many_cases_in_one_folder_are_refused(tmp_path: Path, touch: Callable[..., Path]) -> None:
     touch(".", *_old("a"), *_old("b"))
     with pytest.raises(NeuroprintError, match=r"(?s)files of 2 cases side by side.*make a folder for each"):
-        find_brats(tmp_path)
+        BraTSFormat(tmp_path).cohort()
 
 
 def test_one_id_in_two_folders_is_refused(tmp_path: Path, touch: Callable[..., Path]) -> None:
     touch("HGG/a", *_old("a"))
     touch("LGG/a", *_old("a"))
     with pytest.raises(NeuroprintError, match=r"(?s)first is a:.*HGG.*LGG.*remove or rename"):
-        find_brats(tmp_path)
+        BraTSFormat(tmp_path).cohort()
 
 
 def test_a_case_folder_reads_as_the_case_found_below_its_root(tmp_path: Path, touch: Callable[..., Path]) -> None:
     folder = touch("a", *_old("a"))
-    assert read_case_folder(folder) == find_brats(tmp_path).cases[0]
+    assert read_case(folder) == BraTSFormat(tmp_path).cohort().cases[0]
 
 
 @pytest.mark.parametrize(
@@ -192,7 +197,7 @@ def test_a_case_folder_reads_as_the_case_found_below_its_root(tmp_path: Path, to
 def test_a_case_needs_the_modalities_that_are_asked_for_and_the_others_are_ignored(
     touch: Callable[..., Path], names: list[str], needed: tuple[str, ...], found: dict[str, str]
 ) -> None:
-    case = read_case_folder(touch("x", *names), needed)
+    case = read_case(touch("x", *names), needed)
     assert {name: image.path.name for name, image in case.images.items()} == found
     assert (case.label is not None) == any("seg" in name for name in names)
 
@@ -200,27 +205,27 @@ def test_a_case_needs_the_modalities_that_are_asked_for_and_the_others_are_ignor
 def test_a_modality_that_is_asked_for_and_missing_is_named(touch: Callable[..., Path], tmp_path: Path) -> None:
     folder = touch("x", *_old("x"))
     with pytest.raises(CaseError, match=r"x_adc\.nii\.gz missing: expected flair, adc, found x_flair"):
-        read_case_folder(folder, ("flair", "adc"))
+        read_case(folder, ("flair", "adc"))
     with pytest.raises(CaseError, match=r"two files for adc: x_adc\.nii and x_adc\.nii\.gz"):
-        read_case_folder(touch("x", "x_adc.nii", "x_adc.nii.gz"), ("adc",))
+        read_case(touch("x", "x_adc.nii", "x_adc.nii.gz"), ("adc",))
     touch("study/y", "y_adc.nii")
     with pytest.raises(NeuroprintError, match=r"holds 1 case folder.*\npass one of them"):
-        read_case_folder(tmp_path / "study", ("adc",))
+        read_case(tmp_path / "study", ("adc",))
     with pytest.raises(
         NeuroprintError, match=r"holds no case: expected files <case>_\{t1,adc\}.* or <case>-\{t1n,adc\}"
     ):
-        read_case_folder(touch("empty"), ("t1", "adc"))
+        read_case(touch("empty"), ("t1", "adc"))
 
 
 def test_a_folder_that_is_no_case_is_said(tmp_path: Path, touch: Callable[..., Path]) -> None:
     folder = touch("a", *_old("a"))
     with pytest.raises(NeuroprintError, match=r"holds 1 case folder.*\npass one of them") as caught:
-        read_case_folder(tmp_path)
+        read_case(tmp_path)
     assert str(folder) in str(caught.value)
     with pytest.raises(NeuroprintError, match=r"(?s)holds no case: expected files .*found an empty folder"):
-        read_case_folder(touch("empty"))
+        read_case(touch("empty"))
     with pytest.raises(NeuroprintError, match="there is no folder"):
-        read_case_folder(tmp_path / "nowhere")
+        read_case(tmp_path / "nowhere")
 
 
 def test_a_folder_that_may_not_be_read_is_said(
@@ -233,11 +238,11 @@ def test_a_folder_that_may_not_be_read_is_said(
 
     monkeypatch.setattr(Path, "iterdir", refuse)
     with pytest.raises(NeuroprintError, match="may not be read"):
-        find_brats(tmp_path)
+        BraTSFormat(tmp_path).cohort()
 
 
 def test_real_patients_are_found_complete(real_root: Path) -> None:
-    cohort = find_brats(real_root)
+    cohort = BraTSFormat(real_root).cohort()
     assert cohort.cases
     assert not cohort.excluded
     assert all(case.patient == case.id and case.label and len(case.images) == 4 for case in cohort.cases)

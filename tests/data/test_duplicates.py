@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from neuroprint.data.case import Case
-from neuroprint.data.digests import image_hashes
+from neuroprint.data.digests import case_digests
 from neuroprint.data.duplicates import SharedImage, refuse_shared_images, shared_images
-from neuroprint.data.facts import measure
-from neuroprint.data.formats.brats import find_brats
+from neuroprint.data.formats.brats import BraTSFormat
+from neuroprint.data.measure import measure
 from neuroprint.data.volume import Volume, read_volume
 from neuroprint.errors import NeuroprintError
 
@@ -26,11 +26,11 @@ def cases(tmp_path: Path, write_case: Callable[..., Path]) -> tuple[Case, ...]:
     for seed, name in enumerate(("A", "B", "C")):
         write_case(tmp_path / name, seed=seed)
     shutil.copy(tmp_path / "B" / "B_t1.nii.gz", tmp_path / "C" / "C_t2.nii.gz")
-    return find_brats(tmp_path).cases
+    return BraTSFormat(tmp_path).cohort().cases
 
 
 def hashes(cases: tuple[Case, ...]) -> dict[str, dict[str, str]]:
-    return {case.id: image_hashes(case) for case in cases}
+    return {case.id: dict(case_digests(case).each) for case in cases}
 
 
 def test_one_image_in_common_is_enough(cases: tuple[Case, ...]) -> None:
@@ -49,7 +49,7 @@ def test_labels_are_not_compared(tmp_path: Path, write_case: Callable[..., Path]
     for seed, name in enumerate(("A", "B")):
         write_case(tmp_path / name, seed=seed)
     shutil.copy(tmp_path / "A" / "A_seg.nii.gz", tmp_path / "B" / "B_seg.nii.gz")
-    found = find_brats(tmp_path).cases
+    found = BraTSFormat(tmp_path).cohort().cases
     assert shared_images(found, hashes(found)) == []
 
 

@@ -10,16 +10,28 @@ import numpy as np
 import pytest
 from scipy.ndimage import center_of_mass
 
-from neuroprint.data.facts import CaseFacts, Target, brain_center_mm, center_mm, is_right, measure, volume_cm3
-from neuroprint.data.formats.brats import find_brats
+from neuroprint.data.case_facts import CaseFacts
+from neuroprint.data.facts import (
+    Weighting,
+    brain_center_mm,
+    center_mm,
+    is_right,
+    midline_mm,
+    region_cells,
+    volume_cm3,
+)
+from neuroprint.data.formats.brats import BraTSFormat
 from neuroprint.data.labels import REGIONS, region_labels
+from neuroprint.data.measure import measure
+from neuroprint.data.mips import PLANES
 from neuroprint.data.volume import Volume, read_volume
 from neuroprint.errors import NeuroprintError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-    from neuroprint.data.case import LabelConvention
+    from neuroprint.data.case import Frame, LabelConvention
 
 SHAPE = (20, 24, 18)
 VALUES: dict[LabelConvention, tuple[int, ...]] = {
@@ -74,49 +86,63 @@ def _random_label(values: tuple[int, ...]) -> np.ndarray:
 @pytest.mark.parametrize("weighting", ["binary", "label"])
 @pytest.mark.parametrize("convention", VALUES)
 def test_centers_are_those_of_scipy_and_nibabel(
-    affine: np.ndarray, convention: LabelConvention, weighting: str
+    affine: np.ndarray, convention: LabelConvention, weighting: Weighting
 ) -> None:
     label = _random_label(VALUES[convention])
     facts = measure(_volume(affine, label), convention)
     box_center = nib.affines.apply_affine(affine, [(3 + 17) / 2, (4 + 19) / 2, (2 + 15) / 2])
     np.testing.assert_allclose(brain_center_mm(facts), box_center)
+    assert (midline_mm(facts, "world"), midline_mm(facts, "brain")) == (pytest.approx(box_center[0]), 0.0)
     for region in REGIONS if convention != "any" else ("whole_tumor",):
         mask = np.isin(label, list(region_labels(convention, region, VALUES[convention])))
         voxel = center_of_mass(mask * (label.astype(float) if weighting == "label" else 1.0))
         world = nib.affines.apply_affine(affine, voxel)
-        target = Target(region, weighting)  # type: ignore[arg-type]
-        np.testing.assert_allclose(center_mm(facts, convention, target, "world"), world, atol=1e-9)
-        np.testing.assert_allclose(center_mm(facts, convention, target, "brain"), world - box_center, atol=1e-9)
-        in_voxels = Target(region, weighting, "voxel")  # type: ignore[arg-type]
-        np.testing.assert_allclose(center_mm(facts, convention, in_voxels, "world"), voxel, atol=1e-9)
-        np.testing.assert_allclose(
-            center_mm(facts, convention, in_voxels, "brain"), np.subtract(voxel, [10, 11.5, 8.5]), atol=1e-9
-        )
+        np.testing.assert_allclose(center_mm(facts, region, weighting, "world"), world, atol=1e-9)
+        np.testing.assert_allclose(center_mm(facts, region, weighting, "brain"), world - box_center, atol=1e-9)
+        assert is_right(facts, region, weighting) == (world[0] > box_center[0])
         voxel_mm3 = np.prod(nib.affines.voxel_sizes(affine))
-        assert volume_cm3(facts, convention, region) == pytest.approx(mask.sum() * voxel_mm3 / 1000)
-        for asked in (target, in_voxels):
-            assert is_right(facts, convention, asked) == (world[0] > box_center[0])
+        assert volume_cm3(facts, region) == pytest.approx(mask.sum() * voxel_mm3 / 1000)
 
 
 def test_the_seed_articles_target_is_center_of_mass_of_the_label_as_it_is() -> None:
     label = _random_label((1, 2, 4))
-    facts = measure(_volume(AFFINES["lps"], label), "brats")
-    found = center_mm(facts, "brats", Target("whole_tumor", "label", "voxel"), "world")
-    np.testing.assert_allclose(found, center_of_mass(label))
+    facts = measure(_volume(AFFINES["ras"], label), "brats")
+    np.testing.assert_allclose(center_mm(facts, weighting="label"), center_of_mass(label))
+
+
+@pytest.mark.parametrize("orientation", ["RAS", "LPS", "SLA", "PIR"])
+@pytest.mark.parametrize("frame", ["world", "brain"])
+def test_a_position_does_not_depend_on_how_the_grid_is_stored(orientation: str, frame: Frame) -> None:
+    affine = np.array([[2.0, 0, 0, -15], [0, 1.5, 0, -20], [0, 0, 1, -9], [0, 0, 0, 1]])
+    upright = _volume(affine, _random_label((1, 2, 4)))
+    codes = nib.orientations.axcodes2ornt(tuple(orientation))
+    turn = nib.orientations.ornt_transform(nib.orientations.io_orientation(affine), codes)
+    images = [nib.orientations.apply_orientation(image, turn) for image in upright.images]
+    label = nib.orientations.apply_orientation(upright.label, turn)
+    moved = affine @ nib.orientations.inv_ornt_aff(turn, SHAPE)
+    assert nib.aff2axcodes(moved) == tuple(orientation)
+    stored = measure(Volume(np.stack(images), label, moved, ("t1", "flair")), "brats")
+    expected = measure(upright, "brats")
+    for weighting in ("binary", "label"):
+        found, wanted = (center_mm(facts, "tumor_core", weighting, frame) for facts in (stored, expected))
+        np.testing.assert_allclose(found, wanted)
+    assert midline_mm(stored, frame) == pytest.approx(midline_mm(expected, frame))
+    assert is_right(stored) == is_right(expected)
+    assert volume_cm3(stored) == pytest.approx(volume_cm3(expected))
+    assert np.abs(region_cells(stored).astype(int) - region_cells(expected)).max() <= 1  # rounded to 255ths
 
 
 def test_a_2021_name_with_2023_values_is_measured_by_the_values() -> None:
     label = _random_label((1, 2, 3))
-    facts = measure(_volume(AFFINES["lps"], label), "brats")
-    found = center_mm(facts, "brats", Target("enhancing", units="voxel"), "world")
-    np.testing.assert_allclose(found, center_of_mass(label == 3))
+    facts = measure(_volume(AFFINES["ras"], label), "brats")
+    np.testing.assert_allclose(center_mm(facts, "enhancing"), center_of_mass(label == 3))
 
 
 def test_the_cavity_of_2024_moves_no_center_and_is_not_outlined() -> None:
     label = np.zeros(SHAPE, np.uint8)
     label[5, 6, 7], label[12, 15, 12] = 3, 4
     facts = measure(_volume(AFFINES["ras"], label), "brats2023")
-    np.testing.assert_allclose(center_mm(facts, "brats2023", Target(), "world"), [5, 6, 7])
+    np.testing.assert_allclose(center_mm(facts), [5, 6, 7])
     assert facts.outlines["axial"].sum() == 1
 
 
@@ -125,25 +151,37 @@ def test_without_a_voxel_there_is_no_center() -> None:
     absent = measure(_volume(AFFINES["lps"], None), "brats")
     no_enhancing = measure(_volume(AFFINES["lps"], _random_label((1, 2))), "brats")
     for facts in (empty, absent):
-        assert center_mm(facts, "brats", Target(), "world") is None
-        assert is_right(facts, "brats") is None
+        assert center_mm(facts) is None
+        assert center_mm(facts, frame="brain") is None
+        assert is_right(facts) is None
+        assert not region_cells(facts).any()
         assert not any(mask.any() for mask in facts.outlines.values())
-    assert center_mm(no_enhancing, "brats", Target("enhancing"), "world") is None
-    assert volume_cm3(no_enhancing, "brats", "enhancing") == 0.0
-    assert (empty.has_label, volume_cm3(empty, "brats")) == (True, 0.0)
-    assert (absent.has_label, volume_cm3(absent, "brats")) == (False, None)
+    assert center_mm(no_enhancing, "enhancing") is None
+    assert volume_cm3(no_enhancing, "enhancing") == 0.0
+    assert (empty.has_label, volume_cm3(empty)) == (True, 0.0)
+    assert (absent.has_label, volume_cm3(absent)) == (False, None)
 
 
-def test_a_part_of_an_undeclared_label_is_refused() -> None:
+ASKED: dict[str, Callable[[CaseFacts, str], object]] = {
+    "center": center_mm,
+    "volume": volume_cm3,
+    "side": is_right,
+    "cells": region_cells,
+}
+
+
+@pytest.mark.parametrize("ask", ASKED.values(), ids=ASKED)
+def test_a_part_of_an_undeclared_label_is_refused(ask: Callable[[CaseFacts, str], object]) -> None:
     facts = measure(_volume(AFFINES["lps"], _random_label((1, 2))), "any")
     with pytest.raises(NeuroprintError, match=r"declare dataset\.labels"):
-        center_mm(facts, "any", Target("enhancing"), "world")
+        ask(facts, "enhancing")
 
 
-@pytest.mark.parametrize("wrong", [{"region": "core"}, {"weighting": "mass"}, {"units": "cm"}])
-def test_a_target_that_does_not_exist_is_refused(wrong: dict[str, str]) -> None:
-    with pytest.raises(NeuroprintError, match=f"'{next(iter(wrong.values()))}'"):
-        Target(**wrong)  # type: ignore[arg-type]
+@pytest.mark.parametrize("ask", ASKED.values(), ids=ASKED)
+def test_a_region_that_does_not_exist_is_refused(ask: Callable[[CaseFacts, str], object]) -> None:
+    facts = measure(_volume(AFFINES["lps"], _random_label((1, 2))), "brats")
+    with pytest.raises(NeuroprintError, match="no region 'core'; the regions are whole_tumor, tumor_core, enhancing"):
+        ask(facts, "core")
 
 
 def test_facts_survive_storage(affine: np.ndarray, tmp_path: Path) -> None:
@@ -152,12 +190,20 @@ def test_facts_survive_storage(affine: np.ndarray, tmp_path: Path) -> None:
     np.savez(tmp_path / "facts.npz", **arrays)
     with np.load(tmp_path / "facts.npz") as stored:
         again = CaseFacts.from_arrays(dict(stored), json.loads(json.dumps(record)))
-    assert (again.shape, again.spacing, again.has_label) == (facts.shape, facts.spacing, facts.has_label)
-    assert again.label_moments == facts.label_moments
-    for mine, theirs in ((facts.projections, again.projections), (facts.outlines, again.outlines)):
-        assert all(np.array_equal(mine[view], theirs[view]) and mine[view].dtype == theirs[view].dtype for view in mine)
-    np.testing.assert_array_equal(again.affine, facts.affine)
-    np.testing.assert_array_equal(again.brain_box, facts.brain_box)
+    same = ("shape", "spacing", "has_label", "label_convention", "label_moments", "contents")
+    assert [getattr(again, name) for name in same] == [getattr(facts, name) for name in same]
+    arrays = [(facts.affine, again.affine), (facts.brain_box, again.brain_box)]
+    arrays += [
+        (getattr(facts, name)[plane], getattr(again, name)[plane]) for name in ("mips", "outlines") for plane in PLANES
+    ]
+    arrays += [
+        pair for value in (1, 2, 4) for pair in zip(facts.label_cells[value], again.label_cells[value], strict=True)
+    ]
+    for mine, theirs in arrays:
+        np.testing.assert_array_equal(mine, theirs)
+        assert mine.dtype == theirs.dtype
+    assert again.mips.keys() == facts.mips.keys() == again.outlines.keys()
+    assert again.label_cells.keys() == facts.label_cells.keys()
 
 
 @pytest.mark.parametrize("background", [0, -1024, 37])
@@ -187,19 +233,19 @@ def test_pictures_hang_as_radiologists_hang_them(affine: np.ndarray) -> None:
     mark = (np.abs(world - np.array([6, 9, 5])) <= 2.5).all(axis=-1)  # right, front, up of the middle
     image[mark] = 500
     facts = measure(Volume(image[None], mark.astype(np.uint8), affine, ("t1",)), "any")
-    for view in ("axial", "coronal", "sagittal"):
-        for picture in (facts.projections[view] > 200, facts.outlines[view]):
+    for plane in PLANES:
+        for picture in (facts.mips[plane] > 200, facts.outlines[plane]):
             row, column = (np.mean(found) for found in np.nonzero(picture))
             # Axial and coronal: right is on the left; sagittal: front is on the left; the front or the head is up.
-            assert row < picture.shape[0] / 2 - 2, view
-            assert column < picture.shape[1] / 2 - 2, view
+            assert row < picture.shape[0] / 2 - 2, plane
+            assert column < picture.shape[1] / 2 - 2, plane
 
 
-def test_each_view_looks_along_its_own_axis() -> None:
+def test_each_plane_is_seen_along_its_own_axis() -> None:
     label = np.zeros(SHAPE, np.uint8)
     label[5, 4:20, 2:16] = 1  # a sagittal sheet
     facts = measure(_volume(AFFINES["lps"], label), "any")
-    share = {view: mask.mean() for view, mask in facts.outlines.items()}
+    share = {plane: mask.mean() for plane, mask in facts.outlines.items()}
     assert share["sagittal"] > 0.9
     assert share["axial"] < 0.1
     assert share["coronal"] < 0.1
@@ -210,11 +256,11 @@ def test_pictures_are_small_with_square_pixels_and_show_flair_in_the_box() -> No
     images[0, 10:190, 5:55, 5:45] = 1
     images[1, 10:190, 5:55, 5:45] = np.arange(1, 181)[:, None, None]
     facts = measure(Volume(images, None, np.diag([1.0, 3, 3, 1]), ("t1", "flair")), "any")
-    assert facts.projections["axial"].shape == (80, 96)  # 150 x 180 mm
-    assert facts.projections["coronal"].shape == (64, 96)  # 120 x 180 mm
-    assert facts.projections["sagittal"].shape == (40, 50)  # 120 x 150 mm: three mm a voxel, none invented
-    assert all(picture.dtype == np.uint8 for picture in facts.projections.values())
-    row = facts.projections["axial"][40].astype(int)
+    assert facts.mips["axial"].shape == (80, 96)  # 150 x 180 mm
+    assert facts.mips["coronal"].shape == (64, 96)  # 120 x 180 mm
+    assert facts.mips["sagittal"].shape == (40, 50)  # 120 x 150 mm: three mm a voxel, none invented
+    assert all(picture.dtype == np.uint8 for picture in facts.mips.values())
+    row = facts.mips["axial"][40].astype(int)
     assert (np.diff(row) <= 0).all()
     assert row[0] > 250 > 5 > row[-1]
 
@@ -229,12 +275,12 @@ def test_a_tumor_smaller_than_a_pixel_is_still_outlined() -> None:
 
 
 def test_real_patients_centers_are_those_of_scipy(real_root: Path) -> None:
-    for case in find_brats(real_root).cases[:3]:
+    for case in BraTSFormat(real_root).cohort().cases[:3]:
         volume = read_volume(case, ("flair",))
         facts = measure(volume, case.label_convention)
         assert case.label is not None
         image = nib.load(case.label.path)
         world = nib.affines.apply_affine(image.affine, center_of_mass(np.asanyarray(image.dataobj) > 0))
-        np.testing.assert_allclose(center_mm(facts, "brats", Target(), "world"), world, atol=1e-6)
+        np.testing.assert_allclose(center_mm(facts), world, atol=1e-6)
         where = np.nonzero(volume.images[0])
         assert facts.brain_box.tolist() == [[axis.min(), axis.max() + 1] for axis in where]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from neuroprint.data.case import ImageFile
-from neuroprint.data.formats.manifest import find_manifest
+from neuroprint.data.formats.manifest import ManifestFormat
 from neuroprint.errors import NeuroprintError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def test_columns_are_told_by_what_they_hold(tmp_path: Path, manifest: Callable[.
         "seg/a.nii.gz",
         "img/c.nii.gz",
     )
-    cohort = find_manifest(path, "msd")
+    cohort = ManifestFormat(path, "msd").cohort()
     assert (cohort.name, cohort.frame, dict(cohort.excluded)) == ("manifest", "brain", {})
     a, b, c = cohort.cases
     assert [case.id for case in cohort.cases] == ["p1.a", "p1.b", "p2"]
@@ -60,17 +60,17 @@ def test_columns_are_told_by_what_they_hold(tmp_path: Path, manifest: Callable[.
     assert b.metadata == {"grade": 4.0, "age": 61.5, "site": "Bonn, West"}
     assert c.metadata == {}
     assert a.label_convention == "msd"
-    assert find_manifest(path).cases[0].label_convention == "any"
+    assert ManifestFormat(path).cohort().cases[0].label_convention == "any"
 
 
 def test_a_column_is_numeric_only_if_all_of_it_is(manifest: Callable[..., Path]) -> None:
     path = manifest("id,t1,arm\na,a.nii,1\nb,b.nii,1b\n", "a.nii", "b.nii")
-    assert [case.metadata["arm"] for case in find_manifest(path).cases] == ["1", "1b"]
+    assert [case.metadata["arm"] for case in ManifestFormat(path).cohort().cases] == ["1", "1b"]
 
 
 def test_a_case_whose_file_is_not_there_is_excluded(manifest: Callable[..., Path]) -> None:
     path = manifest("id,t1,label\na,a.nii,\nb,gone.nii,\nc,c.nii,lost.nii\nd,,\n", "a.nii", "c.nii")
-    cohort = find_manifest(path)
+    cohort = ManifestFormat(path).cohort()
     assert [case.id for case in cohort.cases] == ["a"]
     assert "the t1 file gone.nii (line 3) is not there" in cohort.excluded["b"]
     assert "correct the path" in cohort.excluded["b"]
@@ -106,7 +106,7 @@ def test_a_case_whose_file_is_not_there_is_excluded(manifest: Callable[..., Path
 def test_a_table_that_cannot_be_right_is_refused(manifest: Callable[..., Path], text: str, said: str) -> None:
     path = manifest(text, "a.nii", "b.nii", "b.mha")
     with pytest.raises(NeuroprintError, match=f"(?s){said}") as caught:
-        find_manifest(path)
+        ManifestFormat(path).cohort()
     assert str(path) in str(caught.value)
 
 
@@ -114,14 +114,14 @@ def test_one_file_by_two_names_is_refused(tmp_path: Path, manifest: Callable[...
     path = manifest("id,t1\na,a.nii\nb,b.nii\n", "a.nii")
     (tmp_path / "b.nii").symlink_to(tmp_path / "a.nii")
     with pytest.raises(NeuroprintError, match=r"line 3: b.nii is used twice, by a \(t1\) and by b \(t1\)"):
-        find_manifest(path)
+        ManifestFormat(path).cohort()
 
 
 def test_a_manifest_that_cannot_be_read_is_said(tmp_path: Path) -> None:
     with pytest.raises(NeuroprintError, match=r"(?s)nowhere.csv cannot be read.*pass a CSV file"):
-        find_manifest(tmp_path / "nowhere.csv")
+        ManifestFormat(tmp_path / "nowhere.csv").cohort()
     with pytest.raises(NeuroprintError, match="cannot be read"):
-        find_manifest(tmp_path)
+        ManifestFormat(tmp_path).cohort()
     (tmp_path / "latin.csv").write_bytes("id,t1\nä,a.nii\n".encode("latin-1"))
     with pytest.raises(NeuroprintError, match=r"(?s)latin.csv is no CSV in UTF-8.*save it again"):
-        find_manifest(tmp_path / "latin.csv")
+        ManifestFormat(tmp_path / "latin.csv").cohort()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from neuroprint.data.case import ImageFile
-from neuroprint.data.formats.msd import find_msd
+from neuroprint.data.formats.msd import MSDFormat
 from neuroprint.data.volume import read_volume
 from neuroprint.errors import NeuroprintError
 
@@ -44,7 +44,7 @@ def task(tmp_path: Path, write_image: Callable[..., Path], brain: Callable[..., 
 
 def test_training_cases_are_found_with_their_channels(task: Callable[..., Path]) -> None:
     root = task()
-    cohort = find_msd(root)
+    cohort = MSDFormat(root).cohort()
     assert (cohort.name, cohort.frame, dict(cohort.excluded)) == ("msd", "world", {})
     assert [case.id for case in cohort.cases] == ["BRATS_001", "BRATS_002"]
     case = cohort.cases[0]
@@ -60,7 +60,7 @@ def test_the_voxels_follow_the_order_of_the_description(
     root = task()
     order = {"0": "T2w", "1": "T1w", "2": "T1Gd", "3": "FLAIR"}
     (root / "dataset.json").write_text(json.dumps({"channel_names": order}))
-    volume = read_volume(find_msd(root).cases[0], ("flair", "t1ce", "t2"))
+    volume = read_volume(MSDFormat(root).cohort().cases[0], ("flair", "t1ce", "t2"))
     assert np.array_equal(volume.images, np.stack([brain(13), brain(12), brain(10)]))
     assert volume.label is not None
     assert volume.label[4, 5, 5:8].tolist() == [1, 2, 3]
@@ -69,7 +69,7 @@ def test_the_voxels_follow_the_order_of_the_description(
 def test_a_listed_image_that_is_not_there_is_excluded(task: Callable[..., Path]) -> None:
     root = task()
     (root / "imagesTr" / "BRATS_002.nii.gz").unlink()
-    cohort = find_msd(root)
+    cohort = MSDFormat(root).cohort()
     assert [case.id for case in cohort.cases] == ["BRATS_001"]
     assert "BRATS_002.nii.gz is listed in dataset.json but not there; unpack" in cohort.excluded["BRATS_002"]
 
@@ -77,7 +77,7 @@ def test_a_listed_image_that_is_not_there_is_excluded(task: Callable[..., Path])
 def test_an_image_without_a_label_is_a_case(task: Callable[..., Path]) -> None:
     root = task()
     (root / "labelsTr" / "BRATS_002.nii.gz").unlink()
-    assert [case.label is None for case in find_msd(root).cases] == [False, True]
+    assert [case.label is None for case in MSDFormat(root).cohort().cases] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -92,22 +92,22 @@ def test_an_image_without_a_label_is_a_case(task: Callable[..., Path]) -> None:
 )
 def test_other_channels_are_refused(task: Callable[..., Path], channels: Any) -> None:
     with pytest.raises(NeuroprintError, match=r'(?s)dataset.json.*expected "modality".*correct'):
-        find_msd(task(modality=channels))
+        MSDFormat(task(modality=channels)).cohort()
 
 
 def test_a_root_that_is_not_the_task_is_said(task: Callable[..., Path], tmp_path: Path) -> None:
     with pytest.raises(NeuroprintError, match=r"(?s)there is no .*dataset.json.*pass the folder that holds it"):
-        find_msd(tmp_path / "nowhere")
+        MSDFormat(tmp_path / "nowhere").cohort()
     root = task()
     with pytest.raises(NeuroprintError, match=r"pass the folder .*Task01_BrainTumour"):
-        find_msd(tmp_path)
+        MSDFormat(tmp_path).cohort()
     for path in (root / "imagesTr").iterdir():
         path.unlink()
     with pytest.raises(NeuroprintError, match=r"(?s)imagesTr holds no image.*unpack the archive again"):
-        find_msd(root)
+        MSDFormat(root).cohort()
     (root / "dataset.json").write_text("{")
     with pytest.raises(NeuroprintError, match=r"(?s)dataset.json cannot be read.*unpack the archive again"):
-        find_msd(root)
+        MSDFormat(root).cohort()
     (root / "dataset.json").write_text("[]")
     with pytest.raises(NeuroprintError, match="holds no JSON object"):
-        find_msd(root)
+        MSDFormat(root).cohort()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from neuroprint.data.case import Case, ImageFile
-from neuroprint.data.formats.brats import find_brats, read_case_folder
+from neuroprint.data.formats.brats import BraTSFormat
 from neuroprint.data.volume import read_volume
 from neuroprint.errors import CaseError, NeuroprintError
 
@@ -22,7 +22,7 @@ Brain = Callable[..., np.ndarray]
 
 @pytest.fixture
 def case(tmp_path: Path, write_case: Callable[..., Path]) -> Case:
-    return read_case_folder(write_case(tmp_path / "case1"))
+    return BraTSFormat(tmp_path).case(write_case(tmp_path / "case1"))
 
 
 def _refused(case: Case, *said: str, modalities: tuple[str, ...] = ("flair", "t1")) -> None:
@@ -36,7 +36,7 @@ def _refused(case: Case, *said: str, modalities: tuple[str, ...] = ("flair", "t1
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nii"])
 def test_voxels_are_those_nibabel_reads(tmp_path: Path, write_case: Callable[..., Path], suffix: str) -> None:
-    case = read_case_folder(write_case(tmp_path / "case1", suffix=suffix))
+    case = BraTSFormat(tmp_path).case(write_case(tmp_path / "case1", suffix=suffix))
     volume = read_volume(case, ("t2", "flair"))
     assert volume.modalities == ("t2", "flair")
     for channel, modality in zip(volume.images, volume.modalities, strict=True):
@@ -182,7 +182,7 @@ def test_a_truncated_gzip_is_named(case: Case, keep: float) -> None:
 
 
 def test_a_truncated_plain_file_is_named(tmp_path: Path, write_case: Callable[..., Path]) -> None:
-    case = read_case_folder(write_case(tmp_path / "case1", suffix=".nii"))
+    case = BraTSFormat(tmp_path).case(write_case(tmp_path / "case1", suffix=".nii"))
     path = case.images["t1"].path
     path.write_bytes(path.read_bytes()[:-1])
     _refused(case, "case1_t1.nii is cut off", "ends before its last voxel", "download it again")
@@ -383,7 +383,7 @@ def test_a_gzip_that_grows_without_end_is_read_only_as_far_as_its_header_says(ca
 
 
 def test_a_real_patient_reads_as_nibabel_reads_it(real_root: Path) -> None:
-    case = find_brats(real_root).cases[0]
+    case = BraTSFormat(real_root).cohort().cases[0]
     volume = read_volume(case, ("flair", "t1ce", "t1", "t2"))
     assert volume.images.dtype == np.int16
     for channel, modality in zip(volume.images, volume.modalities, strict=True):

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
-import subprocess
-import sys
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from threading import Thread
 
 import numpy as np
 import pytest
-from neuroprint.data.case_digests import fingerprint_cohort
 
-from neuroprint.data.digests import FingerprintCache
-from neuroprint.data.formats.brats import find_brats
+from neuroprint.data.formats.brats import BraTSFormat
 from neuroprint.embedding import poolings
-from neuroprint.embedding.extraction import Extract, Request
+from neuroprint.embedding.extraction import Extract
 from neuroprint.embedding.extractor import Extractor, brain_share
 from neuroprint.embedding.inferers import Whole
+from neuroprint.embedding.reading import Request
 from neuroprint.embedding.store import FeatureStore
 from neuroprint.encoders.base import InputSpec, Level
 from neuroprint.errors import CaseError, NeuroprintError
@@ -41,7 +38,7 @@ class CountingEncoder:
 
     @cached_property
     def identity(self):
-        return {"network": "counting", "weight": self.weight}
+        return {"network": "counting", "weight": str(self.weight)}
 
     def load(self, device):
         from torch.nn.functional import avg_pool3d
@@ -55,14 +52,13 @@ class CountingEncoder:
 
 class Workplace:
     def __init__(self, root: Path, cohort: Path) -> None:
-        self.store = FeatureStore(root / "store")
-        self.cohort = find_brats(cohort)
-        self.prints, _ = fingerprint_cohort(self.cohort, FingerprintCache(root / "prints.sqlite"))
+        self.store = FeatureStore(root / "store", keep_maps_mb=0)
+        self.cohort = BraTSFormat(str(cohort)).cohort()
 
     def extract(self, encoder, levels=("coarse",), pooling="mean", menu=MENU, strict=False, store=None):
         extractor = Extractor(encoder, encoder.input.modalities, Whole(), "fp32", menu)
-        work = Extract(store or self.store, "cpu", strict)
-        return work(self.cohort.cases, self.prints, [Request(extractor, levels, pooling)])
+        cohort = replace(self.cohort, strict=strict)
+        return Extract(store or self.store, "cpu")(cohort, [Request(extractor, levels, pooling)])
 
 
 @pytest.fixture
@@ -137,7 +133,7 @@ def test_extractions_side_by_side_share_the_cases(work):
     results = [None] * 4
 
     def run(index):
-        results[index] = work.extract(encoders[index], store=FeatureStore(work.store.root))
+        results[index] = work.extract(encoders[index], store=FeatureStore(work.store.root, keep_maps_mb=0))
 
     threads = [Thread(target=run, args=(index,)) for index in range(4)]
     for thread in threads:
@@ -221,19 +217,11 @@ def test_readers_leave_the_cores_to_each_other_and_numpy_as_it_was(work, monkeyp
     assert seen == [{1}] * 10
 
 
-def test_threads_that_wait_do_not_take_the_cores_from_those_that_work():
-    """OpenMP reads it when PyTorch is loaded, so it has to stand before."""
-    asked = "import os, sys, neuroprint; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
-    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
-    done = subprocess.run([sys.executable, "-c", asked], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["PASSIVE", "False"]
-
-
 def test_embeddings_are_what_the_network_gives_on_the_prepared_scan(work):
     import torch
     from torch.nn.functional import avg_pool3d
 
-    from neuroprint.data.facts import measure
+    from neuroprint.data.measure import measure
     from neuroprint.data.volume import read_volume
     from neuroprint.embedding.preprocessing import prepare
 

@@ -84,7 +84,7 @@ def extractor(inferer, menu):
 def test_windows_are_pooled_one_by_one_and_averaged_by_the_brain_in_each(shape, window, overlap):
     prepared = scan(shape)
     menu = {"max": poolings.max, "foreground_mean": poolings.foreground_mean}
-    found = extractor(Windows(window, overlap), menu).vectors(prepared, local_network, "cpu")
+    found = extractor(Windows(window, overlap), menu).run([prepared], local_network, "cpu")[0].vectors
     # Step by step, in NumPy: the windows at multiples of 8, their cells, each window's vector, the weighted mean.
     step = max(8, int(window * (1 - overlap)) // 8 * 8)
     starts = [[*range(0, max(size - window, 0), step), max(size - window, 0)] for size in shape]
@@ -108,23 +108,23 @@ def test_windows_are_pooled_one_by_one_and_averaged_by_the_brain_in_each(shape, 
 def test_windows_side_by_side_of_a_local_network_have_the_mean_of_the_whole_brain():
     prepared = scan((32, 48, 16))
     menu = {"foreground_mean": poolings.foreground_mean}
-    windows = extractor(Windows(16, 0.0), menu).vectors(prepared, local_network, "cpu")
-    whole = extractor(Whole(), menu).vectors(prepared, local_network, "cpu")
+    windows = extractor(Windows(16, 0.0), menu).run([prepared], local_network, "cpu")[0].vectors
+    whole = extractor(Whole(), menu).run([prepared], local_network, "cpu")[0].vectors
     for name in whole:
         np.testing.assert_allclose(windows[name], whole[name], rtol=1e-5, atol=1e-6)
 
 
 def test_windows_without_any_brain_count_alike():
     prepared = NetworkInput(np.ones((2, 16, 16, 16), np.float32), np.zeros((16, 16, 16), np.float32))
-    found = extractor(Windows(8, 0.0), {"mean": poolings.mean}).vectors(prepared, local_network, "cpu")
+    found = extractor(Windows(8, 0.0), {"mean": poolings.mean}).run([prepared], local_network, "cpu")[0].vectors
     np.testing.assert_allclose(found["coarse|mean"], 1)
 
 
 def test_monais_windows_are_put_down_at_the_cell_below():
     # Windows of 16 at 0, 12 and 24: the second starts between two cells of stride 8, and lands on the first's last.
     image = torch.arange(40.0).repeat(1, 1, 16, 16, 1)
-    (part,) = MonaiWindows(16, 0.25)(image, local_network, LEVELS)
-    coarse = part.maps[1][0, 0, 0, 0]
+    (piece,) = MonaiWindows(16, 0.25)(image, local_network, LEVELS)
+    coarse = piece.maps[1][0, 0, 0, 0]
     means = [np.arange(start, start + 8).mean() for start in (0, 8, 12, 20, 24, 32)]
     expected = [means[0], (means[1] + means[2]) / 2, means[3], means[4], means[5]]
     np.testing.assert_allclose(coarse, expected)
@@ -147,3 +147,23 @@ def test_monais_windows_take_the_scan_as_it_is():
 def test_every_inferer_has_an_identity_of_its_own():
     identities = [inferer.identity for inferer in (Whole(), Sliding(), Windows(), MonaiWindows(), Windows(64))]
     assert len({json.dumps(identity, sort_keys=True) for identity in identities}) == 5
+
+
+def test_a_pooling_that_fails_in_one_window_loses_its_own_vector_and_no_other():
+    prepared = scan((32, 48, 16))
+
+    def fails_later(features, brain):
+        seen.append(1)
+        if len(seen) > 2:
+            raise IndexError("no such\nchannel")
+        return features.mean((1, 2, 3))
+
+    seen = []
+    menu = {"fails": fails_later, "max": poolings.max}
+    (found,) = extractor(Windows(16, 0.0), menu).run([prepared], local_network, "cpu")
+    (alone,) = extractor(Windows(16, 0.0), {"max": poolings.max}).run([prepared], local_network, "cpu")
+    assert set(found.vectors) == {"fine|max", "coarse|max"}
+    assert found.failed == dict.fromkeys(("fine|fails", "coarse|fails"), "IndexError: no such channel")
+    assert len(seen) == 4, "once it has failed it is not called again"
+    for name, vector in alone.vectors.items():
+        np.testing.assert_array_equal(found.vectors[name], vector)

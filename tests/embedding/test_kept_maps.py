@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
-from neuroprint.data.case_digests import fingerprint_cohort
 
-from neuroprint.data.digests import FingerprintCache
-from neuroprint.data.formats.brats import find_brats
+from neuroprint.data.formats.brats import BraTSFormat
 from neuroprint.embedding import poolings
-from neuroprint.embedding.extraction import Extract, Request
+from neuroprint.embedding.extraction import Extract
 from neuroprint.embedding.extractor import Extractor
 from neuroprint.embedding.inferers import Inferer, Sliding, Whole, Windows
 from neuroprint.embedding.kept_maps import Keeper, kept_levels
+from neuroprint.embedding.reading import Request
 from neuroprint.embedding.store import FeatureStore
 from neuroprint.encoders.swin_unetr import SwinUNETREncoder
 
@@ -27,14 +28,13 @@ LEVELS = tuple(level.name for level in ENCODER.levels if level.name != "encoder1
 
 @pytest.fixture(scope="module")
 def cohort(small_cohort):
-    cases = find_brats(small_cohort)
-    prints, _ = fingerprint_cohort(cases, FingerprintCache(small_cohort.parent / "kept_prints.sqlite"))
-    return cases.cases[:3], prints
+    found = BraTSFormat(str(small_cohort)).cohort()
+    return replace(found, cases=found.cases[:3])
 
 
 def extract(cohort, store, menu, levels=("stage4",), pooling="mean", inferer: Inferer | None = None):
     extractor = Extractor(ENCODER, ENCODER.input.modalities, inferer or Whole(), "fp32", menu)
-    return Extract(store, "cpu")(*cohort, [Request(extractor, levels, pooling)])
+    return Extract(store, "cpu")(cohort, [Request(extractor, levels, pooling)])
 
 
 MEAN = {"mean": poolings.mean}
@@ -44,7 +44,7 @@ MEAN = {"mean": poolings.mean}
     "inferer", [Whole(), Sliding(32, 0.5), Windows(32, 0.0)], ids=lambda inferer: type(inferer).__name__
 )
 def test_poolings_of_kept_maps_are_bit_for_bit_those_of_a_new_pass(tmp_path, cohort, inferer):
-    kept, new = FeatureStore(tmp_path / "kept", keep_maps_mb=50), FeatureStore(tmp_path / "new")
+    kept, new = FeatureStore(tmp_path / "kept", keep_maps_mb=50), FeatureStore(tmp_path / "new", keep_maps_mb=0)
     assert extract(cohort, kept, MEAN, inferer=inferer).forwards == [3]
     for pooling in LATER:
         found = extract(cohort, kept, LATER, LEVELS, pooling, inferer)
@@ -64,7 +64,7 @@ def test_a_level_whose_map_was_not_kept_costs_a_pass_and_the_others_none(tmp_pat
 
 
 def test_without_a_budget_nothing_is_kept_and_a_new_pooling_costs_a_pass(tmp_path, cohort):
-    store = FeatureStore(tmp_path)
+    store = FeatureStore(tmp_path, keep_maps_mb=0)
     extract(cohort, store, MEAN)
     assert not (store.root / "maps").exists()
     assert extract(cohort, store, LATER, pooling="max").forwards == [3]

@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from neuroprint.data.positions import position
-from neuroprint.experiment.job import Job
 from scipy.ndimage import center_of_mass
 
-from neuroprint.data.facts import Target, measure
-from neuroprint.data.formats.brats import find_brats
+from neuroprint.catalog.menu import CONF
+from neuroprint.data.facts import center_mm
+from neuroprint.data.formats.brats import BraTSFormat
+from neuroprint.data.measure import measure
 from neuroprint.data.volume import read_volume
 from neuroprint.embedding.poolings import mean
-from neuroprint.experiment import configuration as settings
+from neuroprint.experiment.configuration import register_schema
+from neuroprint.experiment.experiment import Experiment
+from neuroprint.experiment.session import Session
 
 ORDER = ("flair", "t1ce", "t1", "t2")
 WINDOW = 64
@@ -25,15 +27,15 @@ CROP = (slice(80, 160), slice(60, 124), slice(40, 104))  # of a real scan: two w
 
 
 def composed(*overrides):
-    settings.register()
-    with initialize_config_dir(str(settings.CONF), version_base="1.3"):
+    register_schema()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("config", overrides=list(overrides), return_hydra_config=True)
 
 
-def article(*overrides) -> Job:
+def article(*overrides) -> Experiment:
     given = ["experiment=seed_article", f"inferer.window={WINDOW}", *overrides]
     config = composed(*given)
-    return Job.from_config(config, dict(config.hydra.runtime.choices), given)
+    return Experiment.of(config, dict(config.hydra.runtime.choices), given, Session())
 
 
 def published_embedding(files, state):
@@ -73,7 +75,7 @@ def synthetic_case(root):
 
 def real_case(root, cohort):
     """The middle of a real patient's scans: the whole takes minutes."""
-    case = find_brats(cohort).cases[0]
+    case = BraTSFormat(str(cohort)).cohort().cases[0]
     images = {name: nib.load(case.images[name].path) for name in ORDER}
     cut = {name: np.asarray(image.dataobj)[CROP] for name, image in images.items()}
     return write(root, cut, np.asarray(nib.load(case.label.path).dataobj)[CROP], images["flair"].affine)
@@ -84,7 +86,7 @@ def write(root, images, label, affine):
     folder.mkdir(parents=True)
     for name, array in {**images, "seg": label.astype(np.uint8)}.items():
         nib.save(nib.Nifti1Image(array, affine), folder / f"Case_00000_{name}.nii.gz")
-    return find_brats(root / "cohort").cases[0]
+    return BraTSFormat(str(root / "cohort")).cohort().cases[0]
 
 
 @pytest.mark.slow
@@ -92,15 +94,17 @@ def write(root, images, label, affine):
 def test_the_embedding_is_that_of_the_published_snippet(tmp_path, patient, request):
     make = {"synthetic": synthetic_case, "real": lambda root: real_case(root, request.getfixturevalue("real_cohort"))}
     case = make[patient](tmp_path)
-    job = article("encoder=untrained", "encoder.feature_size=12", "encoder.seed=3")
+    experiment = article("encoder=untrained", "encoder.feature_size=12", "encoder.seed=3")
+    recipe = experiment.recipe
     volume = read_volume(case, ORDER)
     facts = measure(volume, "brats")
 
-    extractor = replace(job.requests(ORDER)[0].extractor, poolings={"mean": mean})
+    extractor = replace(recipe.requests(ORDER)[0].extractor, poolings={"mean": mean})
     prepared = extractor.prepare(volume, facts)
-    found = extractor.vectors(prepared, extractor.encoder.load("cpu"), "cpu")["stage4|mean"]
+    (pooled,) = extractor.run([prepared], extractor.encoder.load("cpu"), "cpu")
+    found = pooled.vectors["stage4|mean"]
 
-    state = job.encoder.network("cpu").state_dict()
+    state = recipe.encoder.made.network("cpu").state_dict()
     image, expected, cells = published_embedding([case.images[name].path for name in ORDER], state)
     np.testing.assert_allclose(
         prepared.image, image, atol=2e-4
@@ -110,25 +114,30 @@ def test_the_embedding_is_that_of_the_published_snippet(tmp_path, patient, reque
     assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).mean())
 
-    target = Target(job.config.target.region, job.config.target.weighting, job.config.target.units)
-    x, y, z = center_of_mass(np.asarray(nib.load(case.label.path).dataobj))
-    i, j, _ = volume.images.shape[1:]
-    # An LPS grid counts from the right and the front; positions count from the left and the back.
-    np.testing.assert_allclose(position(facts, "brats", target, "world"), [i - 1 - x, j - 1 - y, z])
+    # The article has the label volume's center of mass in voxels; in mm it is where the affine puts that point.
+    label = nib.load(case.label.path)
+    expected_mm = nib.affines.apply_affine(label.affine, center_of_mass(np.asarray(label.dataobj)))
+    task = experiment.task
+    np.testing.assert_allclose(center_mm(facts, task.region, "label", task.frame), expected_mm)
 
 
 def test_the_preset_is_the_recipe():
-    job = article()
-    assert job.levels == ("stage4",) and job.pooling == "mean" and job.choices["projection"] == "none"
-    assert job.inferer.identity | {"monai": None} == {
+    experiment = article()
+    recipe, config = experiment.recipe, experiment.config
+    assert (recipe.layer, recipe.pooling.name, experiment.projection.name) == ("stage4", "mean", "none")
+    assert recipe.inferer.made.identity | {"monai": None} == {
         "inferer": "monaiwindows",
         "window": WINDOW,
         "overlap": 0.25,
         "monai": None,
     }
-    spec = job.encoder.input
-    assert (spec.normalization, spec.spacing_mm, spec.crop) == ("nonzero_joint", None, "image")
-    config = job.config
-    assert (config.retrieval.similarity, config.map.value, config.perplexity) == ("dot", "tsne", 50)
-    assert (config.target.weighting, config.target.units, config.target.frame) == ("label", "voxel", "world")
-    assert composed("experiment=seed_article").hydra.sweeper.params.target == "article,center_of_mass"
+    read = recipe.encoder.made.input
+    assert (read.normalization, read.spacing_mm, read.crop) == ("nonzero_joint", None, "image")
+    assert (experiment.similarity, config.map.value, config.perplexity) == ("dot", "tsne", 50)
+    assert (experiment.task.frame, experiment.task.radius_mm) == ("world", 20)
+
+
+def test_its_sweep_weighs_the_label_as_the_article_does_and_as_all_others_do():
+    assert composed("experiment=seed_article").hydra.sweeper.params == {"task.weighting": "label,binary"}
+    weightings = [article(f"task.weighting={weighting}").task.weighting for weighting in ("label", "binary")]
+    assert weightings == ["label", "binary"]

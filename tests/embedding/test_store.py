@@ -5,7 +5,9 @@ import multiprocessing
 import numpy as np
 import pytest
 
-from neuroprint.embedding.store import Entry, FeatureStore, digest
+from neuroprint.data.digests import digest
+from neuroprint.embedding.entry import Entry
+from neuroprint.embedding.store import FeatureStore
 
 KIND, CONTENT = "features/abc", digest("case")
 
@@ -122,11 +124,8 @@ def test_an_entry_that_was_read_before_is_not_decoded_again_until_its_file_chang
     import os
     import time
 
-    from neuroprint.embedding import store as module
-
-    decoded = []
-    decode = module._decode
-    monkeypatch.setattr(module, "_decode", lambda *given: decoded.append(1) or decode(*given))
+    decoded, decode = [], Entry.decoded
+    monkeypatch.setattr(Entry, "decoded", lambda *given: decoded.append(1) or decode(*given))
     store.write(KIND, CONTENT, entry())
     path = store.path(KIND, CONTENT)
     store.read(KIND, CONTENT)

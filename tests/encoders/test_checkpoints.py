@@ -1,11 +1,11 @@
 """Weights come back as they were saved, into the network they are of, or not at all."""
 
 import hashlib
-import os
 
 import pytest
 import torch
 
+from neuroprint.data.digests import file_sha256
 from neuroprint.encoders import checkpoints, weights_file
 from neuroprint.encoders.checkpoints import load_strictly, load_weights, save_weights
 from neuroprint.encoders.swin_unetr import SwinUNETREncoder, TrainedSwinUNETREncoder
@@ -88,21 +88,24 @@ def test_the_identity_follows_the_files_content_and_the_architecture(saved, tmp_
     assert trained(copy).identity != identity
 
 
-def test_a_known_hash_is_an_identity_without_reading_the_file_or_importing_torch(saved, monkeypatch):
+def test_a_known_hash_is_an_identity_without_reading_the_file(saved, monkeypatch):
     path, sha256 = saved
-    monkeypatch.setattr(checkpoints, "_sha256", None)
+    for module in (checkpoints, weights_file):
+        monkeypatch.setattr(module, "file_sha256", None)
     assert trained(path, sha256.upper()).identity["weights"] == {"sha256": sha256}
 
 
-def test_a_file_is_hashed_once_a_process_until_it_changes(tmp_path):
-    path = tmp_path / "x.safetensors"
-    first = save_weights(path, {"a": torch.zeros(3)}, {})
-    before = checkpoints._sha256.cache_info().misses
-    assert [checkpoints.file_sha256(path) for _ in range(3)] == [first] * 3
-    assert checkpoints._sha256.cache_info().misses == before + 1
-    second = save_weights(path, {"a": torch.ones(3)}, {})
-    os.utime(path, ns=(1, 1))
-    assert checkpoints.file_sha256(path) == second != first
+def test_a_hash_that_is_not_known_is_computed_once_an_encoder(saved, monkeypatch):
+    path, sha256 = saved
+    hashed = []
+    monkeypatch.setattr(weights_file, "file_sha256", lambda path: hashed.append(path) or file_sha256(path))
+    encoder = trained(path)
+    assert [encoder.identity["weights"], encoder.weights.sha256, encoder.identity["weights"]] == [
+        {"sha256": sha256},
+        sha256,
+        {"sha256": sha256},
+    ]
+    assert hashed == [path]
 
 
 def test_another_file_than_the_expected_one_is_refused(saved):

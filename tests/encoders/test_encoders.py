@@ -1,5 +1,8 @@
 """Encoders keep what they promise: levels, identities, and the network's own numbers."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -26,14 +29,14 @@ def test_maps_have_the_promised_channels_and_strides(encoder, batch):
         assert features.shape == (1, level.channels, *(size // level.stride for size in batch.shape[2:]))
 
 
-@pytest.mark.parametrize("normalize", [True, False])
-def test_maps_are_those_of_monais_own_forward_pass(batch, normalize):
+@pytest.mark.parametrize("layer_norm", [True, False])
+def test_maps_are_those_of_monais_own_forward_pass(batch, layer_norm):
     """What is computed inside SwinUNETR.forward, without the fused attention, equals the encoder's maps."""
     from monai.networks.nets import SwinUNETR
 
-    encoder = SwinUNETREncoder(MODALITIES, feature_size=12, layer_norm=normalize)
+    encoder = SwinUNETREncoder(MODALITIES, feature_size=12, layer_norm=layer_norm)
     torch.manual_seed(encoder.seed)
-    plain = SwinUNETR(4, 3, feature_size=12, window_size=4, normalize=normalize).eval()
+    plain = SwinUNETR(4, 3, feature_size=12, window_size=4, normalize=layer_norm).eval()
     seen = []
     plain.swinViT.register_forward_hook(lambda module, inputs, output: seen.extend(output))
     plain.encoder10.register_forward_hook(lambda module, inputs, output: seen.append(output))
@@ -102,12 +105,28 @@ def test_a_feature_size_that_swin_cannot_split_is_refused():
         SwinUNETREncoder(MODALITIES, feature_size=32)
 
 
+CHOICES = ("swin_unetr_phantom", "untrained", "voxels", "combined")
+
+
+def test_what_an_encoder_says_of_itself_needs_no_torch():
+    code = (
+        "import sys; from neuroprint.catalog.menu import Catalog; from neuroprint.embedding.recipe import encoders_of; "
+        "from neuroprint.encoders.base import describe; "
+        f"parts = [Catalog().part('encoder', name).made for name in {CHOICES}]; "
+        "told = [describe(encoder) for part in parts for encoder in encoders_of(part)]; "
+        "print(len(told), 'torch' in sys.modules, 'monai' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["5", "False", "False"]
+
+
 def test_voxels_are_cell_averages_and_their_distance_is_subtraction():
     image = torch.randn(1, 2, 16, 16, 10, generator=torch.Generator().manual_seed(1))
     (features,) = VoxelEncoder((8, 8, 5)).load("cpu")(image)
     assert features.shape == (1, 2 * 8 * 8 * 5, 1, 1, 1)
     blocks = image.numpy().reshape(2, 8, 2, 8, 2, 5, 2).mean(axis=(2, 4, 6))
     np.testing.assert_allclose(features.numpy().ravel(), blocks.ravel(), rtol=1e-4, atol=1e-6)
+    assert VoxelEncoder().similarity == "euclidean"
 
 
 @pytest.mark.parametrize(

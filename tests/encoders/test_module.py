@@ -2,16 +2,14 @@
 
 import pytest
 import torch
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from torch import nn
 
+from neuroprint.catalog.menu import Catalog
 from neuroprint.encoders.checkpoints import save_weights
 from neuroprint.encoders.module import ModuleEncoder
 from neuroprint.encoders.taps import measure_levels, tap
 from neuroprint.encoders.twins import untrained_twin
 from neuroprint.errors import NeuroprintError
-from neuroprint.experiment.configuration import CONF
 
 UNET = {"_target_": "monai.networks.nets.BasicUNet", "in_channels": 2, "features": [4, 4, 8, 8, 16, 4]}
 LEVELS = ["conv_0", "down_1", "down_2"]
@@ -144,7 +142,10 @@ def test_trained_weights_have_an_untrained_twin_of_the_same_network(tmp_path, im
         ({"modalities": ["t1"]}, "are its channels those of encoder.modalities"),
         ({"divisor": 0}, "encoder.divisor=0: must be at least 1"),
         ({"network": {**UNET, "feetures": 3}}, "BasicUNet cannot be built: .*feetures"),
-        ({"network": {"_target_": "torch.nn.Nothing"}}, "torch.nn.Nothing cannot be built"),
+        (
+            {"network": {"_target_": "torch.nn.Nothing"}},
+            "encoder.network: torch.nn.Nothing cannot be found: torch.nn has no Nothing",
+        ),
         ({"network": {"_target_": "fractions.Fraction"}}, "is no torch.nn.Module but Fraction"),
         ({"network": {}}, "encoder.network is missing"),
         ({"network": None}, "encoder.network is missing"),
@@ -188,14 +189,11 @@ def test_an_output_that_is_no_feature_map_is_named(image, name, said):
 
 
 def test_the_decoders_last_level_is_what_the_default_encoders_network_segments():
-    entries = [OmegaConf.load(CONF / "encoder" / f"{name}.yaml") for name in ("module", "swin_unetr_phantom_decoder")]
-    decoder = OmegaConf.to_container(OmegaConf.merge(*entries), resolve=True)
-    del decoder["defaults"]
-    whole = OmegaConf.to_container(OmegaConf.load(CONF / "encoder" / "swin_unetr_phantom.yaml"), resolve=True)
+    decoder, whole = (Catalog().part("encoder", f"swin_unetr_phantom{part}") for part in ("_decoder", ""))
     for key in ("modalities", "weights", "sha256", "spacing_mm", "normalization"):
-        assert decoder[key] == whole[key]
+        assert decoder.node[key] == whole.node[key]
     batch = torch.randn(1, 4, 32, 32, 64, generator=torch.Generator().manual_seed(0))
-    *_, out = instantiate(decoder).load("cpu")(batch)
+    *_, out = decoder.made.load("cpu")(batch)
     with torch.no_grad():
-        segmented = instantiate(whole).network("cpu")(batch)
+        segmented = whole.made.network("cpu")(batch)
     torch.testing.assert_close(out, segmented, rtol=1e-4, atol=1e-4)

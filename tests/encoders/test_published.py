@@ -211,7 +211,7 @@ def test_a_download_that_can_be_altered_on_the_way_is_warned_of(served, tmp_path
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
+def monai_bundle(tmp_path_factory):
     """A bundle as MONAI unpacks it, with random weights, and its network."""
     from monai.networks.nets import SegResNet
 
@@ -231,12 +231,12 @@ def bundle(tmp_path_factory):
     return folder, network
 
 
-BUNDLE_ORDER = ("t1ce", "t1", "t2", "flair")
+MONAI_ORDER = ("t1ce", "t1", "t2", "flair")
 
 
-def test_the_bundles_levels_are_its_encoders_stages(bundle, batch):
-    folder, network = bundle
-    encoder = SegResNetEncoder(BUNDLE_ORDER, str(folder))
+def test_the_monai_bundles_levels_are_its_encoders_stages(monai_bundle, batch):
+    folder, network = monai_bundle
+    encoder = SegResNetEncoder(MONAI_ORDER, str(folder))
     small = batch[:, :, :32]
     with torch.inference_mode():
         deepest, stages = network.encode(small)
@@ -248,8 +248,8 @@ def test_the_bundles_levels_are_its_encoders_stages(bundle, batch):
         assert found.shape[1:] == (level.channels, *(32 // level.stride,) * 3)
 
 
-def test_the_bundles_untrained_twin_is_its_network_on_seeded_weights(bundle, batch):
-    trained = SegResNetEncoder(BUNDLE_ORDER, str(bundle[0]), spacing_mm=2.0)
+def test_the_monai_bundles_untrained_twin_is_its_network_on_seeded_weights(monai_bundle, batch):
+    trained = SegResNetEncoder(MONAI_ORDER, str(monai_bundle[0]), spacing_mm=2.0)
     twin = untrained_twin(trained)
     assert not twin.trained and (twin.input, twin.levels) == (trained.input, trained.levels)
     assert twin.identity != trained.identity
@@ -261,13 +261,13 @@ def test_the_bundles_untrained_twin_is_its_network_on_seeded_weights(bundle, bat
         assert one.shape == different.shape and not torch.equal(one, different)
 
 
-def test_the_bundle_sees_its_channels_in_its_own_order(bundle):
+def test_the_monai_bundle_sees_its_channels_in_its_own_order(monai_bundle):
     """A scan whose modalities come in another order reaches the network as t1ce, t1, t2, flair."""
     from neuroprint.embedding.extractor import Extractor
     from neuroprint.embedding.inferers import Whole
 
-    spec = SegResNetEncoder(BUNDLE_ORDER, str(bundle[0])).input
-    assert spec.for_cohort(("flair", "t1", "t1ce", "t2")) == BUNDLE_ORDER
+    spec = SegResNetEncoder(MONAI_ORDER, str(monai_bundle[0])).input
+    assert spec.for_cohort(("flair", "t1", "t1ce", "t2")) == MONAI_ORDER
     assert (spec.spacing_mm, spec.normalization, spec.divisor) == (1.0, "nonzero_channelwise", 8)
 
     class Volume:
@@ -278,22 +278,22 @@ def test_the_bundle_sees_its_channels_in_its_own_order(bundle):
     class Facts:
         brain_box = np.array([[0, 8]] * 3)
 
-    encoder = SegResNetEncoder(BUNDLE_ORDER, str(bundle[0]))
+    encoder = SegResNetEncoder(MONAI_ORDER, str(monai_bundle[0]))
     seen = Extractor(encoder, spec.for_cohort(Volume.modalities), Whole(), "fp32", {}).prepare(Volume, Facts).image
     for channel, name in zip(seen, ("t1ce", "t1", "t2", "flair"), strict=True):
         given = Volume.images[Volume.modalities.index(name)]
         np.testing.assert_allclose(channel, (given - given.mean()) / given.std(), atol=1e-5)
 
 
-def test_a_bundle_that_is_not_there_says_how_to_get_it(tmp_path):
+def test_a_monai_bundle_that_is_not_there_says_how_to_get_it(tmp_path):
     command = r"python -m monai\.bundle download --name brats_mri_segmentation --bundle_dir DIR"
     for folder in (None, str(tmp_path)):
-        with pytest.raises(NeuroprintError, match=f"encoder.bundle.*{command}"):
-            SegResNetEncoder(BUNDLE_ORDER, folder)
+        with pytest.raises(NeuroprintError, match=f"encoder.monai_bundle.*{command}.*give encoder.monai_bundle=DIR"):
+            SegResNetEncoder(MONAI_ORDER, folder)
 
 
-def test_another_networks_weights_are_no_bundle(small_swin, tmp_path):
+def test_another_networks_weights_are_no_monai_bundle(small_swin, tmp_path):
     (tmp_path / "models").mkdir()
     torch.save(small_swin.state_dict(), tmp_path / "models" / "model.pt")
     with pytest.raises(NeuroprintError, match=r"missing: .* and \d+ more; left over: .* and \d+ more"):
-        SegResNetEncoder(BUNDLE_ORDER, str(tmp_path)).load("cpu")
+        SegResNetEncoder(MONAI_ORDER, str(tmp_path)).load("cpu")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import beta, norm
 
-from neuroprint.evaluation.statistics import MeanOfRatios, bootstrap_intervals, difference_interval
+from neuroprint.evaluation.statistics import MeanOfRatios, Resamples, bootstrap_intervals, difference_interval
 
 COHORTS, RESAMPLES = 700, 700
 MEANS = ("low precision", "middling precision", "high precision", "average precision", "error in mm")
@@ -56,7 +56,7 @@ def intervals_of(
     found: dict[str, tuple[float, float]] = {}
     for part in range(10):
         some = {name: s for name, s in statistics.items() if int(name) % 10 == part}
-        found |= bootstrap_intervals(some, names, RESAMPLES, seed=part)
+        found |= bootstrap_intervals(some, names, Resamples(RESAMPLES, part))
     return np.array([found[str(c)] for c in range(cohorts)]), truth, statistics
 
 
@@ -98,12 +98,12 @@ def test_a_patients_queries_come_and_go_together():
     once = MeanOfRatios(value[:, None], np.ones((40, 1)))
     names = [f"p{number:02d}" for number in range(40)]
     thrice = MeanOfRatios(np.repeat(value, 3)[:, None], np.ones((120, 1)))
-    alone = bootstrap_intervals({"m": once}, names, 2000, seed=0)["m"]
-    visits = bootstrap_intervals({"m": thrice}, np.repeat(names, 3).tolist(), 2000, seed=0)["m"]
+    alone = bootstrap_intervals({"m": once}, names, Resamples(2000, 0))["m"]
+    visits = bootstrap_intervals({"m": thrice}, np.repeat(names, 3).tolist(), Resamples(2000, 0))["m"]
     assert alone == pytest.approx(visits)
     order = rng.permutation(40)
     shuffled = MeanOfRatios(value[order][:, None], np.ones((40, 1)))
-    again = bootstrap_intervals({"m": shuffled}, [names[place] for place in order], 2000, seed=0)["m"]
+    again = bootstrap_intervals({"m": shuffled}, [names[place] for place in order], Resamples(2000, 0))["m"]
     assert alone == pytest.approx(again, rel=1e-12)
 
 
@@ -112,14 +112,16 @@ def test_queries_without_part_in_a_statistic_do_not_move_it():
     value, part = rng.random((30, 1)), np.ones((30, 1))
     names = [f"p{number:02d}" for number in range(30)]
     part[20:], value[20:] = 0, 0
-    with_others = bootstrap_intervals({"m": MeanOfRatios(value, part)}, names, 1000, seed=0)
-    assert with_others == bootstrap_intervals({"m": MeanOfRatios(value[:20], part[:20])}, names[:20], 1000, seed=0)
+    with_others = bootstrap_intervals({"m": MeanOfRatios(value, part)}, names, Resamples(1000, 0))
+    assert with_others == bootstrap_intervals(
+        {"m": MeanOfRatios(value[:20], part[:20])}, names[:20], Resamples(1000, 0)
+    )
 
 
 def test_a_constant_has_no_width_and_one_patient_no_interval():
     constant = MeanOfRatios(np.full((5, 1), 0.3), np.ones((5, 1)))
-    assert bootstrap_intervals({"m": constant}, list("abcde"), 500, seed=0)["m"] == pytest.approx((0.3, 0.3))
-    assert bootstrap_intervals({"m": constant}, ["a"] * 5, 500, seed=0) == {}
+    assert bootstrap_intervals({"m": constant}, list("abcde"), Resamples(500, 0))["m"] == pytest.approx((0.3, 0.3))
+    assert bootstrap_intervals({"m": constant}, ["a"] * 5, Resamples(500, 0)) == {}
 
 
 def test_the_difference_of_two_figures_is_as_uncertain_as_both():

@@ -101,29 +101,27 @@ def test_tiny_and_constant_fit_sides_give_finite_predictions(make, n, d):
 
 
 @pytest.mark.parametrize("make", [KNNProbe, KernelRidgeProbe])
-def test_shuffled_labels_are_not_read_and_true_ones_are(make_subjects, make):
-    subjects = make_subjects(60)
+def test_shuffled_labels_are_not_read_and_true_ones_are(make_question, make):
+    question = make_question(60)
     rng = np.random.default_rng(1)
-    benchmark = Benchmark(subjects, Protocol(bootstrap=100))
-    vectors = subjects.centers_mm @ rng.normal(size=(3, 20)) + rng.normal(size=(60, 20))
-    assert benchmark.score(vectors, make_probe=make).metrics["probe/r2"] > 0.6
-    shuffled = [benchmark.score(vectors[rng.permutation(60)], make_probe=make).metrics["probe/r2"] for _ in range(8)]
+    benchmark = Benchmark(question, Protocol(resamples=100))
+    vectors = question.targets @ rng.normal(size=(3, 20)) + rng.normal(size=(60, 20))
+    assert benchmark.score(vectors, probe=make()).metrics["probe/r2"] > 0.6
+    shuffled = [benchmark.score(vectors[rng.permutation(60)], probe=make()).metrics["probe/r2"] for _ in range(8)]
     assert max(shuffled) < 0.12 and np.mean(shuffled) < 0.0
 
 
 @pytest.mark.parametrize("make", [KNNProbe, KernelRidgeProbe])
-def test_a_querys_center_moves_no_prediction_of_its_fold(make_subjects, make):
-    from dataclasses import replace
-
-    subjects = make_subjects(40)
-    vectors = np.random.default_rng(0).normal(size=(40, 12)) + subjects.centers_mm @ np.ones((3, 12)) / 30
-    protocol = Protocol(bootstrap=100)
-    benchmark = Benchmark(subjects, protocol)
+def test_a_querys_center_moves_no_prediction_of_its_fold(make_question, make):
+    question = make_question(40)
+    vectors = np.random.default_rng(0).normal(size=(40, 12)) + question.targets @ np.ones((3, 12)) / 30
+    protocol = Protocol(resamples=100)
+    benchmark = Benchmark(question, protocol)
     queries = benchmark.splits[1].queries
-    centers = subjects.centers_mm.copy()
+    centers = question.targets.copy()
     centers[queries] = 500.0
-    moved = Benchmark(replace(subjects, centers_mm=centers), protocol)
-    before, after = (b.score(vectors, make_probe=make).predicted_mm[queries] for b in (benchmark, moved))
+    moved = Benchmark(make_question(40, centers_mm=centers), protocol)
+    before, after = (b.score(vectors, probe=make()).predicted[queries] for b in (benchmark, moved))
     assert np.array_equal(before, after)
 
 

@@ -1,26 +1,25 @@
 """Every projection on the menu: what it computes, at what sizes, and that none of them finds what is not there."""
 
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
-from sklearn.base import clone
 from sklearn.decomposition import PCA
+from sklearn.neighbors import NeighborhoodComponentsAnalysis
 from sklearn.preprocessing import Normalizer
 
+from neuroprint.catalog.menu import Catalog
 from neuroprint.errors import NeuroprintError
 from neuroprint.evaluation.benchmark import Benchmark, Protocol
+from neuroprint.evaluation.perplexity import allowed_perplexity
 from neuroprint.evaluation.probe import RidgeProbe
-from neuroprint.evaluation.projection import fit_projection, is_supervised, transformed
-from neuroprint.evaluation.projections import Chain, OctantLDA, RidgeCenter, octants
+from neuroprint.evaluation.projection import clipped, fit_projection, is_supervised, transformed
+from neuroprint.evaluation.projections import TSNE, Chain, TargetLDA, TargetRidge, target_groups
 
-CONF = Path(__file__).parents[2] / "conf" / "projection"
+NAMES = Catalog().names("projection")
 SUPERVISED = {"pls", "lda", "nca", "ridge"}
 UNSIZED = {"none", "l2", "standardize"}
-OF_THREE = {"ridge"}  # a center, whatever it was predicted from
+OF_THREE = {"ridge"}  # as many as there are targets, whatever they were predicted from
 
 
 def named(name):
@@ -28,25 +27,15 @@ def named(name):
 
 
 TRANSDUCTIVE = {"tsne"}
-EVERY = [named(path.stem) for path in sorted(CONF.glob("*.yaml"))]
-MENU = [named(path.stem) for path in sorted(CONF.glob("*.yaml")) if path.stem not in TRANSDUCTIVE]
-SIZED = [named(path.stem) for path in sorted(CONF.glob("*.yaml")) if path.stem not in UNSIZED | TRANSDUCTIVE]
+EVERY = [named(name) for name in NAMES]
+MENU = [named(name) for name in NAMES if name not in TRANSDUCTIVE]
+SIZED = [named(name) for name in NAMES if name not in UNSIZED | TRANSDUCTIVE]
 
 
 def build(name, components=5, seed=0):
-    """As a job builds it, clipped or not; t-SNE has a size of its own there."""
-    config = OmegaConf.create(
-        {
-            "components": components,
-            "seed": seed,
-            "perplexity": None,
-            "projection": OmegaConf.load(CONF / f"{name}.yaml"),
-        }
-    )
-    projection = instantiate(config.projection, _convert_="all")
-    if name not in UNSIZED:
-        projection.set_params(n_components=components)
-    return projection
+    """As the menu has it; t-SNE has a size of its own there."""
+    projection = Catalog().part("projection", name, components=components, seed=seed).made
+    return projection if name in UNSIZED else projection.set_params(n_components=components)
 
 
 def fitted(name, X, y, **keywords):
@@ -55,7 +44,7 @@ def fitted(name, X, y, **keywords):
         warnings.simplefilter(
             "ignore"
         )  # tiny cohorts converge badly and fall apart; what counts is that they are served
-        return fit_projection(lambda: projection, X, y if is_supervised(projection) else None)
+        return fit_projection(projection, X, y if is_supervised(projection) else None)
 
 
 def cohort(n, d=30, seed=0):
@@ -113,8 +102,13 @@ def test_embeddings_of_low_rank_are_served(name, wanted):
 
 
 def test_the_supervised_ones_are_marked():
-    marked = {path.stem for path in CONF.glob("*.yaml") if is_supervised(build(path.stem))}
+    marked = {name for name in NAMES if is_supervised(build(name))}
     assert marked == SUPERVISED
+
+
+def test_a_projection_of_scikit_learns_that_needs_targets_is_supervised():
+    assert is_supervised(NeighborhoodComponentsAnalysis())
+    assert not is_supervised(PCA()) and not is_supervised(Normalizer())
 
 
 @pytest.mark.parametrize("name", sorted(SUPERVISED))
@@ -136,13 +130,13 @@ def test_what_sees_the_centers_uses_them(name):
     assert explained(fitted(name, X, y, components=size)) > explained(fitted(name, X, shuffled, components=size)) + 0.1
 
 
-def gain_on_noise(make_subjects, seed, prepare=None, **score):
+def gain_on_noise(make_question, seed, prepare=None, **score):
     """Mean average precision over chance, of embeddings that know nothing."""
-    subjects = make_subjects(50, seed=seed)
+    question = make_question(50, seed=seed)
     noise = np.random.default_rng(100 + seed).normal(size=(50, 60))
     if prepare is not None:
-        noise = prepare(noise, subjects.centers_mm)
-    benchmark = Benchmark(subjects, Protocol(bootstrap=100, seed=seed))
+        noise = prepare(noise, question.targets)
+    benchmark = Benchmark(question, Protocol(resamples=100, seed=seed))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         metrics = benchmark.score(noise, **score).metrics
@@ -150,20 +144,20 @@ def gain_on_noise(make_subjects, seed, prepare=None, **score):
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_noise_is_retrieved_at_chance(make_subjects, name):
+def test_noise_is_retrieved_at_chance(make_question, name):
     # Supervised projections must not carry the gallery's centers to the queries.
-    gains = [gain_on_noise(make_subjects, seed, make_projection=lambda: build(name)) for seed in range(3)]
+    gains = [gain_on_noise(make_question, seed, projection=build(name)) for seed in range(3)]
     above_chance, r2 = np.mean(gains, axis=0)
     assert abs(above_chance) < 0.05
     assert r2 < 0.05
 
 
-def test_noise_is_not_at_chance_if_the_queries_are_fitted_too(make_subjects):
+def test_noise_is_not_at_chance_if_the_queries_are_fitted_too(make_question):
     # The control: the same cohorts, the projection fitted once on all. The leak is there to be found.
     def leak(noise, centers):
         return transformed(fitted("pls", noise, centers), noise)
 
-    above_chance, r2 = np.mean([gain_on_noise(make_subjects, seed, leak) for seed in range(3)], axis=0)
+    above_chance, r2 = np.mean([gain_on_noise(make_question, seed, leak) for seed in range(3)], axis=0)
     assert above_chance > 0.1
     assert r2 > 0.3
 
@@ -238,11 +232,11 @@ def test_partial_least_squares_follows_its_recursion():
     up_to_sign(transformed(fitted("pls", X, y, components=3), new), expected, rtol=1e-3)
 
 
-def test_the_ridge_predicts_the_center_as_the_probe_does_about_the_gallerys_mean():
+def test_the_ridge_predicts_the_targets_as_the_probe_does_about_the_gallerys_mean():
     X, y = cohort(30)
     new, _ = cohort(4, seed=5)
     probe = RidgeProbe().fit(X, y, np.arange(30))
-    np.testing.assert_allclose(RidgeCenter().fit(X, y).transform(new), probe.predict(new) - y.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(TargetRidge().fit(X, y).transform(new), probe.predict(new) - y.mean(axis=0), rtol=1e-12)
 
 
 def test_a_patients_other_visits_do_not_choose_the_ridges_penalty():
@@ -251,18 +245,17 @@ def test_a_patients_other_visits_do_not_choose_the_ridges_penalty():
     X = np.repeat(rng.normal(size=(12, 20)), 5, axis=0) + 1e-3 * rng.normal(size=(60, 20))
     y = np.repeat(rng.normal(size=(12, 3)) * 30, 5, axis=0)
     patients = [f"p{number // 5}" for number in range(60)]
-    chain = Chain([PCA(whiten=True, svd_solver="full"), RidgeCenter()], n_components=16)
+    chain = Chain([PCA(whiten=True, svd_solver="full"), TargetRidge()], n_components=16)
     grouped, alone = (
-        transformed(fit_projection(lambda: clone(chain), X, y, names), X)
-        for names in (patients, [*map(str, range(60))])
+        transformed(fit_projection(chain, X, y, names), X) for names in (patients, [*map(str, range(60))])
     )
     assert np.abs(grouped).mean() < 0.1 * np.abs(alone).mean()
 
 
 def test_octant_discriminants_are_fishers_with_shrunken_covariances():
     (X, y), (new, _) = cohort(60, d=6), cohort(7, d=6, seed=1)
-    found = OctantLDA(4, shrinkage=0.5).fit(X, y).transform(new)
-    parts = octants(y)
+    found = TargetLDA(4, shrinkage=0.5).fit(X, y).transform(new)
+    parts = target_groups(y)
 
     def shrunken(rows):
         matrix = np.cov(rows.T, ddof=0)
@@ -278,7 +271,7 @@ def test_octant_discriminants_are_fishers_with_shrunken_covariances():
 
 def test_neighborhood_components_raise_the_chance_that_neighbors_share_an_octant():
     X, y = cohort(60)
-    parts = octants(y)
+    parts = target_groups(y)
 
     def chance(points):
         """Goldberger et al.: the mean probability of drawing a neighbor of one's own part."""
@@ -303,25 +296,22 @@ def test_tsne_is_scikit_learns_and_knows_no_new_case():
     assert not build("tsne").fit_transform(np.ones((9, 4))).any()
 
 
-def test_a_perplexity_above_the_cohort_is_clipped_and_said_once(caplog):
-    from neuroprint.evaluation.perplexity import allowed_perplexity
+@pytest.mark.parametrize(
+    ("wanted", "cases", "allowed"),
+    [(None, 200, 30), (None, 25, 8), (24, 25, 24), (25, 25, 8), (50, 25, 8), (5, 200, 5)],
+)
+def test_a_perplexity_is_below_the_number_of_cases(wanted, cases, allowed):
+    assert allowed_perplexity(wanted, cases) == allowed
 
-    allowed_perplexity.cache_clear()
+
+def test_tsne_serves_a_cohort_smaller_than_its_perplexity():
     X, _ = cohort(25)
-    with caplog.at_level("WARNING"):
-        for _ in range(2):
-            projection = build("tsne", components=2)
-            projection.set_params(perplexity=50)
-            assert projection.fit_transform(X).shape == (25, 2)
-    assert [record.getMessage() for record in caplog.records] == ["perplexity=50 is not below 25 cases: clipped to 8"]
-    assert (
-        allowed_perplexity(24, 25) == 24 and allowed_perplexity(None, 25) == 8 and allowed_perplexity(None, 200) == 30
-    )
+    assert np.array_equal(TSNE(perplexity=50).fit_transform(X), TSNE(perplexity=8).fit_transform(X))
 
 
-def test_tsne_lays_out_gallery_and_queries_together(make_subjects):
-    subjects = make_subjects(30)
-    X = subjects.centers_mm @ np.random.default_rng(0).normal(size=(3, 12))
+def test_tsne_lays_out_gallery_and_queries_together(make_question):
+    question = make_question(30)
+    X = question.targets @ np.random.default_rng(0).normal(size=(3, 12))
     seen = []
 
     class Recording:
@@ -332,8 +322,8 @@ def test_tsne_lays_out_gallery_and_queries_together(make_subjects):
             seen.append(np.array(rows))
             return rows[:, :3]
 
-    benchmark = Benchmark(subjects, Protocol(bootstrap=100))
-    found = benchmark.score(X, make_projection=Recording)
+    benchmark = Benchmark(question, Protocol(resamples=100))
+    found = benchmark.score(X, projection=Recording())
     assert len(seen) == 5
     for split, rows in zip(benchmark.splits, seen, strict=True):
         assert np.array_equal(rows, np.concatenate([X[split.gallery], X[split.queries]]))
@@ -353,12 +343,12 @@ def test_embeddings_of_one_number_are_served(name):
     assert found.shape == (5, 3 if name in OF_THREE else 1) and np.isfinite(found).all()
 
 
-def test_embeddings_in_half_precision_are_scored_as_the_numbers_they_are(make_subjects):
-    subjects = make_subjects(30)
-    half = (subjects.centers_mm @ np.random.default_rng(0).normal(size=(3, 12))).astype(np.float16)
-    benchmark = Benchmark(subjects, Protocol(bootstrap=100))
+def test_embeddings_in_half_precision_are_scored_as_the_numbers_they_are(make_question):
+    question = make_question(30)
+    half = (question.targets @ np.random.default_rng(0).normal(size=(3, 12))).astype(np.float16)
+    benchmark = Benchmark(question, Protocol(resamples=100))
     for name in ("whiten", "pls"):
-        found = [benchmark.score(X, make_projection=lambda: build(name)) for X in (half, half.astype(np.float64))]  # noqa: B023
+        found = [benchmark.score(X, projection=build(name)) for X in (half, half.astype(np.float64))]
         assert found[0].metrics == found[1].metrics
 
 
@@ -427,36 +417,68 @@ def test_the_last_step_with_a_size_gets_the_chains():
     assert Chain([PCA(0.5), PCA(8)], n_components=20).fit(X).transform(X).shape == (20, PCA(0.5).fit(X).n_components_)
 
 
-def test_octants_are_split_at_the_medians():
+def test_numbers_are_grouped_by_octants_about_their_medians():
     _, centers = cohort(40)
-    parts = octants(centers)
-    assert set(parts) == set(range(8))
-    same = parts[:, None] == parts[None]
+    groups = target_groups(centers)
+    assert set(groups) == set(range(8))
+    same = groups[:, None] == groups[None]
     above = centers > np.median(centers, axis=0)
     assert np.array_equal(same, (above[:, None] == above[None]).all(axis=2))
 
 
-def test_an_octant_of_one_case_is_no_news(recwarn):
+def test_classes_are_their_own_groups():
+    codes = np.random.default_rng(0).integers(0, 4, 30)
+    assert np.array_equal(target_groups(np.eye(4)[codes]), codes)
+
+
+def test_one_number_is_split_at_its_median_even_if_it_is_0_or_1():
+    assert target_groups(np.array([[0.0], [0.0], [0.0], [1.0], [1.0]])).tolist() == [0, 0, 0, 1, 1]
+
+
+def test_discriminants_of_classes_tell_them_apart():
+    rng = np.random.default_rng(0)
+    codes = np.arange(90) % 3
+    X = 4 * rng.normal(size=(3, 8))[codes] + rng.normal(size=(90, 8))
+    projection = build("lda", components=7).fit(X[:60], np.eye(3)[codes[:60]])
+    inside, outside = projection.transform(X[:60]), projection.transform(X[60:])
+    assert outside.shape == (30, 2)  # one less than there are classes
+    nearest = np.linalg.norm(outside[:, None] - inside[None], axis=2).argmin(axis=1)
+    assert np.array_equal(codes[:60][nearest], codes[60:])
+
+
+def test_a_group_of_one_case_is_no_news(recwarn):
     X, y = cohort(12)
-    parts = octants(y)
-    assert 1 in np.bincount(parts)
+    assert 1 in np.bincount(target_groups(y))
     build("lda").fit(X, y)
     assert not recwarn.list
 
 
 @pytest.mark.parametrize(("cases", "most"), [(3, 2), (4, 2), (5, 4), (8, 4), (9, 8)])
-def test_cases_outnumber_the_parts(cases, most):
+def test_cases_outnumber_the_groups(cases, most):
     centers = cohort(cases)[1]
-    assert 2 <= len(np.unique(octants(centers))) <= most < cases
+    assert 2 <= len(np.unique(target_groups(centers))) <= most < cases
 
 
 def test_few_cases_are_split_along_the_widest_axis():
     centers = np.array([[0, 50, 1], [1, -40, 2], [2, 60, 3], [3, -30, 0]], dtype=float)
-    parts = octants(centers)
-    assert parts[0] == parts[2] != parts[1] == parts[3]
+    groups = target_groups(centers)
+    assert groups[0] == groups[2] != groups[1] == groups[3]
 
 
-def test_centers_in_one_place_cannot_be_told_apart():
+@pytest.mark.parametrize("targets", [np.zeros((20, 3)), np.eye(3)[np.zeros(20, dtype=int)]])
+def test_targets_that_are_all_alike_cannot_be_split(targets):
     X, _ = cohort(20)
     with pytest.raises(NeuroprintError, match="cannot be split"):
-        OctantLDA().fit(X, np.zeros((20, 3)))
+        TargetLDA().fit(X, targets)
+
+
+def test_more_components_than_a_fit_can_have_are_clipped_and_said(caplog):
+    assert clipped(PCA(8), 8).n_components == 8
+    assert not caplog.records
+    given = PCA(9)
+    assert clipped(given, 8).n_components == 8 and given.n_components == 9
+    assert [record.getMessage() for record in caplog.records] == [
+        "components=9 is more than the gallery allows: clipped to 8"
+    ]
+    assert clipped(PCA(0.5), 8).n_components == 0.5  # a share of the variance
+    assert isinstance(clipped(Normalizer(), 8), Normalizer)

@@ -12,7 +12,9 @@ import pytest
 from sklearn.metrics import average_precision_score, ndcg_score, roc_auc_score
 
 from neuroprint.evaluation import retrieval
+from neuroprint.evaluation.ranked import Judged, Ranked
 from neuroprint.evaluation.ranking import rank
+from neuroprint.evaluation.retrieval import RETRIEVAL_METRICS
 
 QUERIES, GALLERY = 2000, 23
 
@@ -129,3 +131,62 @@ def test_expected_values_without_anything_relevant_are_undefined():
         retrieval.expected_ndcg(np.zeros((1, 9)), 10),
     ):
         assert np.isnan(value).all()
+
+
+@pytest.fixture(scope="module")
+def galleries() -> Ranked:
+    """Galleries as ranked, of any share of relevant cases, with gains and distances of which some are not known."""
+    rng = np.random.default_rng(0)
+    relevant = rng.random((300, 17)) < rng.random((300, 1))
+    gain, distance = rng.random((300, 17)), rng.random((300, 17)) * 50
+    distance[rng.random((300, 17)) < 0.1] = np.nan
+    assert not relevant.any(axis=1).all() and relevant.all(axis=1).any()
+    return Ranked(relevant, gain, {"distance_mm": distance})
+
+
+@pytest.mark.parametrize("metric", RETRIEVAL_METRICS, ids=lambda metric: metric.name)
+def test_the_credits_of_a_record_sum_to_its_value(galleries, metric):
+    expected = np.where(galleries.relevant.any(axis=1), np.nan_to_num(metric.of_query(galleries)), 0.0)
+    assert np.asarray(metric.credit(galleries)).sum(axis=1) == pytest.approx(expected)
+
+
+def test_a_record_scores_what_its_function_does(galleries):
+    relevant, distance = galleries.relevant, galleries.pairs["distance_mm"]
+    expected = {f"retrieval/p_at_{k}": retrieval.precision_at_k(relevant, k) for k in (1, 3, 5, 10)} | {
+        "retrieval/map": retrieval.average_precision(relevant),
+        "retrieval/mrr": retrieval.reciprocal_rank(relevant),
+        "retrieval/ndcg_at_10": retrieval.ndcg_at_k(galleries.gain, 10),
+        "retrieval/auc": retrieval.auc(relevant),
+        "retrieval/dist_mm_at_5": retrieval.mean_distance_at_k(distance, 5),
+    }
+    found = {metric.name: metric.of_query(galleries) for metric in RETRIEVAL_METRICS}
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        assert np.array_equal(found[name], values, equal_nan=True), name
+
+
+@pytest.mark.parametrize("metric", RETRIEVAL_METRICS, ids=lambda metric: metric.name)
+@pytest.mark.parametrize("relevant", [1, 4, 12])
+def test_what_a_record_expects_is_the_mean_over_random_rankings(metric, relevant):
+    rng = np.random.default_rng(relevant)
+    gallery, draws = 12, 4000
+    pairs = {"distance_mm": rng.random((1, gallery)) * 50}
+    judged = Judged(np.arange(gallery)[None] < relevant, rng.random((1, gallery)), pairs)
+    every = (np.repeat(values, draws, axis=0) for values in (judged.relevant, judged.gain, pairs["distance_mm"]))
+    many = Judged(next(every), next(every), {"distance_mm": next(every)})
+    order = rng.permuted(np.tile(np.arange(gallery), (draws, 1)), axis=1)
+    values, expected = metric.of_query(many.ranked(order)), float(metric.expected(judged)[0])
+    assert (np.isnan(values) | (values >= metric.lowest) & (values <= metric.highest)).all()
+    if np.isnan(expected):  # of cases that are all relevant none ranks above another
+        assert np.isnan(values).all() and (metric.name, relevant) == ("retrieval/auc", gallery)
+    else:
+        assert values.mean() == pytest.approx(expected, abs=4.5 * values.std() / np.sqrt(draws) + 1e-12)
+
+
+def test_a_gallery_is_put_in_the_order_of_its_ranks():
+    judged = Judged(np.array([[True, False, False]]), np.array([[1.0, 0.5, 0.0]]), {"d": np.array([[7.0, 8.0, 9.0]])})
+    ranked = judged.ranked(np.array([[2, 0, 1]]))
+    assert ranked.relevant.tolist() == [[False, True, False]]
+    assert ranked.gain.tolist() == [[0.0, 1.0, 0.5]] and ranked.pairs["d"].tolist() == [[9.0, 7.0, 8.0]]
+    assert ranked.place.tolist() == [1, 2, 3]
+    assert ranked.hits.tolist() == [[0, 1, 1]] and ranked.found.tolist() == [[1]]

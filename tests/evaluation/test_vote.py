@@ -79,7 +79,7 @@ def test_out_of_fold_scores_are_those_of_scikit_learn():
 
 def test_a_planted_signal_is_found():
     found = vote(gallery(80, signal=4.0), query=np.array([4.0, 0, 0, 0]))
-    assert found.winner == "yes" and found.shares["yes"] > 0.9
+    assert found.shares["yes"] > 0.9
     assert found.score > 0.9 and found.p_value == pytest.approx(0.01)
     assert found.chance < 0.6
 
@@ -116,7 +116,7 @@ def test_the_querys_own_patient_and_unknown_groups_have_no_vote():
     vectors, ids, patients, groups = gallery(30, signal=2.0)
     query = vectors[0]
     mine = vote((vectors, ids, patients, groups), query, k=1)
-    assert mine.winner == groups[0]
+    assert mine.shares[groups[0]] == 1
     turned = [{"no": "yes", "yes": "no"}[groups[0]], *groups[1:]]
     others = vote((vectors, ids, patients, groups), query, k=1, query_patient=patients[0]).shares
     assert vote((vectors, ids, patients, turned), query, k=1, query_patient=patients[0]).shares == others

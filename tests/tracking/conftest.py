@@ -7,9 +7,19 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from neuroprint.tracking.leaderboard import Leaderboard, leaderboards
 
+from neuroprint.evaluation.metric import Metric
+from neuroprint.tasks.leaderboard import Leaderboard
+from neuroprint.tracking.boards import leaderboards
 from neuroprint.tracking.store import TrackingStore
+
+METRICS = (
+    Metric("retrieval/p_at_5", "precision at 5", headline=True, shown=True),
+    Metric("retrieval/map", "mean average precision", headline=True),
+    Metric("probe/r2", "R² of the tumor's center", headline=True, shown=True),
+    Metric("probe/error_mm", "mean error of the center", lower_is_better=True, unit="mm", shown=True),
+)
+REFERENCES = "chance,oracle,voxels"
 
 
 class Swept:
@@ -31,15 +41,17 @@ class Swept:
 
     def add(self, name: str, score: float, params: dict, role: str = "") -> str:
         """A finished run with a table of twelve queries that all scored alike."""
-        own = {"reference": role} if role else {}
+        own = {"reference": role} if role else {"rank_by": "retrieval/p_at_5", "references": REFERENCES}
         tags = {"role": "reference" if role else "candidate", "group": "g", "identity": name, **own}
         tags["exportable"] = "false" if "exportable" in params else "true"
         run_id = self.store.create(name, tags, self.parent)
         cases = [f"case{number}" for number in range(12)]
         queries = pd.DataFrame({"case": cases, "patient": cases, "fold": 0, "relevant": 1, "p_at_5": score})
+        queries = queries.assign(p_at_5_as_answer=score)
+        queries.attrs["metrics"] = [metric.record() for metric in METRICS]
         folder = self.folder / run_id
         folder.mkdir()
-        queries.assign(p_at_5_as_answer=score).to_parquet(folder / "queries.parquet")
+        queries.to_parquet(folder / "queries.parquet")
         with self.store.running(run_id):
             metrics = {"retrieval/p_at_5": score, "probe/r2": score, "probe/error_mm": 30 * (1 - score)}
             bounds = {"retrieval/p_at_5_lo": score - 0.05, "retrieval/p_at_5_hi": score + 0.05}

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from neuroprint.tracking.description import CohortSummary, closing, opening
+from dataclasses import replace
+
+from neuroprint.data.formats.brats import BraTSFormat
+from neuroprint.tracking.description import closing, opening
 
 
-def test_the_opening_holds_the_command_without_folders_and_the_cohort():
+def test_the_opening_holds_the_command_without_folders_and_the_cohorts(small_cohort):
+    cohort = replace(BraTSFormat(small_cohort).cohort(), name="my_scans")
+    twins = replace(cohort, cases=tuple(replace(case, patient=case.patient[:-1]) for case in cohort.cases))
     text = opening(
         ["dataset=brats", "dataset.root=/home/Jane Doe/scans", "pooling=mean,max", "layer=[0,1]"],
-        [CohortSummary("BraTS2021", 100, 98, 80, "ab" * 32)],
+        [(cohort, 2), (twins, 0)],
     )
     assert "python run.py -m dataset=brats dataset.root=scans pooling=mean,max 'layer=[0,1]'" in text
     assert "Jane" not in text
-    assert "100 cases of 98 patients, 20 of them held out" in text and "abababababababab" in text
+    assert f"my\\_scans: 10 cases of 10 patients, 2 of them held out. Digest `{cohort.digest[:16]}`" in text
+    assert f"10 cases of 1 patients. Digest `{twins.digest[:16]}`" in text
+    assert str(small_cohort) not in text
 
 
 def test_the_closing_ranks_the_runs_marks_the_tied_and_says_how_to_export_the_best(seen_sweep):

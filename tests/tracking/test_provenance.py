@@ -31,15 +31,15 @@ def test_a_package_under_version_control_names_its_commit_and_whether_it_differs
     git(package, "add", ".")
     git(package, "commit", "-qm", "first")
     expected = {**INSTALLED, "mlflow.source.git.commit": git(package, "rev-parse", "HEAD")}
-    assert code_tags.__wrapped__(package) == {**expected, "mlflow.source.git.dirty": "false"}
+    assert code_tags(package) == {**expected, "mlflow.source.git.dirty": "false"}
     (package / "__init__.py").write_text("x = 1")
-    assert code_tags.__wrapped__(package) == {**expected, "mlflow.source.git.dirty": "true"}
+    assert code_tags(package) == {**expected, "mlflow.source.git.dirty": "true"}
 
 
 def test_a_package_that_lies_in_a_foreign_repository_has_no_commit(package):
-    assert code_tags.__wrapped__(package) == INSTALLED
+    assert code_tags(package) == INSTALLED
 
 
 def test_without_git_there_is_the_version(package, monkeypatch):
     monkeypatch.setenv("PATH", "")
-    assert code_tags.__wrapped__(package) == INSTALLED
+    assert code_tags(package) == INSTALLED

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 from types import SimpleNamespace
 
 import pytest
 
 from neuroprint.errors import NeuroprintError
-from neuroprint.tracking.store import DatasetInput, TrackingStore, open_store
+from neuroprint.experiment.session import Session
+from neuroprint.tracking.store import FINISHED_CANDIDATES, TrackingStore
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +55,15 @@ def test_a_metric_that_is_not_finite_is_never_logged(store, value):
 def test_metrics_parameters_tags_and_the_dataset_come_back(store):
     run_id = store.create("full", {"role": "candidate"})
     store.log(run_id, {"probe/r2": 0.123456789}, {"layer": "stage4", "folds": 5}, {"undefined": "probe/side_auc"})
-    store.log_dataset(run_id, DatasetInput("phantom", "ab" * 32, 80))
+    store.log_dataset(run_id, "phantom", "ab" * 32, 80)
     run = store.client.get_run(run_id)
     assert run.data.metrics == {"probe/r2": 0.123457}
     assert run.data.params == {"layer": "stage4", "folds": "5"}
     assert run.data.tags["undefined"] == "probe/side_auc"
     (dataset,) = run.inputs.dataset_inputs
     assert dataset.dataset.name == "phantom" and len(dataset.dataset.digest) <= 36
+    assert json.loads(dataset.dataset.source) == {"digest": "ab" * 32}
+    assert json.loads(dataset.dataset.profile) == {"cases": 80}
 
 
 def test_the_end_of_a_block_is_the_runs_status(store):
@@ -85,12 +89,24 @@ def test_no_folder_of_an_error_message_reaches_a_tag(store):
 
 
 def test_the_newest_finished_run_of_an_identity_is_found(store):
-    assert store.finished("nobody") is None
+    assert store.settled("nobody") is None
     runs = [store.create("same", {"identity": "same"}) for _ in range(2)]
-    assert store.finished("same") is None
     for run_id in runs:
         store.end(run_id)
-    assert store.finished("same").info.run_id == runs[-1]
+    assert store.settled("same").info.run_id == runs[-1]
+    failed = store.create("same", {"identity": "same"})
+    store.end(failed, "FAILED")
+    assert store.settled("same").info.run_id == runs[-1]
+
+
+def test_finished_candidates_are_neither_references_nor_failed_nor_still_running(tmp_path):
+    store = TrackingStore(tmp_path / "mlruns", "trial")
+    done, failed, reference = (store.create(role, {"role": role}) for role in ("candidate", "candidate", "reference"))
+    store.create("running", {"role": "candidate"})
+    store.end(done)
+    store.end(failed, "FAILED")
+    store.end(reference)
+    assert [run.info.run_id for run in store.search(FINISHED_CANDIDATES)] == [done]
 
 
 def test_what_a_killed_process_left_running_is_set_to_killed(store):
@@ -108,11 +124,23 @@ def test_a_deleted_experiment_is_named(tmp_path):
         TrackingStore(tmp_path / "mlruns", "gone").create("run", {})
 
 
-def test_a_store_is_opened_once_a_process_until_its_experiment_is_gone(tmp_path):
+def test_a_session_opens_a_store_once_until_its_experiment_is_gone(tmp_path):
+    session = Session()
     tracking = SimpleNamespace(root=str(tmp_path / "mlruns"), experiment="short-lived")
-    store = open_store(tracking)
+    store = session.tracking(tracking)
+    assert store.holds
     store.create("run", {})
-    assert open_store(tracking) is store
+    assert session.tracking(tracking) is store and store.holds
     store.client.delete_experiment(store.experiment_id)
+    assert not store.holds
     with pytest.raises(NeuroprintError, match="short-lived"):
-        open_store(tracking).create("run", {})
+        session.tracking(tracking).create("run", {})
+
+
+def test_a_folder_without_a_store_is_refused_and_nothing_is_made(tmp_path):
+    store = TrackingStore(tmp_path / "mlruns", "trial")
+    with pytest.raises(NeuroprintError, match="holds no MLflow store: run python"):
+        store.require()
+    assert not (tmp_path / "mlruns").exists()
+    assert store.experiment_id
+    store.require()

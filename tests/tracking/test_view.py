@@ -56,7 +56,8 @@ def test_of_an_error_the_smallest_is_on_top(viewed):
     from dataclasses import replace
 
     (board,) = viewed.boards()
-    assert view_state(replace(board, metric="probe/error_mm"), "x")["orderByAsc"] is True
+    state = view_state(replace(board, metric=board.metrics["probe/error_mm"]), "x")
+    assert state["orderByKey"] == "metrics.`probe/error_mm`" and state["orderByAsc"] is True
 
 
 def test_the_latest_sweep_is_the_one_that_ended_last_with_a_leaderboard(viewed):

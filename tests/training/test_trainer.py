@@ -12,7 +12,7 @@ from neuroprint.phantom.seeds import FIRST_TRAINING_SEED
 from neuroprint.training.appearance import AppearanceSettings
 from neuroprint.training.deform import DeformSettings
 from neuroprint.training.sources import PhantomSource
-from neuroprint.training.trainer import TrainSettings, fit, region_loss, validate
+from neuroprint.training.trainer import TrainSettings, region_loss, train_network, validate
 
 MODALITIES = ("flair", "t1ce", "t1", "t2")
 QUICK = TrainSettings(steps=8, learning_rate=2e-3, warmup=1, validate_every=8, checkpoint_every=4, workers=0)
@@ -29,6 +29,7 @@ def network(seed=0):
     return SwinUNETREncoder(MODALITIES, feature_size=12, seed=seed).network("cpu").requires_grad_(True)
 
 
+@pytest.mark.slow
 def test_a_few_steps_on_two_phantoms_lower_the_loss_on_scans_that_were_not_shown(two_phantoms, tmp_path):
     usual = dataclasses.replace(two_phantoms, appearance=AppearanceSettings(usual=1.0))
     settings = dataclasses.replace(QUICK, steps=24, validate_every=24)
@@ -40,24 +41,24 @@ def test_a_few_steps_on_two_phantoms_lower_the_loss_on_scans_that_were_not_shown
 
     learner, still = network(), network()
     before = loss(learner)
-    fit(learner, usual, settings, tmp_path / "learner.pt")
-    fit(still, usual, dataclasses.replace(settings, steps=4, learning_rate=1e-12), tmp_path / "still.pt")
+    train_network(learner, usual, settings, tmp_path / "learner.pt")
+    train_network(still, usual, dataclasses.replace(settings, steps=4, learning_rate=1e-12), tmp_path / "still.pt")
     assert loss(learner) < 0.85 * before
     assert loss(still) == pytest.approx(before, rel=1e-3)
 
 
 def test_a_training_that_was_broken_off_ends_as_an_undisturbed_one(two_phantoms, tmp_path):
     whole, broken, resumed = network(), network(), network(seed=1)
-    fit(whole, two_phantoms, QUICK, tmp_path / "whole.pt")
+    train_network(whole, two_phantoms, QUICK, tmp_path / "whole.pt")
 
     def stop(step, loss):
         if step == 6:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit(broken, two_phantoms, QUICK, tmp_path / "broken.pt", progress=stop)
+        train_network(broken, two_phantoms, QUICK, tmp_path / "broken.pt", progress=stop)
     steps = []
-    fit(resumed, two_phantoms, QUICK, tmp_path / "broken.pt", progress=lambda step, loss: steps.append(step))
+    train_network(resumed, two_phantoms, QUICK, tmp_path / "broken.pt", progress=lambda step, loss: steps.append(step))
     assert steps == [5, 6, 7, 8]
     for name, weight in whole.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], weight, rtol=1e-4, atol=1e-5)
@@ -98,16 +99,29 @@ def test_the_rate_rises_then_falls_to_nothing():
     assert rates[100] == pytest.approx(0)
 
 
-def test_a_damaged_checkpoint_is_named(two_phantoms, tmp_path):
-    (tmp_path / "a.pt").write_bytes(b"torn")
-    with pytest.raises(NeuroprintError, match=r"a\.pt: the checkpoint cannot be read"):
-        fit(network(), two_phantoms, QUICK, tmp_path / "a.pt")
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"torn",
+        {"network": {}, "optimizer": {}, "done": 1},
+        {"network": network().state_dict(), "optimiser": {}, "done": 1},
+        [1, 2],
+    ],
+    ids=["torn", "another network", "another version", "no checkpoint"],
+)
+def test_a_checkpoint_that_cannot_be_gone_on_from_is_named(two_phantoms, tmp_path, content):
+    if isinstance(content, bytes):
+        (tmp_path / "a.pt").write_bytes(content)
+    else:
+        torch.save(content, tmp_path / "a.pt")
+    with pytest.raises(NeuroprintError, match=r"a\.pt: the checkpoint cannot be read; delete it to start anew"):
+        train_network(network(), two_phantoms, QUICK, tmp_path / "a.pt")
 
 
 def test_a_loss_that_is_not_a_number_stops_the_training(two_phantoms, tmp_path):
     wild = dataclasses.replace(QUICK, learning_rate=1e30)
     with pytest.raises(NeuroprintError, match="diverged"):
-        fit(network(), two_phantoms, wild, tmp_path / "a.pt")
+        train_network(network(), two_phantoms, wild, tmp_path / "a.pt")
 
 
 @pytest.mark.parametrize(
@@ -121,11 +135,11 @@ def test_a_recipe_that_cannot_work_is_refused(name, value):
 
 def test_a_checkpoint_of_an_older_version_is_gone_on_from(two_phantoms, tmp_path):
     settings = dataclasses.replace(QUICK, steps=2, validate_every=1)
-    fit(network(), two_phantoms, dataclasses.replace(settings, stop=1), tmp_path / "a.pt")
+    train_network(network(), two_phantoms, dataclasses.replace(settings, stop=1), tmp_path / "a.pt")
     found = torch.load(tmp_path / "a.pt")
     torch.save({name: found[name] for name in ("network", "optimizer", "done")}, tmp_path / "a.pt")
     steps = []
-    fit(network(), two_phantoms, settings, tmp_path / "a.pt", progress=lambda step, loss: steps.append(step))
+    train_network(network(), two_phantoms, settings, tmp_path / "a.pt", progress=lambda step, loss: steps.append(step))
     assert steps == [2]
 
 
@@ -138,7 +152,7 @@ def test_seconds_are_counted_across_a_break_and_the_last_validation_is_made_once
     monkeypatch.setattr(module, "validate", lambda *_: validated.append(1) or {"validation/dice_whole_tumor": 0.5})
     settings = dataclasses.replace(QUICK, steps=2, validate_every=1, checkpoint_every=5)
     for stop in (1, None):
-        fit(
+        train_network(
             network(),
             two_phantoms,
             dataclasses.replace(settings, stop=stop),
@@ -161,5 +175,5 @@ def test_a_case_that_fails_on_the_way_is_named_in_one_line(two_phantoms, tmp_pat
             raise CaseError("patient-3", "its file is torn")
 
     with pytest.raises(CaseError) as caught:
-        fit(network(), Torn(), dataclasses.replace(QUICK, workers=workers), tmp_path / "a.pt")
+        train_network(network(), Torn(), dataclasses.replace(QUICK, workers=workers), tmp_path / "a.pt")
     assert str(caught.value) == "case patient-3: its file is torn"

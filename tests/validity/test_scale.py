@@ -1,10 +1,7 @@
 """The two ends of the scale: the oracle is perfect, and whatever knows nothing scores chance."""
 
-from functools import partial
-
 import numpy as np
 import pytest
-from neuroprint.evaluation.relevance import RelevanceRule
 
 from neuroprint.evaluation.benchmark import Benchmark, Protocol
 from neuroprint.evaluation.projections import TSNE
@@ -29,11 +26,11 @@ class CentroidDirections:
 
 @pytest.mark.parametrize("radius_mm", [10.0, 20.0, 40.0])
 @pytest.mark.parametrize("n", [10, 64])
-def test_the_oracle_is_perfect_wherever_there_is_something_to_find(make_subjects, n, radius_mm):
+def test_the_oracle_is_perfect_wherever_there_is_something_to_find(make_question, n, radius_mm):
     for seed in range(5):
-        protocol = Protocol(relevance=RelevanceRule(radius_mm=radius_mm), bootstrap=100, seed=seed)
-        oracle = Benchmark(make_subjects(n, seed=seed), protocol).oracle
-        if oracle.metrics["cohort/queries"]:
+        question = make_question(n, seed=seed, radius_mm=radius_mm)
+        oracle = Benchmark(question, Protocol(seed=seed, resamples=100)).oracle
+        if oracle.answerable:
             for name in ("p_at_1", "mrr", "map", "ndcg_at_10", "auc", "p_at_5_share", "map_share", "ndcg_at_10_share"):
                 # With everything relevant in tiny galleries, AUC is undefined and a share may have no room.
                 if f"retrieval/{name}" in oracle.metrics:
@@ -42,16 +39,16 @@ def test_the_oracle_is_perfect_wherever_there_is_something_to_find(make_subjects
     assert oracle.metrics["probe/r2"] > 0.99
 
 
-def test_chance_is_exactly_no_skill(make_subjects):
-    metrics = Benchmark(make_subjects(53), Protocol(bootstrap=200)).chance.metrics
+def test_chance_is_exactly_no_skill(make_question):
+    metrics = Benchmark(make_question(53), Protocol(resamples=200)).chance.metrics
     assert metrics["probe/r2"] == metrics["probe/r2_x"] == metrics["probe/r2_lo"] == metrics["probe/r2_hi"] == 0.0
     assert metrics["probe/side_auc"] == metrics["retrieval/auc"] == 0.5
     assert all(metrics[f"{name}_share"] == 0.0 for name in RETRIEVAL)
 
 
-def test_chance_is_the_mean_of_random_rankings(make_subjects):
-    subjects = make_subjects(40)
-    benchmark = Benchmark(subjects, Protocol(bootstrap=100))
+def test_chance_is_the_mean_of_random_rankings(make_question):
+    question = make_question(40)
+    benchmark = Benchmark(question, Protocol(resamples=100))
     rng = np.random.default_rng(0)
     random = [benchmark.score(rng.normal(size=(40, 3))).metrics for _ in range(60)]
     for name, expected in benchmark.chance.metrics.items():
@@ -60,12 +57,12 @@ def test_chance_is_the_mean_of_random_rankings(make_subjects):
             assert values.mean() == pytest.approx(expected, abs=4 * values.std() / np.sqrt(60)), name
 
 
-def test_shuffled_labels_give_chance(make_subjects):
-    subjects = make_subjects(64)
+def test_shuffled_labels_give_chance(make_question):
+    question = make_question(64)
     rng = np.random.default_rng(1)
-    benchmark = Benchmark(subjects, Protocol(bootstrap=1000))
+    benchmark = Benchmark(question, Protocol(resamples=1000))
     chance = benchmark.chance.metrics
-    vectors = subjects.centers_mm @ rng.normal(size=(3, 60)) + rng.normal(size=(64, 60))
+    vectors = question.targets @ rng.normal(size=(3, 60)) + rng.normal(size=(64, 60))
     informed = benchmark.score(vectors).metrics
     inside = dict.fromkeys(RETRIEVAL, 0)
     r2 = []
@@ -80,15 +77,15 @@ def test_shuffled_labels_give_chance(make_subjects):
 
 
 @pytest.mark.parametrize("d", [5, 200])
-def test_noise_through_a_supervised_projection_scores_chance(make_subjects, d):
+def test_noise_through_a_supervised_projection_scores_chance(make_question, d):
     # Fitted on all cases, this projection lets noise of 200 dimensions tell positions perfectly.
-    subjects = make_subjects(64)
-    benchmark = Benchmark(subjects, Protocol(bootstrap=1000))
+    question = make_question(64)
+    benchmark = Benchmark(question, Protocol(resamples=1000))
     chance = benchmark.chance.metrics
     rng = np.random.default_rng(1)
     r2, inside = [], []
     for _ in range(10):
-        metrics = benchmark.score(rng.normal(size=(64, d)), make_projection=CentroidDirections).metrics
+        metrics = benchmark.score(rng.normal(size=(64, d)), projection=CentroidDirections()).metrics
         r2.append(metrics["probe/r2"])
         name = "retrieval/map"
         inside.append(metrics[f"{name}_lo"] <= chance[name] <= metrics[f"{name}_hi"])
@@ -97,17 +94,17 @@ def test_noise_through_a_supervised_projection_scores_chance(make_subjects, d):
     assert min(r2) > -0.25 and max(r2) < 0.15
 
 
-def test_noise_in_a_layout_that_sees_the_queries_scores_chance(make_subjects):
+def test_noise_in_a_layout_that_sees_the_queries_scores_chance(make_question):
     # t-SNE lays out gallery and queries together. It sees no center, so that noise has nothing to gain by it.
-    subjects = make_subjects(64)
-    benchmark = Benchmark(subjects, Protocol(bootstrap=1000))
+    question = make_question(64)
+    benchmark = Benchmark(question, Protocol(resamples=1000))
     chance = benchmark.chance.metrics
     rng = np.random.default_rng(1)
     inside = dict.fromkeys(RETRIEVAL, 0)
     r2 = []
     for seed in range(4):
         metrics = benchmark.score(
-            rng.normal(size=(64, 50)), similarity="euclidean", make_projection=partial(TSNE, random_state=seed)
+            rng.normal(size=(64, 50)), similarity="euclidean", projection=TSNE(random_state=seed)
         ).metrics
         for name in RETRIEVAL:
             inside[name] += metrics[f"{name}_lo"] <= chance[name] <= metrics[f"{name}_hi"]
@@ -116,10 +113,10 @@ def test_noise_in_a_layout_that_sees_the_queries_scores_chance(make_subjects):
     assert max(r2) < 0.1
 
 
-def test_a_supervised_projection_finds_what_is_there(make_subjects):
-    subjects = make_subjects(64)
+def test_a_supervised_projection_finds_what_is_there(make_question):
+    question = make_question(64)
     rng = np.random.default_rng(0)
     noise = rng.normal(size=(64, 100)) * 20
-    noise[:, :3] += subjects.centers_mm * 3
-    metrics = Benchmark(subjects, Protocol(bootstrap=100)).score(noise, make_projection=CentroidDirections).metrics
+    noise[:, :3] += question.targets * 3
+    metrics = Benchmark(question, Protocol(resamples=100)).score(noise, projection=CentroidDirections()).metrics
     assert metrics["probe/r2"] > 0.8

@@ -84,15 +84,17 @@ class Answer:
 
 
 def to_json(answer: Answer) -> dict[str, Any]:
-    """The answer as ``neuroprint query --json`` prints it; what is absent is None."""
+    """The answer as ``neuroprint query --json`` prints it, whose keys scripts rely on; what is absent is None."""
     matches = [asdict(match) for match in answer.matches]
     keys = ("rank", "case", "similarity", "percentile", "distance_mm")
+    vote = {} if answer.group is None else asdict(answer.group)
+    vote = {"neighbours" if key == "neighbors" else key: value for key, value in vote.items()}
     return {
         "query": answer.query.case,
         "bundle": answer.bundle,
         "neighbours": [{key: match[key] for key in keys} for match in matches],
         "unlike_gallery": answer.unlike_gallery,
-        "group": None if answer.group is None else {"column": answer.column, **asdict(answer.group)},
+        "group": None if answer.group is None else {"column": answer.column, **vote},
     }
 
 

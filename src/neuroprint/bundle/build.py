@@ -20,6 +20,7 @@ from neuroprint.catalog.menu import Catalog, Part
 from neuroprint.catalog.redaction import redact
 from neuroprint.data.case import Case
 from neuroprint.embedding.embed import scan
+from neuroprint.embedding.precomputed import PrecomputedEncoder
 from neuroprint.errors import NeuroprintError
 from neuroprint.evaluation.benchmark import Protocol
 from neuroprint.evaluation.metric import known
@@ -45,7 +46,7 @@ def build_bundle(
     map_method: MapMethod = "tsne",
     perplexity: float | None = None,
     gate: Gate | None = None,
-) -> None:
+) -> int:
     """Write a bundle; see :meth:`neuroprint.bundle.bundle.Bundle.build`.
 
     Args:
@@ -61,16 +62,24 @@ def build_bundle(
         perplexity: Of a t-SNE map.
         gate: What a bundle may name.
 
+    Returns:
+        Size of the gallery, in cases.
+
     Raises:
-        NeuroprintError: The place is taken by something else, or the recipe or the projection cannot be kept in a bundle.
+        NeuroprintError: The place is taken by something else, or the recipe or the projection cannot be kept in a bundle; or
+            a result is given together with what it has itself.
     """
     result = source if isinstance(source, Result) else None
+    if result is not None:
+        _refuse_for_a_result(
+            projection=projection, similarity=similarity, holdout=None if holdout == "auto" else holdout
+        )
     embeddings = result.embeddings if result else source
     if isinstance(embeddings, Result):  # told apart above
         raise TypeError(type(embeddings))
     projection = result.projection if result else projection
     recipe = embeddings.recipe
-    if recipe is None:
+    if recipe is None or isinstance(recipe.encoder.made, PrecomputedEncoder):
         raise NeuroprintError(
             f"{embeddings.name}: embeddings that were made elsewhere cannot be exported: a bundle has to embed new scans"
         )
@@ -144,6 +153,7 @@ def build_bundle(
         write_gallery(unfinished, gallery, known_scores)
 
     write_bundle(folder, manifest, fill)
+    return len(cases)
 
 
 def scores_of(result: Result) -> dict[str, Any]:
@@ -164,6 +174,12 @@ def scores_of(result: Result) -> dict[str, Any]:
 def part_of_projection(projection: Any, catalog: Catalog | None = None) -> Part | None:
     """A projection as it may be given: None, a name, a node, or a transformer."""
     return None if projection is None else (catalog or Catalog()).part("projection", projection)
+
+
+def _refuse_for_a_result(**given: Any) -> None:
+    """A result has these itself: others would not be those that it was scored with."""
+    if there := [name for name, value in given.items() if value is not None]:
+        raise NeuroprintError(f"{', '.join(there)}: the result has its own, which the bundle takes; leave this out")
 
 
 def _targets(result: Result | None, cases: list[Case]) -> npt.NDArray[np.float64]:

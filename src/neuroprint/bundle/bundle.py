@@ -102,6 +102,23 @@ class Bundle:
             empty.
         scores: ``scores.json``.
         similarity: ``cosine``, ``dot`` or ``euclidean``.
+
+    Example:
+        >>> import neuroprint as npr
+        >>> cohort = npr.load_cohort("phantom", cases=12, spacing_mm=8.0)
+        >>> _ = npr.Bundle.build(npr.embed(cohort, encoder="voxels"), path="voxel_bundle")
+        >>> bundle = npr.Bundle.open("voxel_bundle")
+        >>> case = bundle.read_case(".neuroprint/phantom/12-cases-8mm-seed0/Phantom_00004")
+        >>> answer = bundle.query(case, k=3)
+        >>> answer.matches[0].case
+        'Phantom_00004'
+        >>> seen = bundle.embed(case)
+        >>> nearest = bundle.rank(bundle.project(seen.embedding[None])[0], k=2)
+        >>> nearest.cases[0], bundle.unlike_gallery(nearest.similarities)
+        ('Phantom_00004', False)
+        >>> gray, mask = bundle.pictures("Phantom_00004")
+        >>> gray["axial"].shape == mask["axial"].shape
+        True
     """
 
     folder: Path

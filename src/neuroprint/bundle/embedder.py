@@ -104,6 +104,16 @@ def write_embedder(folder: Path, recipe: Recipe, modalities: Sequence[str]) -> N
     (folder / EMBEDDER).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
+def find_weights(recipe: Recipe) -> None:
+    """Find the files of weights that a bundle is to hold or to name; what is far away is fetched.
+
+    Raises:
+        NeuroprintError: One is not to be had.
+    """
+    for weights in weights_files(recipe):
+        _sha256_of(weights.path)
+
+
 def weights_files(recipe: Recipe) -> list[WeightsFile]:
     """The files of weights that a recipe's encoders read."""
     found = [getattr(network, "weights", None) for network, _ in recipe.levels]

@@ -197,13 +197,13 @@ def _target_ridge(model: Any) -> list[Step]:
 
 
 def _lda(model: Any) -> list[Step]:
-    fitted = getattr(model, "model_", model)
+    fitted = model.model_
     directions = _linear(fitted.scalings_[:, : fitted._max_components])
     return [_center(fitted.xbar_), directions] if fitted.solver == "svd" else [directions]
 
 
 def _nca(model: Any) -> list[Step]:
-    return [_linear(getattr(model, "model_", model).components_.T)]
+    return [_linear(model.model_.components_.T)]
 
 
 _PLAIN = {
@@ -215,10 +215,7 @@ _PLAIN = {
     "FastICA": _ica,
     "GaussianRandomProjection": lambda model: [_linear(model.components_.T)],
     "PLS": _pls,
-    "PLSRegression": _pls,
     "TargetRidge": _target_ridge,
     "TargetLDA": _lda,
-    "LinearDiscriminantAnalysis": _lda,
     "TargetNCA": _nca,
-    "NeighborhoodComponentsAnalysis": _nca,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import sys
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -38,10 +39,16 @@ def foreign_code(node: Any) -> dict[str, dict[str, str | None]]:
 
 
 def _code_of(target: str) -> dict[str, str | None]:
-    package, source = None, None
-    with suppress(PackageNotFoundError, ValueError):
-        package = version(target.partition(".")[0]).split("+")[0]
+    made, source = locate(target, "code"), None
     with suppress(TypeError, OSError):  # built in: there is no source
-        file = inspect.getsourcefile(locate(target, "code"))
+        file = inspect.getsourcefile(made)
         source = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else None
-    return {"version": package, "source": source}
+    return {"version": _version(target.partition(".")[0]), "source": source}
+
+
+def _version(package: str) -> str | None:
+    """A package's version: as it was installed, else as it says; sklearn is installed as scikit-learn."""
+    with suppress(PackageNotFoundError, ValueError):
+        return version(package).split("+")[0]
+    said = getattr(sys.modules.get(package), "__version__", None)
+    return None if said is None else str(said)

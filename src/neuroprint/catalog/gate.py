@@ -18,16 +18,16 @@ from typing import Any
 from neuroprint.catalog.instantiate import WORDS, locate
 from neuroprint.errors import NeuroprintError
 
-# Where neuroprint's own things of a role are defined, and what they must offer.
-_HOMES = {
-    "dataset": (("neuroprint.data.formats.", "neuroprint.phantom."), "cohort"),
-    "encoder": (("neuroprint.encoders.",), "load"),
-    "inferer": (("neuroprint.embedding.inferers.",), "__call__"),
-    "pooling": (("neuroprint.embedding.poolings.",), None),
-    "projection": (("neuroprint.evaluation.",), "fit"),
-    "probe": (("neuroprint.evaluation.",), "predict"),
-    "task": (("neuroprint.tasks.",), "question"),
-    "metric": (("neuroprint.evaluation.",), None),
+# Where neuroprint's own things of a role are defined, and what a class of it offers, one of these; poolings are functions.
+_HOMES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "dataset": (("neuroprint.data.formats.", "neuroprint.phantom."), ("cohort",)),
+    "encoder": (("neuroprint.encoders.",), ("trained",)),
+    "inferer": (("neuroprint.embedding.inferers.",), ("__call__",)),
+    "pooling": (("neuroprint.embedding.poolings.",), ()),
+    "projection": (("neuroprint.evaluation.",), ("fit", "fit_transform")),
+    "probe": (("neuroprint.evaluation.",), ("predict",)),
+    "task": (("neuroprint.tasks.",), ("question",)),
+    "metric": (("neuroprint.evaluation.",), ()),
 }
 _SCIKIT_LEARN = frozenset(
     f"sklearn.{name}"
@@ -37,8 +37,6 @@ _SCIKIT_LEARN = frozenset(
         "decomposition.IncrementalPCA",
         "decomposition.PCA",
         "decomposition.TruncatedSVD",
-        "discriminant_analysis.LinearDiscriminantAnalysis",
-        "neighbors.NeighborhoodComponentsAnalysis",
         "preprocessing.Normalizer",
         "preprocessing.StandardScaler",
         "random_projection.GaussianRandomProjection",
@@ -50,6 +48,7 @@ _INSIDE = {
     ("projection", "steps"): "projection",
     ("task", "extra_metrics"): "metric",
 }
+_OWN = "neuroprint"
 _NETWORKS = ("torch.nn.", "monai.networks.")
 _FETCHING = re.compile(r"pretrained.*|weights|checkpoint", re.DOTALL)  # arguments of MONAI's networks
 _ADDRESS = re.compile(r"\s*[a-z][a-z0-9+.-]*:", re.IGNORECASE)  # begins with a scheme: https:, file:
@@ -59,7 +58,10 @@ class Gate:
     """Refuses what a file from elsewhere may not name.
 
     Args:
-        trust: Packages whose classes and functions pass, by name.
+        trust: Packages whose classes and functions pass, by name. Never neuroprint: it holds much that is of no role.
+
+    Raises:
+        NeuroprintError: neuroprint is among the trusted packages.
 
     Example:
         >>> Gate().check({"_target_": "os.system", "command": "ls"}, "pooling")
@@ -69,6 +71,8 @@ class Gate:
     """
 
     def __init__(self, trust: Sequence[str] = ()) -> None:
+        if any(name.partition(".")[0] == _OWN for name in trust):
+            raise NeuroprintError("--trust neuroprint: its own classes pass without; name the package of yours")
         self.trust = tuple(trust)
 
     def check(self, node: Any, role: str) -> None:
@@ -86,6 +90,12 @@ class Gate:
             raise NeuroprintError(f"{role}: expected a node with _target_, found {str(target)[:80]!r}")
         if not self._is_trusted(target) and not _is_own(target, role):
             package = target.partition(".")[0]
+            if package in self.trust:
+                raise NeuroprintError(
+                    f"{role}: {target[:80]} is of another package than {package[:40]}, which is trusted"
+                )
+            if package == _OWN:
+                raise NeuroprintError(f"{role}: {target[:80]} may not be named here: it is no {role} of neuroprint's")
             raise NeuroprintError(
                 f"{role}: {target[:80]} is not one of neuroprint's own: it is loaded only with --trust {package[:40]}, "
                 "if you trust that package's code"
@@ -93,13 +103,16 @@ class Gate:
         for key, item in node.items():
             if key not in WORDS:
                 self._check_argument(item, role, str(key))
-        for item in node.get("_args_") or ():
+        positional = node.get("_args_", [])
+        if not isinstance(positional, list | tuple):
+            raise NeuroprintError(f"{role}._args_: expected a list, found {str(positional)[:80]!r}")
+        for item in positional:
             self._check_argument(item, role, "_args_")
 
     def _check_argument(self, item: Any, role: str, key: str) -> None:
         inner = _INSIDE.get((role, key))
         if inner is not None:
-            for node in _values(item):
+            for node in _values(item, f"{role}.{key}"):
                 self.check(node, inner)
         elif role == "encoder" and key == "network":
             self._check_network(item, f"{role}.{key}")
@@ -147,10 +160,24 @@ class Gate:
                 )
 
     def _is_trusted(self, target: str) -> bool:
-        return any(target.startswith(f"{package}.") for package in self.trust)
+        """Whether a name begins with a trusted package and what it names is of one: ``mine.os.system`` is not of ``mine``."""
+        package = next((name for name in self.trust if target.startswith(f"{name}.")), None)
+        if package is None:
+            return False
+        parts = target.split(".")
+        try:
+            passed = [locate(".".join(parts[:end]), "") for end in range(package.count(".") + 2, len(parts) + 1)]
+        except NeuroprintError:
+            return True  # there is no such thing: whoever makes it says so
+        homes = [thing.__name__ for thing in passed if inspect.ismodule(thing)]
+        if inspect.isroutine(passed[-1]) or inspect.isclass(passed[-1]):
+            homes.append(passed[-1].__module__ or package)
+        return all(f"{home}.".startswith(tuple(f"{name}." for name in self.trust)) for home in homes)
 
 
-def _values(item: Any) -> list[Any]:
+def _values(item: Any, where: str) -> list[Any]:
+    if not isinstance(item, Mapping | list | tuple | None):
+        raise NeuroprintError(f"{where}: expected nodes with _target_, found {str(item)[:80]!r}")
     return list(item.values()) if isinstance(item, Mapping) else list(item or ())
 
 
@@ -161,7 +188,7 @@ def _is_own(target: str, role: str) -> bool:
     """
     if role == "projection" and target in _SCIKIT_LEARN:
         return True
-    homes, method = _HOMES.get(role, ((), None))
+    homes, offers = _HOMES.get(role, ((), ()))
     if not homes or not target.startswith(tuple(home.rpartition(".")[0] for home in homes)):
         return False
     try:
@@ -171,9 +198,9 @@ def _is_own(target: str, role: str) -> bool:
     defined = f"{getattr(made, '__module__', '')}.{getattr(made, '__qualname__', '')}"
     if not defined.startswith(homes) or defined.rpartition(".")[2].startswith("_"):
         return False
-    if method is None:
+    if not offers:
         return inspect.isfunction(made) or (role == "metric" and inspect.isclass(made))
-    return inspect.isclass(made) and any(method in vars(base) for base in made.__mro__)
+    return inspect.isclass(made) and any(name in vars(base) for base in made.__mro__ for name in offers)
 
 
 def _is_network(target: Any) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from neuroprint.catalog.monai_import import import_monai
 from neuroprint.errors import NeuroprintError
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ def locate(target: str, where: str) -> Any:
         NeuroprintError: There is none.
     """
     parts = target.split(".")
+    if parts[0] == "monai":
+        import_monai()
     problem = "there is no such module"
     for length in range(len(parts), 0, -1):
         name = ".".join(parts[:length])
@@ -72,7 +75,7 @@ def locate(target: str, where: str) -> Any:
             if error.name and not (name == error.name or name.startswith(f"{error.name}.")):
                 raise NeuroprintError(f"{where}: {target} cannot be imported: {error}") from error
             continue
-        except (ImportError, ValueError) as error:
+        except Exception as error:  # whatever a module of the user's own raises when it is imported
             raise NeuroprintError(f"{where}: {target} cannot be imported: {_line(error)}") from error
         for part in parts[length:]:
             if not hasattr(found, part):
@@ -96,13 +99,13 @@ def _made(node: Any, where: str) -> Any:
 
     if "_target_" not in node:
         return {key: inside(item) for key, item in node.items()}
-    unused = {*WORDS, *node.get("_unused_", ())}
-    arguments = {str(key): inside(item) for key, item in node.items() if key not in unused}
     target = str(node["_target_"])
     made = locate(target, where)
     if not callable(made):
         raise NeuroprintError(f"{where}: {target} cannot be called")
     try:
+        unused = {*WORDS, *node.get("_unused_", ())}
+        arguments = {str(key): inside(item) for key, item in node.items() if key not in unused}
         positional = [inside(item) for item in node.get("_args_", ())]
         return partial(made, *positional, **arguments) if node.get("_partial_") else made(*positional, **arguments)
     except NeuroprintError:

@@ -95,6 +95,7 @@ class Catalog:
             NeuroprintError: There is no such entry or value, or one that has no default was not given.
         """
         from omegaconf import OmegaConf
+        from omegaconf.errors import OmegaConfBaseException
 
         entry, root = self._entry(group, name), self._root()
         own, shared = list(map(str, entry)), list(map(str, root))  # "in" would not find what is missing
@@ -102,7 +103,12 @@ class Catalog:
             if given not in (*own, *shared):
                 known = [*(key for key in own if not key.startswith("_")), *shared]
                 raise NeuroprintError(f"{group}={name} has no {given}. {suggestion(str(given), known)}")
-            (entry if given in own else root)[str(given)] = value
+            try:
+                (entry if given in own else root)[str(given)] = value
+            except OmegaConfBaseException as error:
+                raise NeuroprintError(
+                    f"{group}={name}: {given}={value!r} is no plain value: give a number, a text, a list or a mapping"
+                ) from error
         root[group] = entry
         for key in own:
             if OmegaConf.is_missing(entry, key):
@@ -114,30 +120,29 @@ class Catalog:
         """An entry with those that its list ``defaults`` names merged in, as Hydra would."""
         from omegaconf import DictConfig, OmegaConf
 
-        path = next(
-            (folder / group / f"{name}.yaml" for folder in self.folders if _is_entry(folder, group, name)), None
-        )
-        if path is None:
-            raise NeuroprintError(
-                f"{group}={name}: there is no such choice. {suggestion(name, list(self.names(group)))}"
-            )
-        own = OmegaConf.load(path)
-        if not isinstance(own, DictConfig):
-            raise NeuroprintError(f"{path} is no entry: expected keys and values")
-        listed = own.pop("defaults", None)
+        own = _load(self._path(group, name))
+        listed = own.pop("defaults", [])
         merged: Any = OmegaConf.create({})
-        for item in ["_self_"] if listed is None else listed:
+        for item in listed if "_self_" in listed else [*listed, "_self_"]:
             if item == "_self_":
                 merged = OmegaConf.merge(merged, own)
-            elif isinstance(item, str):
-                merged = OmegaConf.merge(merged, self._entry(group, item))
-            else:
-                ((key, chosen),) = item.items()
-                source, _, place = str(key).partition("@")
-                inner = self._entry(source.lstrip("/"), str(chosen))
-                merged = OmegaConf.merge(merged, _nested(place, inner))
+                continue
+            source, place, chosen = _default(item, group, f"{group}={name}")
+            inner = self._entry(source, chosen)
+            merged = OmegaConf.merge(merged, _nested(place, inner) if place else inner)
         assert isinstance(merged, DictConfig)  # noqa: S101 # of two DictConfigs OmegaConf makes a third
         return merged
+
+    def _path(self, group: str, name: str) -> Path:
+        for folder in self.folders:
+            path = folder / group / f"{name}.yaml"
+            if path.parent == folder / group and path.is_file():
+                return path
+        known = self.names(group)
+        if known:
+            raise NeuroprintError(f"{group}={name}: there is no such choice. {suggestion(name, list(known))}")
+        groups = sorted({place.name for folder in self.folders for place in folder.iterdir() if place.is_dir()})
+        raise NeuroprintError(f"{group}={name}: there is no group {group}. {suggestion(group, groups)}")
 
     def _root(self) -> DictConfig:
         """The values at the top of conf/config.yaml, which entries refer to."""
@@ -157,10 +162,12 @@ def name_of(made: Any) -> str:
 
 
 def node_of(made: Any) -> dict[str, Any] | None:
-    """How to make an object again, where it says so itself: a function, or one with some arguments bound."""
-    arguments: Mapping[str, Any] = made.keywords if isinstance(made, partial) and not made.args else {}
+    """How to make an object again, where it says so itself: a function, or one with plain arguments bound by name."""
+    arguments: Mapping[str, Any] = made.keywords if isinstance(made, partial) else {}
     function = made.func if isinstance(made, partial) else made
-    if not inspect.isfunction(function) or "<" in function.__qualname__:
+    if not inspect.isfunction(function) or "<" in function.__qualname__ or bool(getattr(made, "args", None)):
+        return None
+    if not all(map(_is_plain, arguments.values())):
         return None
     return {"_target_": f"{function.__module__}.{function.__qualname__}", "_partial_": True, **arguments}
 
@@ -172,8 +179,37 @@ def suggestion(given: str, known: list[str]) -> str:
     return f"{meant}There is: {', '.join(known)}"
 
 
-def _is_entry(folder: Path, group: str, name: str) -> bool:
-    return (folder / group / f"{name}.yaml").is_file()
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, str | int | float)
+
+
+def _load(path: Path) -> DictConfig:
+    from omegaconf import DictConfig, OmegaConf
+    from yaml import YAMLError
+
+    try:
+        found = OmegaConf.load(path)
+    except (OSError, ValueError, YAMLError) as error:
+        raise NeuroprintError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(found, DictConfig):
+        raise NeuroprintError(f"{path} is no entry: expected keys and values")
+    return found
+
+
+def _default(item: Any, group: str, where: str) -> tuple[str, str, str]:
+    """Group, place and name of an entry in a list ``defaults``; an empty place is the top."""
+    if isinstance(item, str) and not {"/", "@", " "} & set(item):
+        return group, "", item
+    key, chosen = next(iter(item.items())) if isinstance(item, Mapping) and len(item) == 1 else ("", None)
+    source, at, place = str(key).partition("@")
+    if not (source.startswith("/") and at and place and isinstance(chosen, str)):
+        raise NeuroprintError(
+            f"{where}: its list defaults holds {item}, which only Hydra reads: expected _self_, a name of the same group, "
+            "or /GROUP@KEY: NAME"
+        )
+    return source.removeprefix("/"), place, chosen
 
 
 def _nested(place: str, node: Any) -> DictConfig:

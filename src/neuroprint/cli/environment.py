@@ -20,6 +20,8 @@ ENVIRONMENT = {
 
 
 def prepare_process() -> None:
-    """Set what is not set already."""
+    """Set what is not set already. An empty ``NEUROPRINT_CACHE`` is as good as none."""
+    if not os.environ.get("NEUROPRINT_CACHE"):
+        os.environ.pop("NEUROPRINT_CACHE", None)
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)

@@ -28,8 +28,8 @@ class CaseFacts:
         label_convention: What the label's numbers mean.
         label_moments: For each non-zero value of the label its number of voxels and their mean index (i, j, k). The
             center of any region under any weighting follows from them.
-        projections: Maximum intensity projections of FLAIR (else the first modality) over the brain box, uint8, by
-            view (see :mod:`neuroprint.data.mips`).
+        mips: Maximum intensity projections of FLAIR (else the first modality) over the brain box, uint8, by plane
+            (see :mod:`neuroprint.data.mips`).
         outlines: The whole tumor projected likewise: bool masks of the same shapes, whose edge is the outline.
         label_cells: Where in the brain each non-zero value of the label lies (see :mod:`neuroprint.data.brain_grid`):
             numbers of the cells it reaches, uint16 ascending, and the share of each that it fills, uint8 in 255ths.

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from neuroprint.data.case import Case, Frame
 from neuroprint.data.digests import CaseDigests, DigestCache, case_digests, digest, hash_files
+from neuroprint.data.metadata import is_missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+Duplicates = Literal["refuse", "allow"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +32,14 @@ class Cohort:
         strict: Whether a case that cannot be used stops an extraction, instead of being left out.
         duplicates: Whether one image under two patients is refused when the cohort is scored.
         digest_cache: File in which the digests of files are remembered; None hashes them in every process.
+
+    Example:
+        >>> import neuroprint as npr
+        >>> cohort = npr.load_cohort("phantom", cases=3, spacing_mm=8.0)
+        >>> cohort
+        Cohort(phantom: 3 cases of 3 patients)
+        >>> cohort.where(lambda case: case.id != "Phantom_00000")
+        Cohort(phantom: 2 cases of 2 patients)
     """
 
     name: str
@@ -37,7 +48,7 @@ class Cohort:
     excluded: Mapping[str, str] = field(default_factory=dict)
     format: Mapping[str, Any] | None = None
     strict: bool = False
-    duplicates: Literal["refuse", "allow"] = "refuse"
+    duplicates: Duplicates = "refuse"
     digest_cache: Path | None = None
 
     def __len__(self) -> int:
@@ -84,13 +95,18 @@ class Cohort:
         """SHA-256 of all that an evaluation knows of its cohort.
 
         It covers each case's id, patient, files' bytes, label convention and metadata, the frame, and the ids of the
-        excluded cases; neither the paths nor the order of the cases nor the cohort's name.
+        excluded cases; neither the paths nor the order of the cases nor the cohort's name. A missing value of the metadata
+        is as good as none.
 
         Raises:
             CaseError: A file cannot be read.
         """
         records = [
-            [case.id, case.patient, self.digests[case.id].case, dict(case.metadata)]
+            [case.id, case.patient, self.digests[case.id].case, _known(case.metadata)]
             for case in sorted(self.cases, key=lambda case: case.id)
         ]
         return digest({"cases": records, "excluded": sorted(self.excluded), "frame": self.frame})
+
+
+def _known(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    return {column: value for column, value in metadata.items() if not is_missing(value)}

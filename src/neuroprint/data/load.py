@@ -8,15 +8,15 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from neuroprint.catalog.instantiate import instantiate, plain
 from neuroprint.catalog.menu import Catalog
+from neuroprint.data.cohort import Cohort, Duplicates
 from neuroprint.errors import CaseError, NeuroprintError
 
 if TYPE_CHECKING:
     from neuroprint.catalog.gate import Gate
-    from neuroprint.data.cohort import Cohort
     from neuroprint.data.formats import DatasetFormat
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,8 @@ def load_cohort(
     """Find the cases of a dataset; no voxel is read yet.
 
     Args:
-        dataset: An entry of conf/dataset: ``brats``, ``msd``, ``manifest`` or ``phantom``; or such an entry's content.
+        dataset: An entry of conf/dataset: ``brats``, ``msd``, ``manifest`` or ``phantom``; or such an entry's content, which
+            says all by itself.
         root: Folder or file of the dataset. Phantoms, which are written where they are missing, have a folder by default.
         store: Folder of the feature store, in which the digests of files are remembered; by default that of
             :func:`store_folder`.
@@ -51,24 +52,37 @@ def load_cohort(
         >>> load_cohort("phantom", cases=3, spacing_mm=8.0)
         Cohort(phantom: 3 cases of 3 patients)
     """
+    given = settings if root is None else {"root": str(root), **settings}
     if isinstance(dataset, str):
-        given = settings if root is None else {"root": str(root), **settings}
         node = (catalog or Catalog()).node("dataset", dataset, **given)
+    elif given:
+        raise NeuroprintError(f"dataset: {', '.join(given)} can be given with the name of an entry only")
     else:
-        node = dict(plain(dataset))
-    reader: DatasetFormat = instantiate(node["reader"], "dataset", gate)
+        node = plain(dataset)
+    node = {"strict": False, "duplicates": "refuse", **node}
+    if "reader" not in node:
+        raise NeuroprintError(f"dataset: its entry has no reader: expected one with _target_ (found {', '.join(node)})")
+    if node["duplicates"] not in get_args(Duplicates):
+        raise NeuroprintError(
+            f"dataset.duplicates={node['duplicates']}: must be one of {', '.join(get_args(Duplicates))}"
+        )
+    described = dict(node["reader"])
+    if "root" in described:
+        described["root"] = str(described["root"])  # YAML reads the name of a folder such as 2021 as a number
+    reader: DatasetFormat = instantiate(described, "dataset", gate)
     cohort = reader.cohort()
+    name = str(node.get("name", cohort.name))
     for case, problem in cohort.excluded.items():
         if node["strict"]:
             raise CaseError(case, problem)
         log.warning("left out: case %s: %s", case, problem)
     if not cohort.cases:
         reasons = "; ".join(f"{case}: {problem}" for case, problem in list(cohort.excluded.items())[:3])
-        raise NeuroprintError(f"dataset={node['name']}: none of its cases can be used ({reasons})")
+        raise NeuroprintError(f"dataset={name}: none of its cases can be used ({reasons})")
     return replace(
         cohort,
-        name=str(node["name"]),
-        format=node["reader"],
+        name=name,
+        format=described,
         strict=bool(node["strict"]),
         duplicates=node["duplicates"],
         digest_cache=store_folder(store) / "digests.sqlite",
@@ -81,7 +95,7 @@ def recognize(path: Path, catalog: Catalog | None = None) -> Cohort:
     Raises:
         NeuroprintError: No format recognizes the path, or the dataset cannot be read.
     """
-    menu = catalog or Catalog()
+    menu, path = catalog or Catalog(), path.expanduser()
     names = sorted(menu.names("dataset"), key=lambda name: (name == "brats", name))
     for name in names:
         with suppress(NeuroprintError):  # a format that needs more than a path is no candidate
@@ -96,4 +110,4 @@ def recognize(path: Path, catalog: Catalog | None = None) -> Cohort:
 
 def store_folder(given: str | Path | None = None) -> Path:
     """Folder of the feature store: as given, else ``store`` in ``NEUROPRINT_CACHE``, by default in ``.neuroprint``."""
-    return Path(given).expanduser() if given else Path(os.environ.get("NEUROPRINT_CACHE") or ".neuroprint") / "store"
+    return Path(given or Path(os.environ.get("NEUROPRINT_CACHE") or ".neuroprint") / "store").expanduser()

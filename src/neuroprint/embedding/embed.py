@@ -65,7 +65,7 @@ def embed(
         menu.part("pooling", pooling),
         menu.part("inferer", inferer),
         precision,
-        also=menu_poolings(menu),
+        menu=menu_poolings(menu),
     )
     return embed_by(recipe, cohort, _opened(store), device)
 
@@ -106,6 +106,14 @@ def embed_by(recipe: Recipe, cohort: Cohort, store: FeatureStore, device: str = 
         store=store,
         device=device,
     )
+
+
+def embed_untrained(embeddings: Embeddings) -> Embeddings | None:
+    """The same on seeded random weights; None where the encoder is not trained, is not known or has no such twin."""
+    recipe = embeddings.recipe.untrained() if embeddings.recipe else None
+    if recipe is None or embeddings.store is None:
+        return None
+    return embed_by(recipe, embeddings.cohort, embeddings.store, embeddings.device)
 
 
 def scan(embeddings: Embeddings) -> Scanned:

@@ -73,6 +73,12 @@ class Embeddings:
         >>> cohort = npr.load_cohort("phantom", cases=3, spacing_mm=8.0)
         >>> npr.Embeddings(cohort, np.eye(3), name="one-hot")
         Embeddings(one-hot: 3 cases of 3 numbers, compared by cosine)
+        >>> npr.Embeddings(cohort, np.eye(3)).save("vectors.parquet")
+        >>> again = npr.Embeddings(cohort, "vectors.parquet")
+        >>> again.to_frame()["case"].tolist()
+        ['Phantom_00000', 'Phantom_00001', 'Phantom_00002']
+        >>> again.rows(["Phantom_00001"])
+        array([[0., 1., 0.]], dtype=float32)
     """
 
     def __init__(
@@ -157,11 +163,11 @@ def _by_id(cohort: Cohort, vectors: Any) -> dict[str, npt.NDArray[np.float32]]:
     if isinstance(vectors, str | Path):
         found = read_vectors(vectors)
     elif isinstance(vectors, Mapping):
-        found = {str(case): np.asarray(vector, dtype=np.float32) for case, vector in vectors.items()}
+        found = {str(case): _numbers(vector, f"case {case}: its vector") for case, vector in vectors.items()}
     elif hasattr(vectors, "columns"):
         found = _of_table(vectors, "vectors")
     else:
-        array = np.asarray(vectors, dtype=np.float32)
+        array = _numbers(vectors, "vectors")
         if array.ndim != 2 or len(array) != len(cohort.cases):
             raise NeuroprintError(
                 f"vectors have shape {array.shape}, expected ({len(cohort.cases)}, d): a row for each case"
@@ -183,21 +189,26 @@ def _of_table(table: pd.DataFrame, where: str) -> dict[str, npt.NDArray[np.float
         )
     if (twice := table["case"][table["case"].duplicated()]).size:
         raise NeuroprintError(f"{where}: case {twice.iloc[0]} appears twice, expected one vector a case")
+    rows = zip(table["case"], table["embedding"], strict=True)
+    return {str(case): _numbers(vector, f"{where}: the embedding of case {case}") for case, vector in rows}
+
+
+def _numbers(given: Any, what: str) -> npt.NDArray[np.float32]:
     try:
-        return {
-            str(case): np.asarray(vector, dtype=np.float32)
-            for case, vector in zip(table["case"], table["embedding"], strict=True)
-        }
+        with np.errstate(over="ignore"):  # what becomes infinite is refused
+            return np.asarray(given, dtype=np.float32)
     except (TypeError, ValueError) as error:
-        raise NeuroprintError(f"{where}: a value of embedding is no list of numbers ({error})") from error
+        raise NeuroprintError(f"{what} cannot be read as numbers ({' '.join(str(error).split())})") from error
 
 
 def _stacked(by_id: Mapping[str, npt.NDArray[np.float32]], ids: Sequence[str]) -> npt.NDArray[np.float32]:
-    shapes = {case: by_id[case].shape for case in ids}
-    for case, shape in shapes.items():
-        if len(shape) != 1 or not shape[0] or shape != shapes[ids[0]]:
+    for case in ids:
+        shape, expected = by_id[case].shape, by_id[ids[0]].shape
+        if len(shape) != 1 or not shape[0]:
+            raise NeuroprintError(f"case {case}: its vector has shape {shape}, expected (d,): a list of numbers")
+        if shape != expected:
             raise NeuroprintError(
-                f"case {case}: its vector has shape {shape}, expected {shapes[ids[0]]} as {ids[0]} has"
+                f"case {case}: its vector has {shape[0]} numbers, expected {expected[0]} as {ids[0]} has"
             )
         if not np.isfinite(by_id[case]).all():
             raise NeuroprintError(f"case {case}: its vector holds NaN or infinity, expected numbers")

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from itertools import product
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
+from neuroprint.catalog.monai_import import import_monai
 from neuroprint.encoders.base import Forward, InputSpec, Level
 from neuroprint.errors import NeuroprintError
 
@@ -191,6 +192,7 @@ class MonaiWindows(_Windowed):
         return {**super().identity, "monai": version("monai")}
 
     def __call__(self, image: Tensor, forward: Forward, levels: Sequence[Level]) -> Iterator[Piece]:
+        import_monai()
         from monai.inferers import sliding_window_inference
 
         window = (self.window,) * 3

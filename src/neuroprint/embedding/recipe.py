@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroprint.catalog.code import foreign_code
-from neuroprint.catalog.instantiate import plain
+from neuroprint.catalog.instantiate import instantiate, plain
 from neuroprint.catalog.menu import Catalog, Part
 from neuroprint.data.digests import digest
 from neuroprint.embedding import poolings
@@ -23,6 +24,8 @@ from neuroprint.encoders.combined import ChosenLevels, CombinedEncoder, choose_l
 from neuroprint.encoders.twins import untrained_twin
 from neuroprint.encoders.voxels import VoxelEncoder
 from neuroprint.errors import NeuroprintError
+
+log = logging.getLogger(__name__)
 
 _OWN_POOLINGS = "neuroprint.embedding.poolings."
 _CODE_DIGITS = 8
@@ -56,6 +59,7 @@ class Recipe:
         pooling: Part,
         inferer: Part,
         precision: str = "fp32",
+        menu: Mapping[str, Pooling] | None = None,
         also: Mapping[str, Pooling] | None = None,
     ) -> Recipe:
         """Put a recipe together.
@@ -66,6 +70,7 @@ class Recipe:
             pooling: The pooling.
             inferer: The inferer.
             precision: Of the forward pass.
+            menu: The menu's poolings by canonical name, which are computed in the same pass and need not be tried out.
             also: Further poolings to compute in the same pass, by canonical name.
 
         Raises:
@@ -76,9 +81,10 @@ class Recipe:
         for network, _ in levels:
             _inferer_of(network, inferer.made).check(network.input)
         name = pooling_name(pooling)
-        if name not in (also or {}):
+        known = (menu or {}).get(name)
+        if known is None or not _alike(known, pooling.made):
             _try_pooling(name, pooling.made)
-        return cls(encoder, inferer, pooling, levels, precision, {**(also or {}), name: pooling.made})
+        return cls(encoder, inferer, pooling, levels, precision, {**(menu or {}), **(also or {}), name: pooling.made})
 
     @property
     def layer(self) -> str:
@@ -136,8 +142,12 @@ def voxels_request(modalities: Sequence[str]) -> Request:
 
 
 def menu_poolings(catalog: Catalog) -> dict[str, Pooling]:
-    """Every pooling in conf/pooling, with its default parameters, by canonical name."""
-    parts = [catalog.part("pooling", name) for name in catalog.names("pooling")]
+    """Every pooling in conf/pooling, with its default parameters, by canonical name.
+
+    A folder ``conf`` may be another program's: what names no function is left out.
+    """
+    nodes = {name: catalog.node("pooling", name) for name in catalog.names("pooling")}
+    parts = [Part(name, node, instantiate(node, "pooling")) for name, node in nodes.items() if "_target_" in node]
     return {pooling_name(part): part.made for part in parts}
 
 
@@ -155,12 +165,18 @@ def pooling_name(part: Part) -> str:
             f"pooling: {part.name} cannot be told from others by its name: give a function at the top of a module, or a node "
             "with _target_"
         )
+    if "_target_" not in part.node:
+        raise NeuroprintError(
+            f"pooling={part.name}: its entry names no function: expected _target_ and _partial_: true"
+        )
     target = str(part.node["_target_"])
     name = target.removeprefix(_OWN_POOLINGS)
     if name == target:
         name += f"#{digest(foreign_code(dict(part.node)))[:_CODE_DIGITS]}"
     parameters = sorted(
-        (str(key), _canonical(value)) for key, value in part.node.items() if not str(key).startswith("_")
+        (str(key), _canonical(value))
+        for key, value in part.node.items()
+        if key == "_args_" or not str(key).startswith("_")
     )
     return f"{name}({', '.join(f'{key}={value}' for key, value in parameters)})" if parameters else name
 
@@ -205,6 +221,14 @@ def _canonical(value: Any) -> str:
     return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 
+def _alike(one: Pooling, other: Pooling) -> bool:
+    """Whether two poolings are one function with equal parameters: p=3 and p='3' have one name, but are not equal."""
+    parts = [
+        (getattr(made, "func", made), getattr(made, "args", ()), getattr(made, "keywords", {})) for made in (one, other)
+    ]
+    return parts[0] == parts[1]
+
+
 def _try_pooling(name: str, pooling: Callable[..., Any]) -> None:
     """Call a pooling on a tiny map: what cannot be called must not wait for the first scan to be read.
 
@@ -217,5 +241,9 @@ def _try_pooling(name: str, pooling: Callable[..., Any]) -> None:
 
     try:
         pooling(torch.arange(54.0).reshape(2, 3, 3, 3), torch.ones(3, 3, 3))
+    except NeuroprintError:
+        raise
     except (TypeError, AttributeError) as error:
-        raise NeuroprintError(f"pooling: {name} cannot be called: {error}") from error
+        raise NeuroprintError(f"pooling: {name} cannot be called: {' '.join(str(error).split())}") from error
+    except Exception:
+        log.debug("pooling %s fails on a tiny map", name, exc_info=True)

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neuroprint.catalog.monai_import import import_monai
 from neuroprint.encoders.base import Forward, InputSpec, Level
 from neuroprint.encoders.checkpoints import load_strictly
 from neuroprint.encoders.weights_file import WeightsFile
@@ -108,6 +109,7 @@ class UntrainedSegResNetEncoder:
 
 
 def _build(channels: int) -> SegResNet:
+    import_monai()
     from monai.networks.nets import SegResNet
 
     return SegResNet(

@@ -8,6 +8,7 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from neuroprint.catalog.monai_import import import_monai
 from neuroprint.encoders.base import Crop, Forward, InputSpec, Level, Normalization
 from neuroprint.encoders.checkpoints import load_strictly
 from neuroprint.encoders.swin_pass import swin_maps
@@ -51,6 +52,7 @@ class Architecture:
 
     def build(self) -> SwinUNETR:
         """The network with freshly initialized weights; attention is fused wherever autograd is off."""
+        import_monai()
         from monai.networks.nets import SwinUNETR
 
         return SwinUNETR(

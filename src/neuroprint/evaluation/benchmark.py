@@ -281,7 +281,8 @@ class Benchmark:
                 table[metric.column] = metric.of_query(found)
         for name, values in earned.items():
             table[f"{name}{AS_ANSWER}"] = values[asked[order]]
-        table.attrs["metrics"] = [metric.record() for metric in with_shares(self.question.metrics)]
+        described = self.question.metrics if self.question.ideal is None else with_shares(self.question.metrics)
+        table.attrs["metrics"] = [metric.record() for metric in described]
         metrics = {metric.name: _value(metric, table, found, at_chance) for metric in self.question.metrics}
         return table, metrics | self._intervals(table, found, metrics, at_chance)
 

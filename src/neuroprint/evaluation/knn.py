@@ -15,7 +15,7 @@ class KNNProbe:
     """Mean center of the k nearest cases of the fit side, by Euclidean distance of embeddings standardized as for ridge.
 
     Nothing is chosen, so nothing can be chosen wrongly: k is given. A fit side smaller than k serves whole. Unlike
-    retrieval it ignores ``retrieval.similarity``: probes are compared with each other on the same standardized embedding.
+    retrieval it ignores ``similarity``: probes are compared with each other on the same standardized embedding.
 
     Args:
         k: Number of neighbors.

@@ -50,8 +50,9 @@ class Metric:
 
     @property
     def title(self) -> str:
-        """In words with the name that it is logged by, as on an axis."""
-        return f"{self.label}  [{self.name}]"
+        """In words with the unit and the name that it is logged by, as on an axis."""
+        unit = f" ({self.unit})" if self.unit else ""
+        return f"{self.label}{unit}  [{self.name}]"
 
     @property
     def direction(self) -> str:

@@ -140,8 +140,10 @@ def clipped(projection: Any, most: int) -> Any:
 
 
 def is_supervised(projection: Projection) -> bool:
-    """Whether a projection is to be fitted to the targets as well."""
-    return bool(getattr(projection, "supervised", False))
+    """Whether a projection is to be fitted to the targets as well: as it says, or as scikit-learn's tags do."""
+    if hasattr(projection, "supervised"):
+        return bool(projection.supervised)
+    return hasattr(projection, "__sklearn_tags__") and bool(projection.__sklearn_tags__().target_tags.required)
 
 
 def lay_out_together(projection: Any, gallery: Array, queries: Array) -> tuple[Array, Array]:

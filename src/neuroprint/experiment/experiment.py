@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -36,6 +37,9 @@ EVALUATION_VERSION = 3
 _OPEN_GROUPS = ("encoder", "inferer", "pooling", "projection", "probe")
 # Of an encoder: which file its weights come from. Runs and names say by its SHA-256 which weights they were.
 _WEIGHTS = ("weights", "monai_bundle", "sha256", "cache")
+
+# A value that refers to another key, or to a folder of this machine's environment, and names no folder itself.
+REFERENCE = re.compile(r"\$\{[\w.]+\}|\$\{oc\.env:[^{}/\\]*\}(/[^/\\$]+)?")
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +106,8 @@ class Experiment:
             part("pooling"),
             part("inferer"),
             config.precision.value,
-            also={**session.poolings(), **(also or {})},
+            menu=session.poolings(),
+            also=also,
         )
         parts = part("projection"), part("probe")
         task: Task = part("task").made
@@ -161,7 +166,7 @@ class Experiment:
         parts.append("" if projection == "none" else f"{projection}{self.components or ''}")
         parts.append("supervised" if self.supervised else "")
         parts.append("not exportable" if is_transductive(self.projection.made) else "")
-        parts.extend(f"{key} {value}" for key, value in self.parameters.items() if "." in key)
+        parts.extend(f"{key} {value}" for key, value in self.parameters.items() if "." in key and key != "encoder.path")
         if any(_names_weights(override.lstrip("+~").partition("=")[0]) for override in self.overrides):
             digits = weights_digest(encoder)
             parts.append(f"weights {digits}" if digits else "")
@@ -185,6 +190,11 @@ class Experiment:
         """The resolved configuration as YAML; of every path only the last part, since folders can carry names."""
         return OmegaConf.to_yaml(OmegaConf.create(redact(plain(self.config))))
 
+    def saved_config(self) -> str:
+        """The configuration as YAML from which a run is rebuilt: as public, but what refers to another key still does."""
+        written = OmegaConf.to_container(self.config, resolve=False, enum_to_str=True)
+        return OmegaConf.to_yaml(OmegaConf.create(_with_references(written, redact(plain(self.config)))))
+
     @cached_property
     def parameters(self) -> dict[str, Any]:
         """What MLflow shows as the run's parameters: the choices by name, and the values that bear on the numbers."""
@@ -205,7 +215,7 @@ class Experiment:
         if self.supervised:
             chosen["supervised"] = True
         if not self.exportable:
-            chosen["exportable"] = False
+            chosen |= {"exportable": False, "transductive": is_transductive(self.projection.made)}
         for override in self.overrides:
             key, _, value = override.lstrip("+~").partition("=")
             if key.split(".")[0] in _OPEN_GROUPS and "." in key and not _names_weights(key):
@@ -266,6 +276,15 @@ def seen_marks(experiment: Experiment) -> frozenset[str]:
     from neuroprint.encoders.trained_on import seen_images
 
     return frozenset().union(*(seen_images(part) for part in encoders_of(experiment.recipe.encoder.made)))
+
+
+def _with_references(written: Any, public: Any) -> Any:
+    """The public values, but a value that is a reference as it was written."""
+    if isinstance(public, dict):
+        return {key: _with_references(written[key], value) for key, value in public.items()}
+    if isinstance(public, list) and isinstance(written, list):
+        return [_with_references(*pair) for pair in zip(written, public, strict=True)]
+    return written if isinstance(written, str) and REFERENCE.fullmatch(written) else public
 
 
 def _names_weights(key: str) -> bool:

@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import OmegaConf
-
 from neuroprint.bundle.build import build_bundle, scores_of
+from neuroprint.bundle.embedder import find_weights
 from neuroprint.bundle.format import MANIFEST
 from neuroprint.bundle.projection import why_not
 from neuroprint.catalog.gate import Gate
 from neuroprint.catalog.instantiate import instantiate, plain
+from neuroprint.embedding.precomputed import PrecomputedEncoder
 from neuroprint.encoders.combined import CombinedEncoder
 from neuroprint.errors import NeuroprintError
 from neuroprint.evaluation.folds import holdout_share
 from neuroprint.experiment.looks import HOLDOUT_CASES, Look, look_at_holdout
-from neuroprint.experiment.rebuild import check_same, rebuild
+from neuroprint.experiment.rebuild import check_same, read_config, rebuild
 from neuroprint.experiment.run import embed_experiment, evaluate_experiment
 from neuroprint.experiment.session import Session
 from neuroprint.tracking.boards import finished_candidates, leaderboards
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _COMBINED = f"{CombinedEncoder.__module__}.{CombinedEncoder.__qualname__}"
+_PRECOMPUTED = f"{PrecomputedEncoder.__module__}.{PrecomputedEncoder.__qualname__}"
 
 
 @dataclass(frozen=True)
@@ -93,10 +94,11 @@ def export(
     experiment = rebuild(store, run, session, overrides, gate)
     cohort = session.cohort(experiment)
     check_same(experiment, cohort, run)
+    find_weights(experiment.recipe)
     result = evaluate_experiment(experiment, session, embed_experiment(experiment, session, cohort))
     look = look_at_holdout(store, run, result)
     run = store.client.get_run(run.info.run_id)
-    build_bundle(
+    cases = build_bundle(
         result,
         place,
         scores=_scores(store, run, result, look, holdout_share(experiment.config.holdout, len(cohort.patients))),
@@ -113,7 +115,7 @@ def export(
     from neuroprint.tracking.registry import register_bundle
 
     version = register_bundle(store, run.info.run_id, place)
-    return Exported(folder, run.info.run_id, run.info.run_name, len(result.ids), version, look)
+    return Exported(folder, run.info.run_id, run.info.run_name, cases, version, look)
 
 
 def _place(folder: Path) -> Path:
@@ -179,10 +181,12 @@ def _best(store: TrackingStore, metric: str | None, gate: Gate) -> Run:
 def _problem(store: TrackingStore, run: Run, gate: Gate) -> str | None:
     """Why a run cannot be exported, by its configuration alone; None where it can."""
     try:
-        config: Any = plain(OmegaConf.load(store.artifact(run, "config.yaml")))
+        config: Any = plain(read_config(store, run))
         for role in ("pooling", "inferer", "probe", "task"):
             gate.check(config.get(role), role)
         for encoder in _encoders(config.get("encoder")):
+            if isinstance(encoder, dict) and encoder.get("_target_") == _PRECOMPUTED:
+                return "its embeddings come from a file: there is no network to embed a new scan with"
             gate.check(encoder, "encoder")
         return why_not(instantiate(config.get("projection"), "projection", gate))
     except NeuroprintError as error:

@@ -1,4 +1,4 @@
-"""From a finished run back to its experiment. MLflow keeps no folders: these come from conf/ or from the user."""
+"""From a finished run back to its experiment. MLflow keeps no folders: these come from the environment or the user."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from neuroprint.catalog.menu import CONF
-from neuroprint.catalog.redaction import redact
 from neuroprint.encoders.checkpoints import PACKAGED
 from neuroprint.errors import NeuroprintError
 from neuroprint.experiment.configuration import GROUPS, Config
-from neuroprint.experiment.experiment import Experiment
+from neuroprint.experiment.experiment import REFERENCE, Experiment
 from neuroprint.tracking.store import TrackingStore
 
 if TYPE_CHECKING:
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
 def rebuild(
     store: TrackingStore, run: Run, session: Session, overrides: Sequence[str] = (), gate: Gate | None = None
 ) -> Experiment:
-    """The experiment of a finished candidate, with its folders as conf/ or ``overrides`` give them.
+    """The experiment of a finished candidate, with its folders as the environment or ``overrides`` give them.
 
     Args:
         store: Where the run is.
@@ -42,9 +40,8 @@ def rebuild(
         NeuroprintError: The run's configuration is missing or no longer understood, or a folder has to be given.
     """
     try:
-        found = OmegaConf.load(store.artifact(run, "config.yaml"))
         choices = {group: run.data.params[group] for group in GROUPS}
-        config: Any = OmegaConf.merge(OmegaConf.structured(Config), _with_references(found, choices))
+        config: Any = OmegaConf.merge(OmegaConf.structured(Config), read_config(store, run))
         config.tracking.root = str(store.root)
         for override in overrides:
             _set(config, override)
@@ -55,6 +52,24 @@ def rebuild(
         ) from error
     _check_places(config)
     return Experiment.of(config, choices, (), session, gate=gate)
+
+
+def read_config(store: TrackingStore, run: Run) -> Any:
+    """The configuration that a run was logged with, in which values refer to keys and folders of the environment only.
+
+    Raises:
+        NeuroprintError: A value is put together of text and a reference, which could carry a secret to an address.
+    """
+    found = OmegaConf.load(store.artifact(run, "config.yaml"))
+    _check_references(OmegaConf.to_container(found, resolve=False), run.info.run_name)
+    return found
+
+
+def _check_references(node: Any, name: str | None) -> None:
+    for value in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        _check_references(value, name)
+        if isinstance(value, str) and "${" in value and not REFERENCE.fullmatch(value):
+            raise NeuroprintError(f"run {name}: its config.yaml may not hold {value[:60]!r}, which no run of ours has")
 
 
 def check_same(experiment: Experiment, cohort: Cohort, run: Run) -> None:
@@ -75,40 +90,6 @@ def check_same(experiment: Experiment, cohort: Cohort, run: Run) -> None:
         f"run {run.info.run_name} ({run.info.run_id}) would not be scored alike today: its weights or this version of "
         "neuroprint are others; give --set encoder.weights=FILE, or run it again"
     )
-
-
-def _with_references(config: Any, choices: dict[str, str]) -> Any:
-    """Where conf/ has an interpolation, such as ``${components}``, and it still gives the run's value, it is put back."""
-    entries = [(CONF / group / f"{name}.yaml", group) for group, name in choices.items()]
-    for path, under in [(CONF / "config.yaml", ""), *entries]:
-        if path.is_file():
-            for key, text in _interpolations(yaml.safe_load(path.read_text(encoding="utf-8")) or {}, under):
-                _try(config, key, text)
-    return config
-
-
-def _interpolations(node: Any, under: str) -> list[tuple[str, str]]:
-    """Every ``(key, text)`` of a configuration file whose text refers to another key or to the environment."""
-    found = []
-    for key, value in node.items() if isinstance(node, dict) else enumerate(node):
-        place = f"{under}[{key}]" if isinstance(key, int) else f"{under}.{key}".lstrip(".")
-        if place.startswith(("hydra", "defaults")):
-            continue
-        if isinstance(value, dict | list):
-            found += _interpolations(value, place)
-        elif isinstance(value, str) and "${" in value:
-            found.append((place, value))
-    return found
-
-
-def _try(config: Any, key: str, text: str) -> None:
-    missing = object()
-    before = OmegaConf.select(config, key, default=missing)
-    if before is missing:
-        return
-    OmegaConf.update(config, key, text)
-    if redact(OmegaConf.select(config, key)) != before:
-        OmegaConf.update(config, key, before)
 
 
 def _set(config: Any, override: str) -> None:

@@ -14,6 +14,8 @@ from neuroprint.data.digests import digest
 from neuroprint.embedding.embed import embed_by
 from neuroprint.embedding.recipe import voxels_request
 from neuroprint.encoders.trained_on import mark
+from neuroprint.evaluation.perplexity import allowed_perplexity
+from neuroprint.evaluation.projection import is_transductive
 from neuroprint.experiment.experiment import Experiment, seen_marks
 from neuroprint.tasks.evaluate import evaluate, sweep_cases
 from neuroprint.tasks.leaderboard import UNTRAINED, metrics_of
@@ -140,6 +142,7 @@ def _score_and_log(
         "encoder_weights": "trained" if experiment.recipe.trained else "untrained",
         "figures": str(config.figures).lower(),
         "exportable": str(experiment.exportable).lower(),
+        "transductive": str(is_transductive(experiment.projection.made)).lower(),
     }
     if untrained := experiment.untrained_identity(cohort):
         tags["untrained_row"] = untrained
@@ -152,11 +155,23 @@ def _score_and_log(
     with store.running(run_id):
         embeddings = embeddings or embed_experiment(experiment, session, cohort)
         result = evaluate_experiment(experiment, session, embeddings)
+        _warn_of_perplexity(experiment, session, len(result.ids))
         _log_references(store, experiment, session, result, parent)
         _log(store, run_id, experiment, result, experiment.parameters)
     session.logged.add(identity)
     log.info("scored %s: %s", experiment.name, _headline(result))
     return run_id
+
+
+def _warn_of_perplexity(experiment: Experiment, session: Session, cases: int) -> None:
+    """Say where t-SNE, as projection or as map, cannot have the perplexity that was asked for."""
+    config = experiment.config
+    mapped = config.figures and config.map.value == "tsne"
+    if config.perplexity is None or not (mapped or "perplexity" in experiment.parameters):
+        return
+    allowed = allowed_perplexity(config.perplexity, cases)
+    if allowed < config.perplexity:
+        session.warn(f"perplexity={config.perplexity:g} is not below {cases} cases: clipped to {allowed:.3g}")
 
 
 def _score_untrained(experiment: Experiment, session: Session, parent: str | None) -> None:
@@ -273,7 +288,7 @@ def _log(
     store.log_dataset(run_id, cohort.name, cohort.digest, len(cohort))
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        (folder / "config.yaml").write_text(experiment.public_config(), encoding="utf-8")
+        (folder / "config.yaml").write_text(experiment.saved_config(), encoding="utf-8")
         save_tables(result, folder)
         if config.figures:
             save_pictures(result, folder / "plots", config.map.value, config.perplexity)

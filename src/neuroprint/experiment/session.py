@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from neuroprint.experiment.experiment import Experiment
     from neuroprint.experiment.sweep import Sweep
 
+log = logging.getLogger(__name__)
+
 
 class Session:
     """The state of one process.
@@ -39,6 +42,7 @@ class Session:
             the same run once.
         referenced: Leaderboards whose reference rows this process has seen to.
         sweep: The sweep that this process started, if it did.
+        warned: What was said already and need not be repeated by every job.
     """
 
     def __init__(self, more: Sequence[Path | str] = ()) -> None:
@@ -47,6 +51,7 @@ class Session:
         self.logged: set[str] = set()
         self.referenced: set[tuple[object, ...]] = set()
         self.sweep: Sweep | None = None
+        self.warned: set[str] = set()
         self._features: dict[tuple[str, float], FeatureStore] = {}
         self._tracking: dict[tuple[Path, str], TrackingStore] = {}
         self._cohorts: dict[str, Cohort] = {}
@@ -59,6 +64,12 @@ class Session:
         if [str(folder) for folder in self.catalog.folders[1:]] != [str(folder) for folder in more]:
             self.catalog = Catalog(more)
             self._poolings = None
+
+    def warn(self, text: str) -> None:
+        """Log a warning, unless another job of this process has."""
+        if text not in self.warned:
+            self.warned.add(text)
+            log.warning("%s", text)
 
     def features(self, store: Any) -> FeatureStore:
         """The feature store of ``store=...``; one a process, which remembers what it has read."""

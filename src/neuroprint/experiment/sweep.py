@@ -18,7 +18,7 @@ from neuroprint.data.digests import digest
 from neuroprint.data.files import written_whole
 from neuroprint.embedding.recipe import pooling_name
 from neuroprint.evaluation.folds import in_holdout
-from neuroprint.experiment.composition import compose_jobs, set_environment
+from neuroprint.experiment.composition import Jobs, compose_jobs, hand_out, set_environment
 from neuroprint.experiment.experiment import Experiment
 from neuroprint.experiment.run import score_untrained
 from neuroprint.experiment.summary import describe_sweep, list_failures, report_sweep, say_where
@@ -104,7 +104,8 @@ def start_sweep(config: DictConfig, session: Session) -> Sweep:
     Raises:
         NeuroprintError: A job cannot work.
     """
-    composed = _compose(config)
+    jobs = _compose(config)
+    composed = list(jobs.values())
     # Every job is understood before the first cohort is looked for: a typo in the last one must not cost an hour.
     varied = _varied([part.hydra.overrides.task for part in composed])
     nodes = {json.dumps(plain(part.pooling), sort_keys=True): part for part in composed}
@@ -128,7 +129,7 @@ def start_sweep(config: DictConfig, session: Session) -> Sweep:
     folders = [str(folder.resolve()) for folder in session.catalog.folders[1:]]
     file = store.root / "sweeps" / f"{parent}.json"
     Plan(parent, [dict(part.node or {}) for part in parts], varied, folders).write(file)
-    _hand_on(config, file)
+    _hand_on(config, jobs, file)
     return Sweep(parent, store, names, {one.overrides: one for one in experiments}, identities, said)
 
 
@@ -174,8 +175,8 @@ def named_poolings(parts: Iterable[Part]) -> dict[str, Pooling]:
     return {pooling_name(part): part.made for part in parts}
 
 
-def _compose(config: DictConfig) -> list[DictConfig]:
-    """The configuration of every job, as Hydra's basic sweeper will compose them."""
+def _compose(config: DictConfig) -> Jobs:
+    """The configuration of every job, as Hydra's basic sweeper would compose them, which then gets them from here."""
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -185,13 +186,15 @@ def _compose(config: DictConfig) -> list[DictConfig]:
     given += list(config.hydra.overrides.task)
     overrides = OverridesParser.create(config_loader=loader).parse_overrides(given)
     (batch,) = BasicSweeper.split_arguments(overrides, None)
-    return compose_jobs(loader, config, batch)
+    jobs = compose_jobs(loader, config, batch)
+    hand_out(loader, jobs)
+    return jobs
 
 
-def _hand_on(config: DictConfig, file: Path) -> None:
+def _hand_on(config: DictConfig, jobs: Jobs, file: Path) -> None:
     """Tell the jobs where their plan is, wherever they run."""
     os.environ[PLAN_VARIABLE] = str(file)
-    set_environment(PLAN_VARIABLE, str(file))
+    set_environment(jobs, PLAN_VARIABLE, str(file))
     with open_dict(config):
         # For launchers whose jobs do not inherit this process's environment.
         quoted = str(file).replace("\\", "\\\\").replace("'", "\\'")

@@ -12,19 +12,19 @@ from threadpoolctl import threadpool_limits
 
 from neuroprint.catalog.menu import Catalog, Part
 from neuroprint.data.duplicates import refuse_shared_images
-from neuroprint.embedding.embed import scan
+from neuroprint.embedding.embed import embed_untrained, scan
 from neuroprint.errors import CaseError, NeuroprintError
 from neuroprint.evaluation.benchmark import Benchmark, Protocol
 from neuroprint.evaluation.folds import assign_folds, holdout_share, in_holdout
+from neuroprint.evaluation.projection import is_supervised
 from neuroprint.tasks.leaderboard import REFERENCES, UNTRAINED, Leaderboard
 from neuroprint.tasks.result import Result, leaderboard_of
 from neuroprint.tasks.task import Task
 
 if TYPE_CHECKING:
     from neuroprint.data.case import Case
-    from neuroprint.data.case_facts import CaseFacts
     from neuroprint.data.cohort import Cohort
-    from neuroprint.embedding.embeddings import Embeddings
+    from neuroprint.embedding.embeddings import Embeddings, Scanned
     from neuroprint.evaluation.evaluation import Evaluation
 
 log = logging.getLogger(__name__)
@@ -62,8 +62,8 @@ def evaluate(
         folds: Number of folds.
         seed: Of folds and bootstrap.
         holdout: Share of the patients that takes no part; ``auto`` is 0.2 from 50 patients on, else 0.
-        references: Reference rows to score beside: ``chance``, ``voxels``, ``oracle``, and ``untrained``, which runs the
-            encoder once more, on random weights.
+        references: Reference rows to score beside: ``chance``, ``voxels``, ``oracle``, and ``untrained``: the same choices
+            on random weights of the encoder, which is run once more.
         name: What the result is called; by default by its choices.
         catalog: The menu; by default conf/.
         exams: What earlier calls shared, for many results of one question.
@@ -87,6 +87,15 @@ def evaluate(
     exam = (exams or Exams()).of(embeddings, task, folds, seed, holdout)
     compared = similarity or embeddings.similarity
     evaluation = _scored(exam.benchmark, embeddings, chosen, model, compared)
+    rows: dict[str, Evaluation | None] = {}
+    for role in references:
+        if role != UNTRAINED:
+            rows[role] = exam.reference(role, embeddings)
+        elif twin := embed_untrained(embeddings):
+            if lacking := sorted(set(exam.benchmark.question.ids) - set(twin.ids)):
+                log.warning("no reference row %s: case %s: %s", role, lacking[0], twin.excluded.get(lacking[0]))
+                continue
+            rows[role] = _scored(exam.benchmark, twin, chosen, model, compared)
     return Result(
         name=name or _name(embeddings, chosen),
         task=task,
@@ -96,9 +105,10 @@ def evaluate(
         similarity=compared,
         evaluation=evaluation,
         benchmark=exam.benchmark,
-        references={role: found for role in references if (found := exam.reference(role, embeddings)) is not None},
+        references={role: found for role, found in rows.items() if found is not None},
         excluded=exam.excluded,
         holdout=exam.holdout,
+        scanned=embeddings.scanned or exam.scanned,
     )
 
 
@@ -127,6 +137,7 @@ def compare(results: Sequence[Result], metric: str | None = None) -> Leaderboard
     for other in results[1:]:
         differing = {
             "task": first.task.identity(frame) != other.task.identity(other.embeddings.cohort.frame),
+            "cohort": first.embeddings.cohort.digest != other.embeddings.cohort.digest,
             "scored cases": first.ids != other.ids,
             "folds or seed": first.benchmark.protocol != other.benchmark.protocol,
             "hold-out": first.holdout != other.holdout,
@@ -144,17 +155,17 @@ class Exam:
         benchmark: Folds, relevance and metrics.
         excluded: Why cases were left out, by id.
         holdout: Share of the patients that takes no part.
-        facts: What was measured on the scans, by case id; empty where none was read.
+        scanned: What was measured on the scans; None where none was read.
     """
 
     benchmark: Benchmark
     excluded: Mapping[str, str]
     holdout: float
-    facts: Mapping[str, CaseFacts]
+    scanned: Scanned | None
     _references: dict[str, Evaluation] = field(default_factory=dict)
 
     def reference(self, role: str, embeddings: Embeddings) -> Evaluation | None:
-        """A reference row; None where the task, or the embeddings, have none.
+        """A reference row that all results share; None where the task has none, or a scan cannot be read.
 
         Raises:
             NeuroprintError: There is no such reference row.
@@ -163,14 +174,13 @@ class Exam:
             return self.benchmark.chance
         if role == "oracle":
             return self.benchmark.oracle
-        if role == UNTRAINED:
-            return self._untrained(embeddings)
         if role != "voxels":
             raise NeuroprintError(
                 f"there is no reference row {role}: choose among {', '.join((*REFERENCES, UNTRAINED))}"
             )
         if role not in self._references:
-            voxels = scan(embeddings).voxels
+            self.scanned = self.scanned or scan(embeddings)
+            voxels = self.scanned.voxels
             lacking = [case for case in self.benchmark.question.ids if case not in voxels]
             if lacking:
                 log.warning("no reference row voxels: the scan of case %s cannot be read", lacking[0])
@@ -178,15 +188,6 @@ class Exam:
             rows = np.stack([voxels[case] for case in self.benchmark.question.ids])
             self._references[role] = self.benchmark.score(rows, "euclidean")
         return self._references[role]
-
-    def _untrained(self, embeddings: Embeddings) -> Evaluation | None:
-        from neuroprint.embedding.embed import embed_by
-
-        recipe = embeddings.recipe.untrained() if embeddings.recipe else None
-        if recipe is None or embeddings.store is None:
-            return None
-        twin = embed_by(recipe, embeddings.cohort, embeddings.store, embeddings.device)
-        return self.benchmark.score(twin.rows(self.benchmark.question.ids), embeddings.similarity)
 
 
 class Exams:
@@ -206,7 +207,8 @@ class Exams:
         """
         cohort = embeddings.cohort
         share = holdout_share(holdout, len(cohort.patients))
-        key = (cohort.digest, str(task.identity(cohort.frame)), folds, seed, share, embeddings.ids)
+        rules = (cohort.strict, cohort.duplicates, folds, seed, share)
+        key = (cohort.digest, str(task.identity(cohort.frame)), rules, embeddings.ids)
         if key not in self._made:
             while len(self._made) >= self._KEPT:
                 del self._made[next(iter(self._made))]
@@ -258,7 +260,7 @@ def _examine(embeddings: Embeddings, task: Task, folds: int, seed: int, share: f
     if not cases:
         raise NeuroprintError(f"no case is left to be scored; {len(excluded)} were left out, as listed above")
     question = task.question(sorted(cases, key=lambda case: case.id), facts, cohort.frame)
-    return Exam(Benchmark(question, Protocol(folds, seed)), excluded, share, facts)
+    return Exam(Benchmark(question, Protocol(folds, seed)), excluded, share, scanned)
 
 
 def _scored(
@@ -284,5 +286,5 @@ def _name(embeddings: Embeddings, projection: Part | None) -> str:
         return embeddings.name
     made = projection.made
     size = made.get_params().get("n_components") if hasattr(made, "get_params") else None
-    supervised = " · supervised" if getattr(made, "supervised", False) else ""
+    supervised = " · supervised" if is_supervised(made) else ""
     return f"{embeddings.name} · {projection.name}{size or ''}{supervised}"

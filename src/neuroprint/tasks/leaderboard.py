@@ -12,7 +12,7 @@ import numpy as np
 
 from neuroprint.errors import NeuroprintError
 from neuroprint.evaluation.comparison import tied
-from neuroprint.evaluation.metric import Metric
+from neuroprint.evaluation.metric import SHARE, Metric
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,6 +42,19 @@ class Leaderboard:
             choices, the metrics with bounds, ``tied_with_best``. What is not ranked stands behind all others.
         note: What is missing of it, or not ranked; empty where nothing is.
         group: Digest of what the runs agree in; empty where nobody needs it.
+
+    Example:
+        >>> import neuroprint as npr
+        >>> cohort = npr.load_cohort("phantom", cases=12, spacing_mm=8.0)
+        >>> voxels = npr.embed(cohort, encoder="voxels")
+        >>> results = [npr.evaluate(voxels, npr.tasks.TumorPosition(), projection=name) for name in ("none", "pca")]
+        >>> board = npr.compare(results)
+        >>> [row["name"] for row in board.records() if row["role"] == "reference"][0]
+        'oracle'
+        >>> "retrieval/p_at_5" in board.table
+        True
+        >>> board.to_terminal(most=1).row_count  # the best candidate, the reference rows, and "... and 1 more"
+        5
     """
 
     metric: Metric
@@ -55,7 +68,7 @@ class Leaderboard:
         """The table without what stands behind the others, unless there is no other candidate."""
         if "exportable" not in self.table:
             return self.table
-        rows = self.table[self.table["exportable"].astype(str) != "False"]
+        rows = self.table[[is_ranked(row) for row in self.records()]]
         return rows if (rows["role"] == "candidate").any() else self.table
 
     @property
@@ -145,6 +158,7 @@ def rank_rows(
     Args:
         rows: ``run_id``, ``name``, ``role``, the choices and the metrics of each. A candidate whose ``exportable`` is False
             stands behind all others and is not compared: its projection, which cannot place a new case, has seen the queries.
+            One whose vectors come from a file cannot be exported either, but is compared: its ``transductive`` is False.
         queries: The tables of queries of the candidates, by ``run_id``.
         metric: Name of the metric.
         metrics: What is known of the metrics, by name.
@@ -168,7 +182,7 @@ def rank_rows(
         if row["role"] == "candidate" and is_ranked(row) and np.isfinite(row.get(metric, np.nan))
     ]
     tables = [queries[run_id] for run_id in compared]
-    has_values = by.in_queries or by.name.removesuffix("_share") in metrics
+    has_values = by.in_queries or (by.name.endswith(SHARE) and by.name.removesuffix(SHARE) in metrics)
     marks = tied(tables, by) if tables and has_values else np.zeros(0, dtype=bool)
     marked = dict(zip(compared, map(bool, marks), strict=False))
     table["tied_with_best"] = table["run_id"].map(marked).astype("boolean")
@@ -183,7 +197,7 @@ def rank_rows(
 
 def is_ranked(row: Mapping[str, Any]) -> bool:
     """Whether a candidate can be the best."""
-    return str(row.get("exportable", True)) != "False"
+    return str(row.get("exportable", True)) != "False" or str(row.get("transductive", True)) == "False"
 
 
 def metrics_of(queries: pd.DataFrame) -> dict[str, Metric]:

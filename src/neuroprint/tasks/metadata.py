@@ -40,6 +40,10 @@ class Metadata(Task):
     Attributes:
         column: Name of the column.
         kind: ``classes``, ``numbers``, or ``auto`` for the rule above.
+
+    Example:
+        >>> Metadata(column="grade").relevance
+        'with the same grade'
     """
 
     column: str | None = None
@@ -64,7 +68,7 @@ class Metadata(Task):
         return f"with the same {self.column}"
 
     def check(self, cohort: Cohort) -> None:
-        """Refuse a column that the cohort does not have, or in which all its cases are alike."""
+        """Refuse a column that is not there, in which all cases are alike, or that holds text where numbers are asked for."""
         if self.column not in cohort.columns:
             raise NeuroprintError(
                 f"task.column={self.column}: the cohort has the columns {', '.join(cohort.columns) or 'none'}"
@@ -73,6 +77,13 @@ class Metadata(Task):
         if len(names) < 2:
             raise NeuroprintError(
                 f"task.column={self.column}: all cases that have a value have the same, {next(iter(names), 'none')}"
+            )
+        values = {case.id: case.metadata.get(str(self.column)) for case in cohort.cases}
+        texts = [case for case, value in values.items() if not (is_missing(value) or _is_number(value))]
+        if self.kind == "numbers" and texts:
+            raise NeuroprintError(
+                f"task.kind=numbers: case {texts[0]} has {values[texts[0]]!r} in the column {self.column}, expected a "
+                "number: choose task.kind=classes"
             )
 
     def question(self, cases: Sequence[Case], facts: Mapping[str, CaseFacts], frame: Frame) -> Question:
@@ -115,6 +126,13 @@ def _draw_numbers(evaluation: Evaluation, column: str) -> Figure:
 
     true = evaluation.queries[[f"true_{column}"]].to_numpy(dtype=float)
     return draw_predictions(true, evaluation.predicted, [evaluation.metrics.get("probe/r2", np.nan)], [Panel(column)])
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return bool(np.isfinite(float(value)))
+    except (TypeError, ValueError):
+        return False
 
 
 def _column(values: Sequence[Any]) -> Array:

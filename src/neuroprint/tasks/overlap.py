@@ -15,7 +15,7 @@ from neuroprint.evaluation.question import Question
 from neuroprint.evaluation.ranked import Judged
 from neuroprint.evaluation.regression import POSITION_METRICS
 from neuroprint.tasks.located import AXES, Located, distance_pairs
-from neuroprint.tasks.task import require
+from neuroprint.tasks.task import is_number, require
 
 if TYPE_CHECKING:
     from neuroprint.data.case import Case, Frame
@@ -32,6 +32,10 @@ class Overlap(Located):
 
     Attributes:
         min_dice: Least Dice coefficient of a relevant case.
+
+    Example:
+        >>> Overlap(min_dice=0.5, region="tumor_core").relevance
+        'whose tumor overlaps by a Dice of 0.5 in a common brain frame'
     """
 
     min_dice: float = 0.3
@@ -40,7 +44,8 @@ class Overlap(Located):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(0 < self.min_dice <= 1, self.name, "min_dice", self.min_dice, "above 0 and at most 1")
+        sound = is_number(self.min_dice) and 0 < self.min_dice <= 1
+        require(sound, self.name, "min_dice", self.min_dice, "above 0 and at most 1")
         object.__setattr__(self, "min_dice", float(self.min_dice))
 
     @property

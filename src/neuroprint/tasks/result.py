@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroprint.catalog.menu import Part
-from neuroprint.embedding.embeddings import Embeddings
+from neuroprint.embedding.embed import embed_untrained
+from neuroprint.embedding.embeddings import Embeddings, Scanned
 from neuroprint.evaluation.metric import known
 from neuroprint.evaluation.projection import clipped, fit_projection, is_supervised, is_transductive, transformed
-from neuroprint.tasks.leaderboard import Leaderboard, metrics_of, rank_rows
+from neuroprint.tasks.leaderboard import UNTRAINED, Leaderboard, metrics_of, rank_rows
 from neuroprint.tasks.task import Draw, Task
 
 if TYPE_CHECKING:
@@ -43,6 +44,21 @@ class Result:
         references: Scores of the reference rows by their name, on the same folds.
         excluded: Why cases were left out, by id.
         holdout: Share of the patients that took no part.
+        scanned: What was measured on the scans, whoever made the embeddings; None where no scan was read.
+
+    Example:
+        >>> import neuroprint as npr
+        >>> cohort = npr.load_cohort("phantom", cases=12, spacing_mm=8.0)
+        >>> result = npr.evaluate(npr.embed(cohort, encoder="voxels"), npr.tasks.TumorPosition())
+        >>> value, low, high = (result.metrics[f"retrieval/p_at_5{end}"] for end in ("", "_lo", "_hi"))
+        >>> low <= value <= high
+        True
+        >>> sorted(result.figures())
+        ['map', 'precision_at_k', 'probe', 'retrieval']
+        >>> result.draw("map").savefig("map.png")
+        >>> result.save("result")
+        >>> result.as_reference("oracle").metrics["probe/r2"] > 0.9
+        True
     """
 
     name: str
@@ -56,6 +72,7 @@ class Result:
     references: Mapping[str, Evaluation]
     excluded: Mapping[str, str] = field(default_factory=dict)
     holdout: float = 0.0
+    scanned: Scanned | None = None
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -75,7 +92,7 @@ class Result:
     @property
     def facts(self) -> Mapping[str, CaseFacts]:
         """What was measured on the scored cases, by id; empty where no scan was read."""
-        found = self.embeddings.scanned.facts if self.embeddings.scanned else {}
+        found = self.scanned.facts if self.scanned else {}
         return {case: found[case] for case in self.ids if case in found}
 
     @cached_property
@@ -103,17 +120,20 @@ class Result:
     def as_reference(self, role: str) -> Result:
         """One of the reference rows as a result: for its pictures and tables."""
         found = self.references[role]
+        others = {name: other for name, other in self.references.items() if name != role}
+        if role == UNTRAINED and (twin := embed_untrained(self.embeddings)):
+            return replace(self, name=role, embeddings=twin, evaluation=found, references=others)
         vectors: Any = None
         if role == "oracle":
             vectors = self.benchmark.targets
-        elif role == "voxels" and self.embeddings.scanned:
-            vectors = np.stack([self.embeddings.scanned.voxels[case] for case in self.ids])
-        embeddings = self.embeddings
-        if vectors is not None:
-            rows = dict(zip(self.ids, vectors, strict=True))
-            embeddings = Embeddings(embeddings.cohort, rows, "euclidean", role, scanned=embeddings.scanned)
-        others = {name: other for name, other in self.references.items() if name != role}
-        return replace(self, name=role, embeddings=embeddings, projection=None, evaluation=found, references=others)
+        elif role == "voxels" and self.scanned:
+            vectors = np.stack([self.scanned.voxels[case] for case in self.ids])
+        reference = replace(self, name=role, projection=None, evaluation=found, references=others)
+        if vectors is None:
+            return reference
+        rows = dict(zip(self.ids, vectors, strict=True))
+        embeddings = Embeddings(self.embeddings.cohort, rows, "euclidean", role, scanned=self.embeddings.scanned)
+        return replace(reference, embeddings=embeddings, similarity=embeddings.similarity)
 
     @property
     def has_ranking(self) -> bool:

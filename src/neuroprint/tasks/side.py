@@ -29,6 +29,13 @@ class Side(Located):
     """The side of the brain box's middle on which the tumor's center lies.
 
     The probe tells left from right. A gallery case is relevant if it is of the same side; the ideal ranking puts those first.
+
+    Example:
+        >>> import neuroprint as npr
+        >>> cohort = npr.load_cohort("phantom", cases=12, spacing_mm=8.0)
+        >>> result = npr.evaluate(npr.embed(cohort, encoder="voxels"), Side())
+        >>> "probe/auc" in result.metrics
+        True
     """
 
     name: ClassVar[str] = "side"

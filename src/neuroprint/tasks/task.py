@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -37,6 +38,29 @@ class Task(ABC):
         version: Raised whenever the task gives other numbers than before: finished runs of an older one are not reused.
         needs_scans: Whether the scans and their labels have to be read.
         rank_by: The metric that leaderboards are ranked by.
+
+    Example:
+        >>> from neuroprint.evaluation.classification import CLASS_METRICS
+        >>> from neuroprint.evaluation.question import Question, equal_classes
+        >>> @dataclass(frozen=True, kw_only=True)
+        ... class EvenNumber(Task):
+        ...     name = "even_number"
+        ...     needs_scans = False
+        ...     relevance = "whose number is as even"
+        ...     def question(self, cases, facts, frame):
+        ...         even = np.array([int(case.id[-1]) % 2 == 0 for case in cases])
+        ...         judge, ideal = equal_classes(even.astype(int))
+        ...         return Question(
+        ...             ids=tuple(case.id for case in cases), patients=tuple(case.patient for case in cases),
+        ...             targets=np.stack([~even, even], axis=1).astype(float), target_names=("odd", "even"),
+        ...             judge=judge, ideal=ideal, metrics=self.metrics(CLASS_METRICS),
+        ...         )
+        >>> import numpy as np
+        >>> import neuroprint as npr
+        >>> cohort = npr.load_cohort("phantom", cases=12, spacing_mm=8.0)
+        >>> result = npr.evaluate(npr.embed(cohort, encoder="voxels"), EvenNumber(), references=["chance", "oracle"])
+        >>> result.references["oracle"].metrics["retrieval/map"]
+        1.0
     """
 
     extra_metrics: Sequence[RetrievalMetric | ProbeMetric] = ()
@@ -113,6 +137,11 @@ class Task(ABC):
                 f"task.extra_metrics: there is a metric {repeated[0]} already; give yours another name"
             )
         return found
+
+
+def is_number(value: object) -> bool:
+    """Whether a parameter is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def require(holds: bool, task: str, key: str, value: object, rule: str) -> None:

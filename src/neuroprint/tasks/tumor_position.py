@@ -13,7 +13,7 @@ from neuroprint.evaluation.question import Question
 from neuroprint.evaluation.ranked import Judged
 from neuroprint.evaluation.regression import POSITION_METRICS
 from neuroprint.tasks.located import AXES, Located, distance_pairs
-from neuroprint.tasks.task import require
+from neuroprint.tasks.task import is_number, require
 
 if TYPE_CHECKING:
     from neuroprint.data.case import Case, Frame
@@ -41,9 +41,8 @@ class TumorPosition(Located):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(
-            self.radius_mm > 0 and np.isfinite(self.radius_mm), self.name, "radius_mm", self.radius_mm, "above 0 mm"
-        )
+        sound = is_number(self.radius_mm) and self.radius_mm > 0
+        require(sound, self.name, "radius_mm", self.radius_mm, "above 0 mm")
         object.__setattr__(self, "radius_mm", float(self.radius_mm))  # 20 and 20.0 are one radius
 
     @property

@@ -78,7 +78,7 @@ def finished_candidates(store: TrackingStore) -> list[Run]:
 
 def can_be_best(run: Run) -> bool:
     """Whether a candidate can be the best: not if its projection, which cannot place a new case, has seen the queries."""
-    return bool(run.data.tags.get("exportable") != "false")
+    return bool(run.data.tags.get("exportable") != "false" or run.data.tags.get("transductive") == "false")
 
 
 def read_queries(store: TrackingStore, run: Run) -> pd.DataFrame:

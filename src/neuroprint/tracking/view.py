@@ -32,6 +32,13 @@ def write_views(store: TrackingStore, parent: str, boards: Sequence[Leaderboard]
         parent: Id of the sweep's parent run.
         boards: Its leaderboards.
     """
+    # Copies of a sweep end together, and MLflow cannot set one tag twice at once.
+    with store.lock("views"):
+        _write(store, parent, boards)
+    store.log(parent, tags={_COUNT_TAG: str(len(boards))})
+
+
+def _write(store: TrackingStore, parent: str, boards: Sequence[Leaderboard]) -> None:
     tag = standing_tag(parent)
     standings = {run_id: standing for board in boards for run_id, standing in _standings(board).items()}
     # Tags are written only where they change: a view of hundreds of runs that are all there costs one search.
@@ -45,7 +52,6 @@ def write_views(store: TrackingStore, parent: str, boards: Sequence[Leaderboard]
         state = json.dumps(view_state(board, tag))
         store.client.set_experiment_tag(store.experiment_id, f"{_STATE_TAG}{_key(parent, number)}", state)
     store.client.set_experiment_tag(store.experiment_id, *_KIND)
-    store.log(parent, tags={_COUNT_TAG: str(len(boards))})
 
 
 def view_state(board: Leaderboard, tag: str) -> dict[str, Any]:

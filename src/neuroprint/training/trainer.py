@@ -256,8 +256,8 @@ def _resume(network: Module, optimizer: torch.optim.Optimizer, checkpoint: Path,
         return _State()
     try:
         found = torch.load(checkpoint, map_location=device, weights_only=True)
+        network.load_state_dict(found["network"])
+        optimizer.load_state_dict(found["optimizer"])
+        return _State(int(found["done"]), float(found.get("seconds", 0.0)), list(found.get("recent", [])))
     except Exception as error:
         raise NeuroprintError(f"{checkpoint}: the checkpoint cannot be read; delete it to start anew") from error
-    network.load_state_dict(found["network"])
-    optimizer.load_state_dict(found["optimizer"])
-    return _State(int(found["done"]), float(found.get("seconds", 0.0)), list(found.get("recent", [])))

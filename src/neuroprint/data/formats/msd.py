@@ -83,7 +83,7 @@ class MSDFormat:
         case_id = _case_id(path.name)
         if problem := unsafe_id(case_id):
             raise NeuroprintError(f"{path}: {problem}; rename the file")
-        task = path.absolute().parents[1]
+        task = path.absolute().parent.parent  # the root is its own parent
         described = (task / "dataset.json").is_file()
         label = task / "labelsTr" / path.name
         channels = _channels(task, _description(task)) if described else list(_PUBLISHED)

@@ -1,0 +1,1 @@
+"""What a user adds to neuroprint without changing it: one of each kind."""

@@ -1,0 +1,101 @@
+"""The plate shows the pictures, outlines, distances and verdicts that it is given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgba
+
+from neuroprint.figures.retrieval import Plate, Tile, choose_queries, draw_retrieval
+from neuroprint.figures.style import GREEN, VERMILLION, save
+
+
+class TestChooseQueries:
+    def test_best_median_and_worst_by_falling_score(self) -> None:
+        scores = np.random.default_rng(0).permutation(np.arange(1251.0))
+        chosen = choose_queries(scores)
+        assert [rank for _, rank in chosen] == ["best"] * 2 + ["median"] * 2 + ["worst"] * 2
+        assert [scores[index] for index, _ in chosen] == [1250, 1249, 626, 625, 1, 0]
+
+    @pytest.mark.parametrize("n", range(12))
+    @pytest.mark.parametrize("rows", [1, 2, 3, 4, 6])
+    def test_nobody_twice_and_never_undefined(self, n: int, rows: int) -> None:
+        scores = np.append(np.arange(float(n)), [np.nan, np.nan])
+        indices = [index for index, _ in choose_queries(scores, rows)]
+        assert len(indices) == len(set(indices)) == min(n, rows)
+        assert all(index < n for index in indices)
+        assert indices == sorted(indices, reverse=True)
+
+    def test_equal_scores_go_by_index(self) -> None:
+        assert choose_queries(np.full(3, 0.5)) == [(0, "best"), (1, "median"), (2, "worst")]
+
+
+def tile(case: str, seed: int, **known: Any) -> Tile:
+    picture = np.zeros((70, 60), dtype=np.uint8)
+    picture[10:60, 10:50] = np.random.default_rng(seed).integers(1, 255, (50, 40), dtype=np.uint8)
+    outline = np.zeros((70, 60), dtype=bool)
+    outline[20:30, 15 + seed % 20 : 30 + seed % 20] = True
+    return Tile(case, picture, outline, **known)
+
+
+class TestRetrieval:
+    def test_rows_are_queries_with_their_neighbors_distances_and_frames(self, words: Any, saved: Any) -> None:
+        neighbors = [tile(f"n{k}", k, distance_mm=4.4 * k, relevant=k < 3) for k in range(1, 8)]
+        plates = [Plate(tile("query-with-a-very-long-name", 0), neighbors, 0.25, "worst")] * 6
+        figure = draw_retrieval(plates, "seen from below, patient's right on the left")
+        (page,) = figure.axes
+        assert len(page.images) == len(page.patches) == 36
+        written = [text.get_text() for text in page.texts]
+        assert written[1:12:2] == ["query-wit…ong-name", "n1", "n2", "n3", "n4", "n5"]
+        assert written[0:12:2] == ["worst, AP 0.25", "4 mm", "9 mm", "13 mm", "18 mm", "22 mm"]
+        assert written[-6:] == ["query", *(f"nearest {k}" for k in range(1, 6))]
+        frames = page.patches[1:6]
+        assert [frame.get_edgecolor() for frame in frames] == [to_rgba(GREEN)] * 2 + [to_rgba(VERMILLION)] * 3
+        assert frames[0].get_linestyle() != frames[4].get_linestyle()
+        shown = np.asarray(page.images[2].get_array())
+        np.testing.assert_array_equal(shown, neighbors[1].mip[7:63, 7:53])
+        assert "seen from below, patient's right on the left" in words(figure).replace("\n", " ")
+        saved(figure)
+
+    def test_an_outline_lies_on_its_tumor_and_a_frame_on_its_picture(self) -> None:
+        neighbors = [tile(f"n{k}", k) for k in range(1, 6)]
+        (page,) = draw_retrieval([Plate(tile("query", 0), neighbors, 0.5, "best")]).axes
+        left, right, bottom, top = page.images[2].get_extent()
+        rows, columns = page.images[2].get_array().shape
+        contour = np.concatenate([path.vertices for path in page.collections[2].get_paths()])
+        # Back to the picture's pixels, whose window begins 7 rows and 7 columns into the whole.
+        column = (contour[:, 0] - left) / (right - left) * columns - 0.5 + 7
+        row = (top - contour[:, 1]) / (top - bottom) * rows - 0.5 + 7
+        assert (column.min(), column.max()) == pytest.approx((16.5, 31.5))
+        assert (row.min(), row.max()) == pytest.approx((19.5, 29.5))
+        assert (right - left) / columns == pytest.approx((top - bottom) / rows)
+        for image, frame in zip(page.images, page.patches, strict=True):
+            corners = (
+                frame.get_x(),
+                frame.get_x() + frame.get_width(),
+                frame.get_y(),
+                frame.get_y() + frame.get_height(),
+            )
+            assert corners == pytest.approx(image.get_extent())
+
+    def test_what_is_not_known_is_left_out(self, saved: Any) -> None:
+        floats = np.random.default_rng(0).normal(size=(20, 30))
+        blank = Tile("blank", np.zeros((9, 9)), np.zeros((9, 9), dtype=bool))
+        plate = Plate(Tile("a", floats), [blank], float("nan"), "best")
+        figure = draw_retrieval([plate])
+        (page,) = figure.axes
+        assert [text.get_text() for text in page.texts] == ["best", "a", "", "blank", "query", "nearest 1"]
+        assert not page.collections
+        saved(figure)
+        saved(draw_retrieval([]))
+
+    def test_a_page_of_noise_still_keeps_to_two_megabytes(self, tmp_path: Path) -> None:
+        random = np.random.default_rng(0)
+        noisy = [Tile("n", random.integers(0, 255, (240, 240), dtype=np.uint8)) for _ in range(6)]
+        figure = draw_retrieval([Plate(noisy[0], noisy[1:], 0.5, "best")] * 6)
+        path = tmp_path / "figure.png"
+        save(figure, path)
+        assert 100_000 < path.stat().st_size < 2_000_000

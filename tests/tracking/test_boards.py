@@ -1,0 +1,156 @@
+"""What is ranked, what is left out by name, and what is said to be missing."""
+
+from __future__ import annotations
+
+import logging
+
+import pandas as pd
+import pytest
+
+from neuroprint.errors import NeuroprintError
+from neuroprint.evaluation.metric import Metric
+from neuroprint.tracking.boards import finished_candidates, leaderboards, read_queries
+from neuroprint.tracking.store import TrackingStore
+
+METRICS = (
+    Metric("retrieval/p_at_5", "precision at 5", headline=True, shown=True),
+    Metric("probe/error_mm", "mean error", lower_is_better=True, unit="mm"),
+)
+DUE = ("chance", "oracle", "voxels")
+
+
+@pytest.fixture
+def store(tmp_path):
+    return TrackingStore(tmp_path / "mlruns", "trial")
+
+
+def add(store, tmp_path, group, role="candidate", score=0.5, metrics=METRICS, **tags):
+    """A finished run of a group, with a table of two queries that scored alike."""
+    shared = {"group": group, "identity": f"{group} {role}"}
+    if role == "candidate":
+        own = {"role": "candidate", "rank_by": metrics[0].name, "references": ",".join(DUE)}
+    else:
+        own = {"role": "reference", "reference": role}
+    run_id = store.create(f"{role} of {group}", {**shared, **own, **tags})
+    queries = pd.DataFrame({"case": ["a", "b"], "patient": ["a", "b"], "fold": [0, 1], "relevant": [1, 1]})
+    queries = queries.assign(**{metric.column: score for metric in metrics})
+    queries.attrs["metrics"] = [metric.record() for metric in metrics]
+    folder = tmp_path / run_id
+    folder.mkdir()
+    queries.to_parquet(folder / "queries.parquet")
+    with store.running(run_id):
+        parameters = {"exportable": False} if tags.get("exportable") == "false" else {}
+        store.log(run_id, {metric.name: score for metric in metrics}, parameters)
+        store.log_folder(run_id, folder)
+    return run_id
+
+
+def add_references(store, tmp_path, group, score=0.1, **how):
+    for role in DUE:
+        add(store, tmp_path, group, role, score, **how)
+
+
+def ranked(store, metric=None):
+    return leaderboards(store, finished_candidates(store), metric)
+
+
+def test_a_group_without_reference_rows_is_named_and_the_others_are_shown(store, tmp_path, caplog):
+    add(store, tmp_path, "whole")
+    add(store, tmp_path, "torn")
+    with pytest.raises(NeuroprintError, match="chance, oracle, voxels of candidate of"):
+        ranked(store)
+    add_references(store, tmp_path, "whole")
+    with caplog.at_level(logging.WARNING):
+        (board,) = ranked(store)
+    assert board.group == "whole" and board.note == "" and len(board.table) == 4
+    assert "candidate of torn" in caplog.text and "candidate of whole" not in caplog.text
+
+
+def test_a_board_that_lacks_untrained_alone_says_so_and_the_newest_of_two_counts(store, tmp_path):
+    add(store, tmp_path, "whole", untrained_row="twin")
+    add_references(store, tmp_path, "whole")
+    (board,) = ranked(store)
+    assert "not yet scored" in board.note and "not yet scored" in str(board.to_terminal().caption)
+    older, newer = (add(store, tmp_path, "whole", "untrained", score, identity="twin") for score in (0.1, 0.2))
+    (board,) = ranked(store)
+    assert board.note == ""
+    assert newer in set(board.table["run_id"]) and older not in set(board.table["run_id"])
+
+
+def test_what_has_seen_the_queries_is_listed_last_and_never_the_best(store, tmp_path):
+    add(store, tmp_path, "whole", score=0.4, identity="plain", untrained_row="twin of plain")
+    seen = add(store, tmp_path, "whole", score=0.9, identity="tsne", untrained_row="twin of tsne", exportable="false")
+    add_references(store, tmp_path, "whole")
+    for identity in ("twin of plain", "twin of tsne"):
+        add(store, tmp_path, "whole", "untrained", 0.2, identity=identity)
+    (board,) = ranked(store)
+    table = board.table.set_index("run_id")
+    assert table.index[-1] == seen and pd.isna(table["tied_with_best"][seen])
+    assert bool(table["tied_with_best"].iloc[0])
+    assert table["retrieval/p_at_5"].iloc[0] == 0.4
+    untrained = store.client.get_run(table.index[table["name"] == "untrained"][0])
+    assert untrained.data.tags["identity"] == "twin of plain"
+    assert "laid out together with the queries" in board.note and seen not in set(board.ranked_rows["run_id"])
+
+
+def test_without_a_finished_run_that_is_said(store, tmp_path):
+    store.create("running", {"role": "candidate"})
+    with pytest.raises(NeuroprintError, match="'trial' has no finished run to rank"):
+        finished_candidates(store)
+    run_id = add(store, tmp_path, "whole")
+    assert [run.info.run_id for run in finished_candidates(store)] == [run_id]
+
+
+def test_of_runs_of_one_identity_the_newest_counts_and_groups_stand_apart(store, tmp_path):
+    older, newer = (add(store, tmp_path, "old", score=score) for score in (0.3, 0.4))
+    other = add(store, tmp_path, "new")
+    for group in ("old", "new"):
+        add_references(store, tmp_path, group)
+    new, old = ranked(store)
+    assert (new.group, old.group) == ("new", "old")
+    assert other in set(new.table["run_id"])
+    assert newer in set(old.table["run_id"]) and older not in set(old.table["run_id"])
+
+
+def test_each_group_is_ranked_by_its_own_tasks_metric_or_by_the_one_that_is_asked_for(store, tmp_path):
+    auc = (Metric("probe/auc", "AUC", headline=True),)
+    add(store, tmp_path, "places")
+    add_references(store, tmp_path, "places")
+    add(store, tmp_path, "classes", metrics=auc)
+    add_references(store, tmp_path, "classes", metrics=auc)
+    assert {board.group: board.metric.name for board in ranked(store)} == {
+        "places": "retrieval/p_at_5",
+        "classes": "probe/auc",
+    }
+    (board,) = ranked(store, "probe/error_mm")
+    assert board.group == "places" and board.metric.lower_is_better
+    assert list(board.table["probe/error_mm"]) == sorted(board.table["probe/error_mm"])
+    with pytest.raises(
+        NeuroprintError, match="no run has the metric accuracy: choose one of probe/auc, probe/error_mm"
+    ):
+        ranked(store, "accuracy")
+
+
+def test_reference_rows_are_those_that_the_groups_task_has(store, tmp_path):
+    """A task without an ideal ranking has no oracle; its leaderboard lacks nothing."""
+    add(store, tmp_path, "whole", references="chance,voxels")
+    for role in ("chance", "voxels"):
+        add(store, tmp_path, "whole", role)
+    (board,) = ranked(store)
+    assert set(board.table["name"]) == {"candidate of whole", "chance", "voxels"}
+
+
+def test_a_metric_that_no_run_defines_is_ranked_as_unknown_and_said(store, tmp_path, caplog):
+    run_id = add(
+        store, tmp_path, "whole", metrics=METRICS[1:], rank_by="retrieval/p_at_5", undefined="retrieval/p_at_5"
+    )
+    table = read_queries(store, store.client.get_run(run_id))
+    assert [record["name"] for record in table.attrs["metrics"]] == ["probe/error_mm"]
+    table.attrs["metrics"] = [metric.record() for metric in METRICS]
+    table.to_parquet(store.artifact(store.client.get_run(run_id), "queries.parquet"))
+    for role in DUE:
+        add(store, tmp_path, "whole", role, metrics=METRICS[1:])
+    with caplog.at_level(logging.WARNING):
+        (board,) = ranked(store)
+    assert board.table["retrieval/p_at_5"].isna().all() and board.table["tied_with_best"].isna().all()
+    assert "no query has a relevant case" in caplog.text

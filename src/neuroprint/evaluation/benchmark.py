@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,10 @@ import numpy.typing as npt
 from neuroprint.errors import NeuroprintError
 from neuroprint.evaluation.arrays import Array, Indices
 from neuroprint.evaluation.evaluation import Evaluation
+from neuroprint.evaluation.influence import Groups, Influence
+from neuroprint.evaluation.intervals import interval
 from neuroprint.evaluation.metric import (
     SHARE,
-    Metric,
     Predictions,
     ProbeMetric,
     RetrievalMetric,
@@ -28,7 +29,7 @@ from neuroprint.evaluation.ranked import Judged
 from neuroprint.evaluation.ranking import rank
 from neuroprint.evaluation.similarity import similarity_named
 from neuroprint.evaluation.splits import Split, holdout_splits, sweep_splits
-from neuroprint.evaluation.statistics import MeanOfRatios, Resamples, bootstrap_intervals
+from neuroprint.evaluation.tally import Tally
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,17 +37,13 @@ if TYPE_CHECKING:
     from neuroprint.evaluation.question import Question
 
 Columns = dict[str, Any]
-Scored = tuple["pd.DataFrame", dict[str, float]]
 
 NEIGHBORS = 50
 """Of a query so many nearest cases are kept."""
-AS_ANSWER = "_as_answer"
-"""Ending of the columns that hold what a case earned for others, as part of their galleries."""
 KINDS = ("predicted", "true", "baseline")
 """Targets that a table of queries holds."""
 
 _BLOCK_CELLS = 8_000_000
-_LEAST_RESAMPLES = 100
 
 
 @dataclass(frozen=True)
@@ -55,13 +52,21 @@ class Protocol:
 
     Attributes:
         folds: Number of folds, by patient.
-        seed: Of folds and bootstrap.
-        resamples: Of the bootstrap behind an interval.
+        seed: Of the folds.
     """
 
     folds: int = 5
     seed: int = 0
-    resamples: int = 10_000
+
+
+@dataclass(frozen=True, eq=False)
+class _Scores:
+    """A row, before it is told: its table of queries, what the probe said, and what every metric owes to whom."""
+
+    table: pd.DataFrame
+    found: Predictions
+    metrics: dict[str, float]
+    influences: dict[str, Influence]
 
 
 class Benchmark:
@@ -74,6 +79,7 @@ class Benchmark:
     Args:
         question: The scored cases, and what is asked of them; with ``held_out``, the sweep's and the hold-out's together.
         protocol: The rules.
+        groups: Of the patients; by default each by itself.
         held_out: (n,) the cases of the hold-out, to score them instead of the sweep.
 
     Attributes:
@@ -88,15 +94,12 @@ class Benchmark:
         question: Question,
         protocol: Protocol | None = None,
         *,
+        groups: Groups | None = None,
         held_out: npt.NDArray[np.bool_] | None = None,
     ) -> None:
         self.question = question
         self.protocol = protocol = protocol or Protocol()
-        if protocol.resamples < _LEAST_RESAMPLES:
-            raise NeuroprintError(
-                f"resamples={protocol.resamples}: an interval needs {_LEAST_RESAMPLES} resamples at least"
-            )
-        self._resamples = Resamples(protocol.resamples, protocol.seed)
+        self.groups = groups or Groups.of(question.patients)
         if held_out is None:
             self.splits = sweep_splits(question.patients, protocol.folds, protocol.seed)
         else:
@@ -105,12 +108,12 @@ class Benchmark:
     @property
     def chance(self) -> Evaluation:
         """The expected value of a random ranking, query by query, and the mean predictor."""
-        return self._evaluation(*self._chance)
+        return self._evaluation(self._chance)
 
     @property
     def oracle(self) -> Evaluation | None:
         """The ideal ranking, and the true target as the embedding; None where the task has no ideal ranking."""
-        return None if self._oracle is None else self._evaluation(*self._oracle)
+        return None if self._oracle is None else self._evaluation(self._oracle)
 
     def score(
         self,
@@ -130,7 +133,7 @@ class Benchmark:
         Raises:
             NeuroprintError: A row per case is missing, or a value is not finite.
         """
-        return self._evaluation(*self._scored(embeddings, similarity, projection, probe or RidgeProbe()))
+        return self._evaluation(self._scored(embeddings, similarity, projection, probe or RidgeProbe()))
 
     @cached_property
     def targets(self) -> Array:
@@ -140,25 +143,23 @@ class Benchmark:
         return np.where(located[:, None], targets, mean)
 
     @cached_property
-    def _chance(self) -> Scored:
-        metrics = self._retrieval
-
-        def ask(split: Split) -> Iterator[tuple[Columns, dict[str, Array]]]:
+    def _chance(self) -> _Scores:
+        def ask(split: Split, tally: Tally, moved: list[Array]) -> Iterator[Columns]:
+            moved.append(np.repeat(self._moved_baseline(split)[:, None], len(split.queries), axis=1))
             for queries, judged in self._judged(split):
                 shown = ("neighbors", *(f"neighbor_{name}" for name in ("similarity", "relevant", *judged.pairs)))
                 columns: Columns = {name: [[] for _ in queries] for name in shown}
-                columns |= {metric.column: _scored_only(metric.expected(judged), judged) for metric in metrics}
-                earned = {
-                    metric.column: np.full(judged.size, np.nansum(columns[metric.column]) / judged.size)
-                    for metric in metrics
-                }
+                for metric in self._retrieval:
+                    columns[metric.column] = _scored_only(metric.expected(judged), judged)
+                    without = _expected_without(metric, judged)
+                    tally.add(metric.name, queries, split.gallery, columns[metric.column], without)
                 baseline = np.tile(self._baseline(split), (len(queries), 1))
-                yield self._columns(split, queries, judged, columns, baseline), earned
+                yield self._columns(split, queries, judged, columns, baseline)
 
         return self._summarized(ask, at_chance=True)
 
     @cached_property
-    def _oracle(self) -> Scored | None:
+    def _oracle(self) -> _Scores | None:
         if self.question.ideal is None:
             return None
         return self._scored(self.targets, "euclidean", None, RidgeProbe(), by_ideal=True)
@@ -174,14 +175,14 @@ class Benchmark:
         projection: Any | None,
         probe: Any,
         by_ideal: bool = False,
-    ) -> Scored:
+    ) -> _Scores:
         closeness = similarity_named(similarity)
         vectors = self._checked(embeddings)
         ideal = self.question.ideal if by_ideal else None
         if projection is not None:
             projection = clipped(projection, min(*(len(split.gallery) for split in self.splits), vectors.shape[1]))
 
-        def ask(split: Split) -> Iterator[tuple[Columns, dict[str, Array]]]:
+        def ask(split: Split, tally: Tally, moved: list[Array]) -> Iterator[Columns]:
             gallery, asked = vectors[split.gallery], vectors[split.queries]
             own = projection
             if own is not None and is_transductive(own):
@@ -191,23 +192,23 @@ class Benchmark:
             gallery, asked = fitted.project(gallery), fitted.project(asked)
             if not (np.isfinite(gallery).all() and np.isfinite(asked).all()):
                 raise NeuroprintError("the projection gives values that are not finite: choose fewer components")
-            predicted = fitted.predict(asked, self.question.targets.shape[1])
+            targets, groups = self.question.targets.shape[1], self.groups.of_case[split.gallery]
+            predicted = fitted.predict(asked, targets)
+            moved.append(fitted.moved(asked, targets, groups, self.groups.count))
             ids = [self.question.ids[case] for case in split.gallery]
             place = {case: row for row, case in enumerate(split.queries.tolist())}
             for queries, judged in self._judged(split):
                 rows = [place[case] for case in queries.tolist()]
                 close = closeness(asked[rows], gallery) if ideal is None else ideal(queries, split.gallery)
-                columns, earned = self._answer(judged, close, ids)
-                yield self._columns(split, queries, judged, columns, predicted[rows]), earned
+                columns = self._answer(queries, split.gallery, judged, close, ids, tally)
+                yield self._columns(split, queries, judged, columns, predicted[rows])
 
         return self._summarized(ask)
 
-    def _answer(self, judged: Judged, close: Array, ids: Sequence[str]) -> tuple[Columns, dict[str, Array]]:
-        """Rank the gallery for each query, and score the ranking.
-
-        Returns:
-            Columns of the table, a value per query; and (gallery,) by metric, what each gallery case earned.
-        """
+    def _answer(
+        self, queries: Indices, gallery: Indices, judged: Judged, close: Array, ids: Sequence[str], tally: Tally
+    ) -> Columns:
+        """Rank the gallery for each query, and score the ranking: columns of the table, a value per query."""
         order = rank(close, ids)
         ranked = judged.ranked(order)
         nearest = order[:, :NEIGHBORS]
@@ -217,13 +218,12 @@ class Benchmark:
             "neighbor_relevant": ranked.relevant[:, :NEIGHBORS].tolist(),
             **{f"neighbor_{name}": values[:, :NEIGHBORS].tolist() for name, values in ranked.pairs.items()},
         }
-        earned: dict[str, Array] = {}
-        places = order.ravel()
+        only = ranked.relevant & (judged.count == 1)[:, None]
         for metric in self._retrieval:
             columns[metric.column] = _scored_only(metric.of_query(ranked), judged)
-            credit = np.asarray(metric.credit(ranked), dtype=np.float64).ravel()
-            earned[metric.column] = np.asarray(np.bincount(places, credit, minlength=judged.size), dtype=np.float64)
-        return columns, earned
+            without = np.where(only, np.nan, metric.worth_without(ranked))
+            tally.add(metric.name, queries, gallery[order], columns[metric.column], without)
+        return columns
 
     def _judged(self, split: Split) -> Iterator[tuple[Indices, Judged]]:
         """The split's queries in blocks that fit into memory, and what the gallery is worth to each."""
@@ -257,34 +257,60 @@ class Benchmark:
         placed = targets[known(targets)]
         return placed.mean(axis=0) if len(placed) else np.full(targets.shape[1], np.nan)
 
+    def _moved_baseline(self, split: Split) -> Array:
+        """(groups, targets) what the mean target of the gallery side changes by without each group."""
+        targets, groups = self.question.targets[split.gallery], self.groups.of_case[split.gallery]
+        placed = known(targets)
+        if not placed.any():
+            return np.zeros((self.groups.count, targets.shape[1]))
+        beyond = targets[placed] - targets[placed].mean(axis=0)
+        sums = np.zeros((self.groups.count, targets.shape[1]))
+        np.add.at(sums, groups[placed], beyond)
+        left = placed.sum() - np.bincount(groups[placed], minlength=self.groups.count)
+        return np.asarray(-sums / np.maximum(left, 1)[:, None], dtype=np.float64)
+
     def _summarized(
-        self, ask: Callable[[Split], Iterator[tuple[Columns, dict[str, Array]]]], at_chance: bool = False
-    ) -> Scored:
-        """The table of queries, and the metrics with their intervals."""
+        self, ask: Callable[[Split, Tally, list[Array]], Iterator[Columns]], at_chance: bool = False
+    ) -> _Scores:
+        """The table of queries, the metrics, and what they owe to whom."""
         import pandas as pd
 
-        parts: list[Columns] = []
-        earned = {metric.column: np.zeros(len(self.question)) for metric in self._retrieval}
-        for split in self.splits:
-            for columns, credits in ask(split):
-                parts.append(columns)
-                for name, values in credits.items():
-                    earned[name][split.gallery] += values
+        tally, moved = Tally(self.groups), list[Array]()
+        parts: list[Columns] = [columns for split in self.splits for columns in ask(split, tally, moved)]
         asked = np.concatenate([part["place"] for part in parts])
         order = np.argsort(asked, kind="stable")  # cases are sorted by id
         table = pd.DataFrame(
             {name: _joined([part[name] for part in parts], order) for name in parts[0] if name != "place"}
         )
-        found = self.predictions(table)
-        for metric in self.question.metrics:
-            if isinstance(metric, ProbeMetric) and metric.of_query is not None:
-                table[metric.column] = metric.of_query(found)
-        for name, values in earned.items():
-            table[f"{name}{AS_ANSWER}"] = values[asked[order]]
+        baselines = [np.repeat(self._moved_baseline(one)[:, None], len(one.queries), axis=1) for one in self.splits]
+        found = replace(
+            self.predictions(table),
+            moved=np.concatenate(moved, axis=1)[:, order],
+            moved_baseline=np.concatenate(baselines, axis=1)[:, order],
+        )
         described = self.question.metrics if self.question.ideal is None else with_shares(self.question.metrics)
         table.attrs["metrics"] = [metric.record() for metric in described]
-        metrics = {metric.name: _value(metric, table, found, at_chance) for metric in self.question.metrics}
-        return table, metrics | self._intervals(table, found, metrics, at_chance)
+        metrics: dict[str, float] = {}
+        influences: dict[str, Influence] = {}
+        places = asked[order]
+        for metric in self.question.metrics:
+            if isinstance(metric, RetrievalMetric):
+                metrics[metric.name], owed = tally.of_queries(metric.name, places, _numbers(table, metric.column))
+            elif isinstance(metric, ProbeMetric):
+                metrics[metric.name], owed = self._of_probe(metric, tally, places, found, at_chance)
+            if owed is not None:
+                influences[metric.name] = owed
+        return _Scores(table, found, metrics, influences)
+
+    def _of_probe(
+        self, metric: ProbeMetric, tally: Tally, places: Indices, found: Predictions, at_chance: bool
+    ) -> tuple[float, Influence | None]:
+        value = metric.of(found)
+        if at_chance and metric.chance is not None and np.isfinite(value):
+            return metric.chance(found), None
+        if not (np.isfinite(value) and metric.compared):
+            return value, None
+        return value, tally.of_predictions(metric, places, found)
 
     def predictions(self, table: pd.DataFrame) -> Predictions:
         """What a table of queries holds of the probe."""
@@ -295,36 +321,22 @@ class Benchmark:
         columns = {name: table[name].to_numpy() for name in self.question.columns}
         return Predictions(values["predicted"], values["true"], values["baseline"], columns)
 
-    def _intervals(
-        self, table: pd.DataFrame, found: Predictions, metrics: Mapping[str, float], at_chance: bool
-    ) -> dict[str, float]:
-        """Bounds of the headline metrics; what is chance by definition has none."""
-        headline = [
-            metric
-            for metric in self.question.metrics
-            if metric.headline and not (at_chance and isinstance(metric, ProbeMetric) and metric.chance is not None)
-        ]
-        statistics = {
-            metric.name: _statistic(metric, table, found) for metric in headline if np.isfinite(metrics[metric.name])
-        }
-        intervals = bootstrap_intervals(statistics, list(table["patient"]), self._resamples)
-        bounds: dict[str, float] = {}
-        for metric in headline:
-            low, high = intervals.get(metric.name, (np.nan, np.nan))
-            value = metrics[metric.name]
-            bounds |= {f"{metric.name}_lo": min(low, value), f"{metric.name}_hi": max(high, value)}  # to the last bit
-        return bounds
-
-    def _evaluation(self, table: pd.DataFrame, metrics: dict[str, float]) -> Evaluation:
-        shares = {}
-        if self._oracle is not None:
-            for metric in self._retrieval:
-                if metric.has_share:
-                    name = metric.name
-                    shares[f"{name}{SHARE}"] = share(metrics[name], self._chance[1][name], self._oracle[1][name])
-        every = {**metrics, **shares}
-        defined = {name: value for name, value in every.items() if np.isfinite(value)}
-        undefined = tuple(name for name in every if name not in defined)
+    def _evaluation(self, scores: _Scores) -> Evaluation:
+        table, metrics = scores.table, dict(scores.metrics)
+        known_rows = [row for row in (self._chance, self._oracle) if row is not None]
+        for metric in self.question.metrics:
+            name = metric.name
+            if not isinstance(metric, RetrievalMetric | ProbeMetric):
+                continue
+            if metric.headline and name in scores.influences:
+                anchors = [row.metrics[name] for row in known_rows]
+                low, high = interval(scores.influences[name], metric.lowest, metric.highest, anchors)
+                metrics |= {f"{name}_lo": low, f"{name}_hi": high}
+            if isinstance(metric, RetrievalMetric) and metric.has_share and self._oracle is not None:
+                chance, ideal = self._chance.metrics[name], self._oracle.metrics[name]
+                metrics[f"{name}{SHARE}"] = share(metrics[name], chance, ideal)
+        defined = {name: value for name, value in metrics.items() if np.isfinite(value)}
+        undefined = tuple(name for name in metrics if name not in defined)
         answered = table["relevant"].to_numpy() > 0
         return Evaluation(
             defined,
@@ -332,7 +344,8 @@ class Benchmark:
             table,
             cases=int(table["case"].nunique()),
             answerable=int(table["case"][answered].nunique()),
-            predicted=self.predictions(table).predicted,
+            predicted=scores.found.predicted,
+            influences=scores.influences,
         )
 
     def _checked(self, embeddings: npt.NDArray[np.floating]) -> Array:
@@ -352,26 +365,15 @@ def share(value: float, chance: float, ideal: float) -> float:
     return (value - chance) / span if span > 1e-9 else np.nan
 
 
-def _value(metric: Metric, table: pd.DataFrame, found: Predictions, at_chance: bool) -> float:
-    if isinstance(metric, ProbeMetric):
-        value = metric.value(found)
-        return metric.chance(found) if at_chance and metric.chance is not None and np.isfinite(value) else value
-    values = _numbers(table, metric.column)
-    defined = np.isfinite(values)
-    return float(values[defined].mean()) if defined.any() else np.nan
-
-
-def _statistic(metric: Metric, table: pd.DataFrame, found: Predictions) -> MeanOfRatios:
-    """A headline metric as what can be resampled by patient."""
-    if isinstance(metric, ProbeMetric):
-        if metric.ratios is None:
-            raise NeuroprintError(f"{metric.name} is a headline metric: it needs ratios")
-        return metric.ratios(found)
-    values = _numbers(table, metric.column)
-    defined = np.isfinite(values)
-    parts = np.where(defined, values, 0.0)[:, None], defined[:, None].astype(np.float64)
-    bounds = (metric.lowest, metric.highest) if isinstance(metric, RetrievalMetric) else (-np.inf, np.inf)
-    return MeanOfRatios(*parts, lowest=bounds[0], highest=bounds[1])
+def _expected_without(metric: RetrievalMetric, judged: Judged) -> Array:
+    """(queries, gallery) what a random ranking is worth without each case: it matters whether that was a relevant one."""
+    worth = np.empty(judged.relevant.shape)
+    for which in (True, False):
+        chosen = judged.relevant == which
+        column = chosen.argmax(axis=1)
+        expected = metric.expected(judged.without(column)) if judged.size > 1 else np.full(len(worth), np.nan)
+        worth = np.where(chosen, expected[:, None], worth)
+    return np.where(judged.relevant & (judged.count == 1)[:, None], np.nan, worth)
 
 
 def _scored_only(values: Array, judged: Judged) -> Array:

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from neuroprint.evaluation.arrays import Array
 from neuroprint.evaluation.metric import Predictions, ProbeMetric
-from neuroprint.evaluation.statistics import MeanOfRatios
+from neuroprint.evaluation.ratios import MeanOfRatios
 
 
 def class_auc(scores: Array, positive: npt.NDArray[np.bool_]) -> float:
@@ -35,29 +35,16 @@ def macro_auc(scores: Array, one_hot: Array) -> float:
     return float(np.mean(defined)) if defined else float("nan")
 
 
-def balanced_accuracy(scores: Array, one_hot: Array) -> float:
-    """Mean over the classes of the share of their cases whose largest score is that class's (Brodersen et al. 2010)."""
-    right = scores.argmax(axis=1) == one_hot.argmax(axis=1)
-    sizes = one_hot.sum(axis=0)
-    shares = (one_hot * right[:, None]).sum(axis=0)[sizes > 0] / sizes[sizes > 0]
-    return float(shares.mean()) if len(shares) else float("nan")
-
-
 def _known(found: Predictions) -> tuple[Array, Array]:
     return found.predicted[found.known], found.true[found.known]
 
 
-def _accuracy_ratios(found: Predictions) -> MeanOfRatios:
+def _balanced_accuracy(found: Predictions) -> MeanOfRatios:
+    """Mean over the classes of the share of their cases whose largest score is that class's (Brodersen et al. 2010)."""
     one_hot = np.where(found.known[:, None], found.true, 0.0)
     right = np.where(found.known, np.nan_to_num(found.predicted).argmax(axis=1) == one_hot.argmax(axis=1), False)
     present = one_hot.sum(axis=0) > 0
-    return MeanOfRatios((one_hot * right[:, None])[:, present], one_hot[:, present], lowest=0.0, highest=1.0)
-
-
-def _accuracy_of_query(found: Predictions) -> Array:
-    ratios = _accuracy_ratios(found)
-    sizes = ratios.denominators.sum(axis=0)
-    return np.where(found.known, (ratios.numerators / sizes).sum(axis=1), np.nan)
+    return MeanOfRatios((one_hot * right[:, None])[:, present], one_hot[:, present])
 
 
 CLASS_METRICS: tuple[ProbeMetric, ...] = (
@@ -65,19 +52,21 @@ CLASS_METRICS: tuple[ProbeMetric, ...] = (
         "probe/auc",
         "AUC of the classes",
         shown=True,
+        headline=True,
+        lowest=0.0,
+        highest=1.0,
         value=lambda found: macro_auc(*_known(found)) if found.known.any() else float("nan"),
         chance=lambda found: 0.5,
-        in_queries=False,
     ),
     ProbeMetric(
         "probe/balanced_accuracy",
         "balanced accuracy",
         headline=True,
         shown=True,
-        value=lambda found: balanced_accuracy(*_known(found)) if found.known.any() else float("nan"),
-        ratios=_accuracy_ratios,
+        lowest=0.0,
+        highest=1.0,
+        ratios=_balanced_accuracy,
         chance=lambda found: 1.0 / max(1, int((_known(found)[1].sum(axis=0) > 0).sum())),
-        of_query=_accuracy_of_query,
     ),
 )
 """Of targets that are classes, one column each, 1 for the class of the case."""

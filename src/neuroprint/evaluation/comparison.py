@@ -1,94 +1,179 @@
-"""Comparing runs by their tables of queries: which cannot be told from the best?"""
+"""Comparing rows of one leaderboard: which cannot be told from the best, and which differ from one of them.
+
+Both rest on the joint distribution of the rows' errors: Student's, with the covariance that
+:mod:`neuroprint.evaluation.influence` derives.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
-from neuroprint.errors import NeuroprintError
-from neuroprint.evaluation.arrays import Array
-from neuroprint.evaluation.benchmark import AS_ANSWER
-from neuroprint.evaluation.metric import SHARE, Metric
-from neuroprint.evaluation.statistics import tied_with_best
+from neuroprint.evaluation.arrays import Array, Flags
+from neuroprint.evaluation.influence import Influence
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import pandas as pd
+LEVEL = 0.05
+_ASIDE = 0.005  # of that, what setting rows aside may cost
+_DRAWS = 10_000
+_FEW_DRAWS = 2_000
+_LEFT_OUT = 10  # parts of the patients, one of which is left out to see how far a width is chance
 
 
-SHARE_OF_JACKKNIFE_VARIANCE = 0.75
-"""Of the variance of a retrieval metric's pseudo-values, which errs upwards."""
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Rows against the best of the candidates.
 
-PROBE_VARIANCE = 1.35
-"""Times the variance of a probe's errors, which leaves out that the fits move as well."""
+    Attributes:
+        best: Place of the best candidate.
+        width: Half the width of every difference to it: a row is told from the best if it lies further behind.
+        behind: (rows,) how far each lies behind the best; negative of a reference row that lies before it.
+    """
 
-_SHARED = ("case", "patient", "fold")
+    best: int
+    width: float
+    behind: Array
+
+    @property
+    def out(self) -> Flags:
+        """(rows,) which are told from the best."""
+        return np.asarray(self.behind > self.width, dtype=bool)
 
 
-def tied(tables: Sequence[pd.DataFrame], metric: Metric) -> npt.NDArray[np.bool_]:
-    """Mark the runs that cannot be told from the best, errors over the whole leaderboard held at 5 %.
+def with_the_best(
+    rows: Sequence[Influence], candidates: Flags, chance: float = -np.inf, ideal: float | None = None
+) -> Comparison:
+    """Hsu's comparison with the best (1984), one-sided, with one half-width for the whole leaderboard.
 
-    In retrieval a patient is query and answer, and chance moves both: who happens to look like whom counts twice, once
-    for each. Compared by what they score as queries alone, of ten noisy embeddings of equal worth some are marked as
-    worse than the best in 31 to 67 of 100 leaderboards instead of 5. So each query's value stands for both roles, as
-    in a jackknife over patients: the mean, plus the query's deviation from it, plus the deviation of what the case
-    earned as an answer. The variance of that errs upwards where chance is a matter of pairs (Efron and Stein 1981), by
-    up to two; three quarters of it are used, a share chosen on such leaderboards (p_at_5, map, ndcg_at_10 at 64 and 120
-    patients: any is marked in 0 to 3 of 100; at half the variance in 3 to 18). Of nine runs with 43 % more noise, at
-    120 patients, the better one is told from 31 % (p_at_5), 62 % (map) and 95 % (ndcg_at_10).
+    For every row i there is a width w_i that the lead of any candidate over it, true leads taken off, exceeds in 5 % of
+    cohorts. Whatever candidate is truly best is out in at most 5 % if the width is at least its own. The width of the
+    leaderboard is the largest w_i, but what is chance in it: the w_i are estimates, and the largest of many estimates is
+    too large. They are drawn to their mean by the share of their variance that is chance (James and Stein 1961), as
+    leaving out a tenth of the patients shows.
 
-    A probe's errors as they stand are conditional on the fits, which move by chance as well: their variance is taken
-    35 % larger, a factor that was chosen on such leaderboards too. What both give is counted by
-    ``benchmarks/leaderboards.py``. Queries that lack a value in some run are left out of the comparison.
+    One wild row must not widen all: what is told from the best by its own w_i, at 0.5 %, is set aside first, and so is a
+    candidate that is no better than chance and varies more than all that are better. The others share the remaining 4.5 %.
+
+    Where a metric has an ideal that nothing exceeds, such as an R² of 1 or an error of 0, rows are compared by the
+    logarithm of how far they lie from it: there, the row with a few wild predictions has a large error and no large variance.
 
     Args:
-        tables: ``Evaluation.queries`` of each run, of the same cases in the same order.
-        metric: The metric, or its share.
+        rows: Of one metric, of which more is better, over the same patients; in an order that does not depend on chance.
+        candidates: (rows,) which of them can be the best; the others are reference rows.
+        chance: What chance scores.
+        ideal: The value that no row exceeds; None where there is none, or where values cannot fall without bound either.
+    """
+    values = np.array([row.value for row in rows])
+    best = int(np.flatnonzero(candidates)[np.argmax(values[candidates])])
+    behind = values[best] - values
+    if ideal is not None and values[best] < ideal:
+        short = ideal - values[best]
+        rest = values < ideal
+        logarithms = [_short_of(row, ideal) for row, one in zip(rows, rest, strict=True) if one]
+        below = -np.log(ideal - chance) if chance < ideal else np.inf
+        return Comparison(best, short * float(np.expm1(_width(logarithms, candidates[rest], below))), behind)
+    return Comparison(best, _width(rows, candidates, chance), behind)
+
+
+def _short_of(row: Influence, ideal: float) -> Influence:
+    """Of minus the logarithm of how far a row lies from the ideal."""
+    short = ideal - row.value
+    return replace(row.times(1.0 / short), value=-float(np.log(short)))
+
+
+def _width(rows: Sequence[Influence], candidates: Flags, chance: float) -> float:
+    """The half-width of the leaderboard."""
+    values = np.array([row.value for row in rows])
+    behind = values[candidates].max() - values
+    errors = _Errors(rows, candidates)
+    inside = np.abs(behind) <= errors.widths(_ASIDE)
+    deviations = np.sqrt(np.maximum(np.diagonal(errors.covariance), 0.0))
+    above = candidates & (values > chance)
+    if above.any():
+        inside &= ~candidates | above | (deviations <= deviations[above].max())
+    return errors.among(inside).width(LEVEL - _ASIDE)
+
+
+def with_one(rows: Sequence[Influence], other: Influence, level: float = LEVEL) -> tuple[Array, Array]:
+    """Differences to one row, simultaneous over all rows (Dunnett 1955).
+
+    Args:
+        rows: Of one metric.
+        other: The row that they are compared with, such as ``voxels``.
+        level: Chance that any of the intervals misses.
 
     Returns:
-        (runs,) True for the best and for those that may be as good.
-
-    Raises:
-        NeuroprintError: The tables are not of the same cases, patients, folds and relevance, or the metric has no
-            value per query.
+        (rows,) differences, and half the widths of their intervals; 0 for a row that does not differ from it anywhere.
     """
-    if not tables:
-        return np.zeros(0, dtype=bool)
-    first = tables[0]
-    for number, table in enumerate(tables[1:], start=2):
-        for column in (*_SHARED, "relevant"):
-            if len(table) != len(first) or list(table[column]) != list(first[column]):
-                raise NeuroprintError(
-                    f"run {number} and run 1 differ in their queries' {column}: only runs of the same cohort, "
-                    "folds and relevance can be compared"
-                )
-    column = metric.column.removesuffix(SHARE)
-    if any(column not in table for table in tables):
-        raise NeuroprintError(f"runs cannot be compared by {metric.name}, which has no value per query")
-    sign = -1.0 if metric.lower_is_better else 1.0
-    values = sign * np.stack([_numbers(table, column) for table in tables])
-    scored = np.asarray(np.isfinite(values).all(axis=0), dtype=bool)
-    if not scored.any():
-        return np.ones(len(tables), dtype=bool)
-    patients = [str(patient) for patient, keep in zip(first["patient"], scored, strict=True) if keep]
-    if f"{column}{AS_ANSWER}" in first:
-        as_answers = sign * np.stack([_numbers(table, f"{column}{AS_ANSWER}") for table in tables])
-        earned = as_answers[:, scored] - as_answers[:, scored].mean(axis=1, keepdims=True)
-        spread = _spread(values[:, scored], values[:, scored] + earned, SHARE_OF_JACKKNIFE_VARIANCE)
-    else:
-        spread = _spread(values[:, scored], values[:, scored], PROBE_VARIANCE)
-    return tied_with_best(spread, patients)
+    errors = _Errors([*rows, other], np.ones(len(rows) + 1, dtype=bool))
+    to_other = np.concatenate([np.eye(len(rows)), -np.ones((len(rows), 1))], axis=1)
+    covariance = to_other @ errors.covariance @ to_other.T
+    deviations = np.sqrt(np.maximum(np.diagonal(covariance), 0.0))
+    varies = deviations > 1e-12 * max(1.0, float(deviations.max(initial=0.0)))
+    standard = np.where(varies, deviations, 1.0)
+    drawn = _draw(covariance / np.outer(standard, standard), errors.degrees, _DRAWS)[varies]
+    quantile = float(np.quantile(np.abs(drawn).max(axis=0), 1.0 - level)) if varies.any() else 0.0
+    return np.array([row.value - other.value for row in rows]), quantile * deviations
 
 
-def _spread(values: Array, deviating: Array, variance: float) -> Array:
-    """(runs, queries) the mean of ``values`` and, ``variance`` times as wide, the deviations of ``deviating``."""
-    mean = values.mean(axis=1, keepdims=True)
-    deviations = deviating - deviating.mean(axis=1, keepdims=True)
-    return np.asarray(mean + np.sqrt(variance) * deviations, dtype=np.float64)
+class _Errors:
+    """The errors of rows, jointly.
+
+    Args:
+        rows: Of one metric.
+        leading: (rows,) whose leads over the others matter.
+    """
+
+    def __init__(self, rows: Sequence[Influence], leading: Flags) -> None:
+        self._rows, self._leading = list(rows), np.asarray(leading, dtype=bool)
+        self._effects = np.stack([row.effect - row.effect.mean() for row in rows])
+        self._sketches = np.stack([row.sketch for row in rows])
+        self.degrees = max(1, min(row.asked for row in rows) - 1)
+
+    @property
+    def covariance(self) -> Array:
+        """(rows, rows)."""
+        return self._covariance(np.ones(self._effects.shape[1], dtype=bool))
+
+    def among(self, chosen: Flags) -> _Errors:
+        """Of some of the rows."""
+        return _Errors([row for row, keep in zip(self._rows, chosen, strict=True) if keep], self._leading[chosen])
+
+    def widths(self, level: float) -> Array:
+        """(rows,) what the largest lead over each exceeds with this chance."""
+        return self._widths(self.covariance, level, _DRAWS)
+
+    def width(self, level: float) -> float:
+        """The largest of :meth:`widths`, but what is chance in it."""
+        found = self.widths(level)
+        groups = self._effects.shape[1]
+        if len(found) < 2 or groups < 2 * _LEFT_OUT:
+            return float(found.max())
+        part = np.arange(groups) % _LEFT_OUT
+        others = np.stack(
+            [self._widths(self._covariance(part != left), level, _FEW_DRAWS) for left in range(_LEFT_OUT)]
+        )
+        moved = others - others.mean(axis=1, keepdims=True)
+        chance = np.square(moved - moved.mean(axis=0)).sum(axis=0).mean() * (_LEFT_OUT - 1) / _LEFT_OUT
+        real = max(0.0, 1.0 - chance / max(float(found.var(ddof=1)), np.finfo(np.float64).tiny))
+        return float(found.mean() + real * (found.max() - found.mean()))
+
+    def _covariance(self, groups: Flags) -> Array:
+        effects, n = self._effects[:, groups], self._effects.shape[1]
+        pairs = self._sketches @ self._sketches.T / self._sketches.shape[1]
+        return np.asarray(n / groups.sum() * n / max(n - 1, 1) * (effects @ effects.T) - pairs, dtype=np.float64)
+
+    def _widths(self, covariance: Array, level: float, draws: int) -> Array:
+        errors = _draw(covariance, self.degrees, draws)
+        leads = errors[self._leading].max(axis=0) - errors
+        return np.asarray(np.quantile(leads, 1.0 - level, axis=1), dtype=np.float64)
 
 
-def _numbers(table: pd.DataFrame, name: str) -> Array:
-    return np.asarray(table[name].to_numpy(dtype=np.float64, na_value=np.nan), dtype=np.float64)
+def _draw(covariance: Array, degrees: int, draws: int) -> Array:
+    """(rows, draws) of Student's distribution; what is negative of an estimated covariance is none."""
+    rng = np.random.default_rng(0)
+    size, vectors = np.linalg.eigh(covariance)
+    normal = rng.standard_normal((len(covariance), draws))
+    wide = np.sqrt(degrees / rng.chisquare(degrees, draws))
+    return np.asarray((vectors * np.sqrt(np.maximum(size, 0.0))) @ normal * wide, dtype=np.float64)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import pandas as pd
+
+    from neuroprint.evaluation.influence import Influence
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,14 +23,14 @@ class Evaluation:
         undefined: The metrics that are not defined here.
         queries: A row per query, by case id: ``case``, ``patient``, ``fold``, ``gallery`` (its size), ``relevant`` (how
             many of it); ``neighbors`` (ids, best first, at most 50) with ``neighbor_similarity``, ``neighbor_relevant`` and
-            what else is known of pairs, such as ``neighbor_distance_mm``; the metrics by which runs are compared (NaN, which
-            a file keeps as null, where a query has no part in them); what the case earned as an answer to others
-            (``..._as_answer``, see :func:`neuroprint.evaluation.comparison.tied`); the targets as ``predicted_...``,
+            what else is known of pairs, such as ``neighbor_distance_mm``; the retrieval metrics (NaN, which a file keeps as
+            null, where a query has no part in them); the targets as ``predicted_...``,
             ``true_...`` and ``baseline_...`` (mean of the fold's gallery side); and the question's own columns.
             ``attrs["metrics"]`` holds the records of the metrics.
         cases: Number of scored cases.
         answerable: Number of queries with at least one relevant gallery case, over which retrieval is averaged.
         predicted: (n, targets) out-of-fold predictions, in the order of ``queries``.
+        influences: What the metrics owe to each patient, by name: rows are compared by it.
     """
 
     metrics: dict[str, float]
@@ -36,3 +39,4 @@ class Evaluation:
     cases: int
     answerable: int
     predicted: npt.NDArray[np.float64]
+    influences: Mapping[str, Influence] = field(default_factory=dict)

@@ -28,7 +28,7 @@ def in_holdout(patient: str, share: float) -> bool:
         patient: The patient's id.
         share: Share of patients held out, 0 to below 1.
     """
-    return _uniform(f"{_SALT}\0{patient}") < share
+    return uniform(f"{_SALT}\0{patient}") < share
 
 
 def holdout_share(holdout: str | float, patients: int) -> float:
@@ -65,7 +65,7 @@ def assign_folds(patients: Sequence[str], folds: int, seed: int) -> npt.NDArray[
     Raises:
         NeuroprintError: Fewer patients than folds, or fewer than two folds.
     """
-    distinct = sorted(set(patients), key=lambda patient: (_uniform(f"{seed}\0{patient}"), patient))
+    distinct = sorted(set(patients), key=lambda patient: (uniform(f"{seed}\0{patient}"), patient))
     count = len(distinct)
     if count < 2:
         raise NeuroprintError(
@@ -82,6 +82,6 @@ def assign_folds(patients: Sequence[str], folds: int, seed: int) -> npt.NDArray[
     return np.array([fold_of[patient] for patient in patients], dtype=np.int64)
 
 
-def _uniform(text: str) -> float:
+def uniform(text: str) -> float:
     """A number in [0, 1) that is a fixed function of the text, on every machine and version."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2.0**48

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroprint.evaluation.arrays import Array
-from neuroprint.evaluation.probe import best_alpha, eigenvectors_of_gram, left_out_errors
+from neuroprint.evaluation.probe import best_alpha, eigenvectors_of_gram, left_out_errors, moved_by_groups
 from neuroprint.evaluation.scaling import standardization
 
 KERNEL_ALPHAS: tuple[float, ...] = tuple(float(alpha) for alpha in 10.0 ** np.arange(-4.0, 4.5, 0.5))
@@ -57,6 +57,13 @@ class KernelRidgeProbe:
         kernel = self._kernel(self._scaled(X))
         # The dual coefficients sum to zero, so that of the centering only the fit side's part is left.
         return np.asarray((kernel - self._kernel_mean) @ self._dual + self._y_mean, dtype=np.float64)
+
+    def moved(self, new: Array, groups: npt.NDArray[np.integer], count: int) -> Array:
+        """(count, m, axes): what predictions of (m, d) change by without each group of the fitted cases; exact, but for the
+        scale, gamma and the kernel's center, which stay.
+        """
+        cross = self._kernel(self._scaled(new)) - self._kernel_mean
+        return moved_by_groups(cross, self._u, self._eigenvalues, self._y, self.alpha, groups, count)
 
     def predict_path(self, X: Array, y: Array, new: Array) -> Array:
         """Fit on (n, d) with every penalty and predict (m, d): (penalties, m, axes)."""

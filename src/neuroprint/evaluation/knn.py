@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -33,17 +33,35 @@ class KNNProbe:
 
     def fit(self, X: Array, y: Array, groups: npt.NDArray[np.integer]) -> Self:
         """Keep (n, d) embeddings and (n, axes) centers in mm; the patients play no part."""
-        from sklearn.neighbors import KNeighborsRegressor
-
         X = np.asarray(X, dtype=np.float64)
         self._mean, self._weight = standardization(X)
-        self._model = KNeighborsRegressor(min(self.k, len(X)), weights=self.weights, algorithm="brute")
-        self._model.fit(self._scaled(X), np.asarray(y, dtype=np.float64))
+        self._fitted, self._targets = self._scaled(X), np.asarray(y, dtype=np.float64)
+        self._model = self._neighbors(self._fitted, self._targets)
         return self
 
     def predict(self, X: Array) -> Array:
         """(m, d) -> (m, axes) in mm."""
         return np.asarray(self._model.predict(self._scaled(X)), dtype=np.float64)
+
+    def moved(self, new: Array, groups: npt.NDArray[np.integer], count: int) -> Array:
+        """(count, m, axes): what predictions of (m, d) change by without each group of the fitted cases; the scale stays."""
+        wanted = self._scaled(new)
+        before = self._model.predict(wanted)
+        changes = np.zeros((count, *before.shape))
+        nearest = self._model.kneighbors(wanted, return_distance=False)
+        for group in np.unique(groups):
+            # A query that has none of the group among its neighbors keeps them all.
+            rows = np.flatnonzero((groups[nearest] == group).any(axis=1))
+            others = groups != group
+            if rows.size and others.any():
+                without = self._neighbors(self._fitted[others], self._targets[others])
+                changes[group, rows] = without.predict(wanted[rows]) - before[rows]
+        return changes
+
+    def _neighbors(self, X: Array, y: Array) -> Any:
+        from sklearn.neighbors import KNeighborsRegressor
+
+        return KNeighborsRegressor(min(self.k, len(X)), weights=self.weights, algorithm="brute").fit(X, y)
 
     def _scaled(self, X: Array) -> Array:
         return (np.asarray(X, dtype=np.float64) - self._mean) * self._weight

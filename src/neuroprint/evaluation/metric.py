@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from neuroprint.errors import NeuroprintError
 from neuroprint.evaluation.arrays import Array
 from neuroprint.evaluation.ranked import Judged, Ranked
 
 if TYPE_CHECKING:
-    from neuroprint.evaluation.statistics import MeanOfRatios
+    from neuroprint.evaluation.ratios import MeanOfRatios
 
 
 SHARE = "_share"
@@ -32,7 +33,8 @@ class Metric:
         unit: Of its values, such as ``mm``; empty where they have none.
         headline: Whether it carries a 95 % interval.
         shown: Whether it stands in every printed leaderboard.
-        in_queries: Whether the table of queries has a column of its name, by which runs are compared.
+        compared: Whether rows can be told apart by it: not by a median, whose jackknife is wrong.
+        lowest, highest: Natural bounds of its values; None where there is none.
     """
 
     name: str
@@ -41,7 +43,15 @@ class Metric:
     unit: str = ""
     headline: bool = False
     shown: bool = False
-    in_queries: bool = True
+    compared: bool = True
+    lowest: float | None = None
+    highest: float | None = None
+
+    @property
+    def ideal(self) -> float | None:
+        """The bound that the best value could reach, where it is the only one."""
+        bound, other = (self.lowest, self.highest) if self.lower_is_better else (self.highest, self.lowest)
+        return bound if other is None else None
 
     @property
     def column(self) -> str:
@@ -71,7 +81,7 @@ class Metric:
     def share(self) -> Metric:
         """The metric that is its share of the way from chance to the ideal."""
         label = f"{self.label}, share of the way from chance to the ideal"
-        return Metric(f"{self.name}{SHARE}", label, in_queries=False)
+        return Metric(f"{self.name}{SHARE}", label, compared=self.compared)
 
 
 @dataclass(frozen=True)
@@ -83,10 +93,10 @@ class RetrievalMetric(Metric):
     Attributes:
         of_query: (queries,) from the ranked gallery; NaN where it is not defined.
         expected: (queries,) the same under a random ranking, from the gallery as it is.
-        credit: (queries, gallery) each rank's part in the query's value: parts sum to it, or to 0 where it is not defined. In
-            a comparison a case counts for what it earns as an answer too.
+        without: (queries, gallery) what each query is worth once the case at each rank is gone and the next one moves up;
+            NaN where the query then has no value. It is what intervals and comparisons are made of. None deletes the
+            cases one by one, which is slow: galleries of a thousand take seconds.
         has_share: Whether its share of the way from chance to the ideal is given.
-        lowest, highest: Natural bounds of a value.
         needs: Quantities of pairs that it looks at; a task that lacks one does not have the metric.
 
     Example:
@@ -94,7 +104,6 @@ class RetrievalMetric(Metric):
         ...     "retrieval/hit_at_5", "a hit among the first 5",
         ...     of_query=lambda ranked: ranked.relevant[:, :5].any(axis=1).astype(float),
         ...     expected=lambda judged: np.full(len(judged.count), np.nan),
-        ...     credit=lambda ranked: (ranked.hits == 1) & ranked.relevant & (ranked.place <= 5),
         ... )
         >>> float(hit.of_query(Ranked(np.array([[False, True, False]]), np.zeros((1, 3))))[0])
         1.0
@@ -102,11 +111,20 @@ class RetrievalMetric(Metric):
 
     of_query: Callable[[Ranked], Array] = field(kw_only=True)
     expected: Callable[[Judged], Array] = field(kw_only=True)
-    credit: Callable[[Ranked], npt.NDArray[Any]] = field(kw_only=True)
+    without: Callable[[Ranked], Array] | None = None
     has_share: bool = False
-    lowest: float = 0.0
-    highest: float = 1.0
+    lowest: float | None = 0.0
+    highest: float | None = 1.0
     needs: tuple[str, ...] = ()
+
+    def worth_without(self, ranked: Ranked) -> Array:
+        """(queries, gallery) what each query is worth without the case at each rank."""
+        if self.without is not None:
+            return self.without(ranked)
+        places = range(ranked.relevant.shape[1])
+        if len(places) == 1:
+            return np.full(ranked.relevant.shape, np.nan)
+        return np.stack([self.of_query(ranked.without(place)) for place in places], axis=1)
 
 
 @dataclass(frozen=True)
@@ -114,18 +132,24 @@ class ProbeMetric(Metric):
     """A figure of the probe's out-of-fold predictions.
 
     Attributes:
-        value: From all predictions; NaN where it is not defined.
-        ratios: The same as a statistic that can be resampled by patient; for a headline metric.
-        of_query: (n,) contributions of the queries, of whose mean the metric is an affine function; for a metric by which
-            runs are compared.
+        value: From all predictions; NaN where it is not defined. By default that of ``ratios``.
+        ratios: The same as a mean of ratios of sums over the queries, from which its interval is narrower: of a metric that
+            is only a value, patients are left out one by one, and nothing is known of pairs.
         chance: Its value for a probe that knows nothing, where that of the mean predictor is not it: the mean of a gallery
             leans away from its queries, which pooled over folds would look like inverse skill.
     """
 
-    value: Callable[[Predictions], float] = field(kw_only=True)
+    value: Callable[[Predictions], float] | None = None
     ratios: Callable[[Predictions], MeanOfRatios] | None = None
-    of_query: Callable[[Predictions], Array] | None = None
     chance: Callable[[Predictions], float] | None = None
+
+    def of(self, found: Predictions) -> float:
+        """Its value; NaN where it is not defined."""
+        if self.value is not None:
+            return self.value(found)
+        if self.ratios is None:
+            raise NeuroprintError(f"{self.name}: a metric of the probe needs value or ratios")
+        return self.ratios(found).value
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,12 +161,30 @@ class Predictions:
         true: (n, targets), NaN where not known.
         baseline: (n, targets) the mean of the query's gallery.
         columns: Further columns of the cases by name, (n,) each.
+        moved: (groups, n, targets) what each prediction changes by if a group of patients leaves the gallery; and
+        moved_baseline: the same of the baseline. Empty where nobody asked.
     """
 
     predicted: Array
     true: Array
     baseline: Array
     columns: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    moved: Array = field(default_factory=lambda: np.zeros((0, 0, 0)))
+    moved_baseline: Array = field(default_factory=lambda: np.zeros((0, 0, 0)))
+
+    def without(self, group: int) -> Predictions:
+        """What would have been said without a group in the galleries; its own queries are still there."""
+        return Predictions(
+            self.predicted + self.moved[group],
+            self.true,
+            self.baseline + self.moved_baseline[group],
+            self.columns,
+        )
+
+    def among(self, chosen: npt.NDArray[np.bool_]) -> Predictions:
+        """Of some of the queries."""
+        columns = {name: values[chosen] for name, values in self.columns.items()}
+        return Predictions(self.predicted[chosen], self.true[chosen], self.baseline[chosen], columns)
 
     @cached_property
     def known(self) -> npt.NDArray[np.bool_]:

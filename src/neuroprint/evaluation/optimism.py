@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroprint.evaluation.benchmark import Benchmark, Protocol
-from neuroprint.evaluation.statistics import difference_interval
+from neuroprint.evaluation.influence import Groups, Influence
+from neuroprint.evaluation.intervals import student
 
 if TYPE_CHECKING:
     from neuroprint.evaluation.evaluation import Evaluation
@@ -45,10 +46,9 @@ def optimism(
 ) -> Optimism:
     """Score a configuration on the sweep and, at equal gallery size, on the hold-out.
 
-    Either interval is a bootstrap over patients, conditional on galleries and fits; the difference's is put together
-    from the two (see :func:`neuroprint.evaluation.statistics.difference_interval`). The patients of the two sides are
-    different, the galleries are not: what the sweep's patients lend to both sides as a gallery cancels, what they lend
-    to their own side as queries does not.
+    The patients of the two sides are different, the galleries are the same: what a sweep's patient lends to both sides as a
+    gallery cancels, what it lends to its own side as a query does not. So the difference has an influence of its own, by
+    patient, and its interval is Student's, with one degree of freedom less than the smaller side has patients.
 
     Args:
         question: The sweep's cases and the hold-out's together.
@@ -63,20 +63,22 @@ def optimism(
         NeuroprintError: The hold-out or the sweep has no case, or they share a patient; or the protocol does not fit.
     """
     held = np.asarray(held_out, dtype=bool)
-    outside = Benchmark(question, protocol, held_out=held)  # first, as it refuses what cannot be told apart
-    inside = Benchmark(question.among(~held), protocol)
+    groups = Groups.of(question.patients)
+    outside = Benchmark(question, protocol, groups=groups, held_out=held)  # first: it refuses what cannot be told apart
+    inside = Benchmark(question.among(~held), protocol, groups=groups.among(~held))
     sweep, holdout = (
         benchmark.score(rows, similarity, projection, probe)
         for benchmark, rows in ((inside, np.asarray(embeddings)[~held]), (outside, embeddings))
     )
     difference = {
-        metric.name: difference_interval(_bounded(sweep, metric.name), _bounded(holdout, metric.name))
+        metric.name: _difference(sweep.influences[metric.name], holdout.influences[metric.name])
         for metric in question.metrics
-        if metric.headline and all(f"{metric.name}_hi" in side.metrics for side in (sweep, holdout))
+        if metric.headline and all(metric.name in side.influences for side in (sweep, holdout))
     }
     return Optimism(sweep, holdout, difference)
 
 
-def _bounded(evaluation: Evaluation, name: str) -> tuple[float, float, float]:
-    value, low, high = (evaluation.metrics[f"{name}{end}"] for end in ("", "_lo", "_hi"))
-    return value, low, high
+def _difference(sweep: Influence, holdout: Influence) -> tuple[float, float, float]:
+    difference = sweep.minus(holdout)
+    reach = student(difference.asked - 1) * float(np.sqrt(difference.variance)) if difference.asked > 1 else np.nan
+    return difference.value, difference.value - reach, difference.value + reach

@@ -29,6 +29,17 @@ class Probe(Protocol):
 
 
 @runtime_checkable
+class RemovableProbe(Probe, Protocol):
+    """A probe that knows what it would say without some of the cases it was fitted on."""
+
+    def moved(self, new: Array, groups: npt.NDArray[np.integer], count: int, /) -> Array:
+        """(m, d) new embeddings, (n,) group of each fitted case -> (count, m, targets): what each prediction changes by.
+
+        What is chosen for the fit, such as a penalty, stays.
+        """
+
+
+@runtime_checkable
 class PenalizedProbe(Probe, Protocol):
     """A probe with a penalty that can also be chosen from outside, together with a supervised projection."""
 
@@ -67,6 +78,7 @@ class RidgeProbe:
         self.alpha = self.alphas[-1]
         self.coef: Array = np.zeros((0, 0))
         self.intercept: Array = np.zeros(0)
+        self._model: _Decomposition
 
     def fit(self, X: Array, y: Array, groups: npt.NDArray[np.integer]) -> Self:
         """Choose the penalty and fit: (n, d) embeddings, (n, axes) centers in mm, (n,) patients."""
@@ -85,13 +97,19 @@ class RidgeProbe:
         """(m, d) -> (m, axes) in mm."""
         return np.asarray(X, dtype=np.float64) @ self.coef + self.intercept
 
+    def moved(self, new: Array, groups: npt.NDArray[np.integer], count: int) -> Array:
+        """(count, m, axes): what predictions of (m, d) change by without each group of the fitted cases; exact."""
+        model = self._model
+        cross = ((np.asarray(new, dtype=np.float64) - model.x_mean) * model.weight) @ model.z.T
+        return moved_by_groups(cross, model.u, model.eigenvalues, model.y, self.alpha, groups, count)
+
     def predict_path(self, X: Array, y: Array, new: Array) -> Array:
         """Fit on (n, d) with every penalty and predict (m, d): (penalties, m, axes)."""
         model = _Decomposition.of(X, y)
         return np.stack([self._set(model, alpha).predict(new) for alpha in self.alphas])
 
     def _set(self, model: _Decomposition, alpha: float) -> Self:
-        self.alpha = alpha
+        self.alpha, self._model = alpha, model
         self.coef = model.coef(alpha)
         self.intercept = model.y_mean - model.x_mean @ self.coef
         return self
@@ -191,3 +209,33 @@ def left_out_errors(
             block = (rows * spectrum) @ rows.transpose(0, 2, 1) - ones + identity * np.eye(size)
             errors[place, members] = np.linalg.solve(block, residual[place, members])
     return errors
+
+
+def moved_by_groups(
+    cross: Array,
+    u: Array,
+    eigenvalues: Array,
+    y: Array,
+    alpha: float,
+    groups: npt.NDArray[np.integer],
+    count: int,
+) -> Array:
+    """(count, m, axes) what predictions change by without each group, of a ridge regression with a fixed penalty.
+
+    A prediction is linear in the targets, f = H y, and a fit without B is the fit in which B's targets are what is
+    predicted of B without B: so f changes by -H_B e_B, with the left-out errors e.
+
+    Args:
+        cross: (m, n) inner products of new cases and fitted ones, the fitted centered.
+        u: (n, r) eigenvectors of the centered Gram matrix, orthonormal and orthogonal to 1.
+        eigenvalues: (r,) theirs.
+        y: (n, axes) centered targets.
+        alpha: The penalty.
+        groups: (n,) which group each case belongs to.
+        count: How many groups there are; one without a case changes nothing.
+    """
+    smoother = 1.0 / len(u) + (cross @ u) / (eigenvalues + alpha) @ u.T
+    left_out = left_out_errors(u, eigenvalues, y, [alpha], groups)[0]
+    member = np.zeros((len(groups), count))
+    member[np.arange(len(groups)), groups] = 1.0
+    return np.stack([-((smoother * error) @ member).T for error in left_out.T], axis=2)

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol, Self, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from neuroprint.evaluation.arrays import Array
 from neuroprint.evaluation.folds import assign_folds
 from neuroprint.evaluation.metric import known
-from neuroprint.evaluation.probe import PenalizedProbe, Probe, best_alpha
+from neuroprint.evaluation.probe import PenalizedProbe, Probe, RemovableProbe, best_alpha
 
 log = logging.getLogger(__name__)
 
@@ -56,10 +57,12 @@ class Fitted:
     Attributes:
         projection: None where embeddings are used as they are.
         probe: None where there was nothing to fit it on.
+        fitted: (n,) which of the gallery's cases the probe was fitted on.
     """
 
     projection: Projection | None
     probe: Probe | None
+    fitted: npt.NDArray[np.bool_]
 
     def project(self, embeddings: Array) -> Array:
         """(m, d) -> (m, components)."""
@@ -70,6 +73,15 @@ class Fitted:
         if self.probe is None:
             return np.full((len(projected), targets), np.nan)
         return np.asarray(self.probe.predict(projected), dtype=np.float64).reshape(len(projected), targets)
+
+    def moved(self, projected: Array, targets: int, groups: npt.NDArray[np.int64], count: int) -> Array:
+        """(count, m, targets): what predictions change by without each group of the gallery, (n,) the group of each case.
+
+        The projection stays as it is, and so does a probe that does not know what it would say.
+        """
+        if not isinstance(self.probe, RemovableProbe):
+            return np.zeros((count, len(projected), targets))
+        return self.probe.moved(projected, groups[self.fitted], count)
 
 
 def fit(
@@ -101,19 +113,19 @@ def fit(
     given = (placed, aims, names) if supervised else (embeddings, None, None)
     fitted = fit_projection(projection, *given)
     if not len(placed):
-        return Fitted(fitted, None)
+        return Fitted(fitted, None, located)
     made = unfitted(probe)
     if supervised and isinstance(made, PenalizedProbe) and len(set(names)) > 1:
         alpha = _inner_alpha(placed, aims, names, projection, made, seed)
         made.fit_at(transformed(fitted, placed), aims, alpha)
-        return Fitted(fitted, made)
+        return Fitted(fitted, made, located)
     number = {patient: place for place, patient in enumerate(sorted(set(names)))}
     groups = np.array([number[name] for name in names])
     if "groups" in inspect.signature(made.fit).parameters:
         made.fit(transformed(fitted, placed), aims, groups)
     else:  # a regressor of scikit-learn's, to which patients mean nothing
         made.fit(transformed(fitted, placed), aims)
-    return Fitted(fitted, made)
+    return Fitted(fitted, made, located)
 
 
 def unfitted(estimator: Any) -> Any:

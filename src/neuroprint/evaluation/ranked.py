@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +37,16 @@ class Judged:
         """(queries,) how many of the gallery are relevant."""
         return np.asarray(self.relevant.sum(axis=1), dtype=np.int64)
 
+    def without(self, column: npt.NDArray[np.int64]) -> Judged:
+        """The same of galleries that each lack one case: (queries,) which."""
+        kept = np.arange(self.size) != column[:, None]
+
+        def left(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+            return np.asarray(values[kept].reshape(len(values), self.size - 1))
+
+        pairs = {name: left(values) for name, values in self.pairs.items()}
+        return Judged(left(self.relevant), left(self.gain), pairs)
+
     def ranked(self, order: npt.NDArray[np.int64]) -> Ranked:
         """The same in the order in which each query retrieved the gallery.
 
@@ -55,6 +66,11 @@ class Ranked:
     relevant: Flags
     gain: Array
     pairs: Mapping[str, Array] = field(default_factory=dict)
+
+    def without(self, place: int) -> Ranked:
+        """The same without the case at a place, from 0: the next one moves up."""
+        pairs = {name: np.delete(values, place, axis=1) for name, values in self.pairs.items()}
+        return Ranked(np.delete(self.relevant, place, axis=1), np.delete(self.gain, place, axis=1), pairs)
 
     @cached_property
     def place(self) -> Array:

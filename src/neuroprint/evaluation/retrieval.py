@@ -5,7 +5,11 @@ order in which query q retrieved it, best first. Scores that tie were given an o
 :func:`neuroprint.evaluation.ranking.rank`, so no metric here sees a tie. A metric that a query leaves undefined
 (nothing relevant, say) is NaN for that query.
 
-Shapes: ``ranked`` (m, n), results (m,). N is the size of the gallery, R how many of it are relevant.
+``..._without`` says what a query would be worth if the case at a rank were not there and all behind it moved up, for every
+rank at once.
+
+Shapes: ``ranked`` (m, n), results (m,), those of ``..._without`` (m, n). N is the size of the gallery, R how many of it
+are relevant.
 """
 
 from __future__ import annotations
@@ -15,7 +19,6 @@ import numpy.typing as npt
 
 from neuroprint.evaluation.arrays import Flags
 from neuroprint.evaluation.metric import RetrievalMetric
-from neuroprint.evaluation.ranked import Ranked
 
 Values = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.integer]
@@ -61,6 +64,60 @@ def mean_distance_at_k(ranked_distance: Values, k: int) -> Values:
     first = ranked_distance[:, :k]
     known = np.isfinite(first)
     return _ratio(np.where(known, first, 0.0).sum(axis=1), known.sum(axis=1))
+
+
+def precision_without(ranked: Flags, k: int) -> Values:
+    """:func:`precision_at_k` without the case at each rank: a hit that a hit replaces changes nothing."""
+    return _first_without(ranked.astype(np.float64), k) / k
+
+
+def average_precision_without(ranked: Flags) -> Values:
+    """:func:`average_precision` without the case at each rank.
+
+    Behind a case that is gone, ranks are one less, and so are the hits if it was one.
+    """
+    y, i = ranked.astype(np.float64), _ranks(ranked.shape[1])
+    hits = np.cumsum(y, axis=1)
+    found, up = hits[:, -1:], np.maximum(i - 1.0, 1.0)
+    before = np.cumsum(y * hits / i, axis=1) - y * hits / i
+    behind = _behind(y * hits / up)
+    without_hit = _ratio(before + behind - _behind(y / up), found - 1)
+    return np.where(ranked, without_hit, _ratio(before + behind, found))
+
+
+def reciprocal_rank_without(ranked: Flags) -> Values:
+    """:func:`reciprocal_rank` without the case at each rank."""
+    hits, i = np.cumsum(ranked, axis=1), _ranks(ranked.shape[1])
+    first = _place_of(ranked & (hits == 1))
+    second = _place_of(ranked & (hits == 2))
+    without_other = 1.0 / (first - (i < first))
+    return np.where(i == first, _ratio(np.ones_like(first), second - 1.0), without_other)
+
+
+def ndcg_without(ranked_gain: Values, k: int) -> Values:
+    """:func:`ndcg_at_k` without the case at each rank, from the ideal order as well."""
+    order = np.argsort(-ranked_gain, axis=1, kind="stable")
+    ideal = np.empty_like(ranked_gain)
+    np.put_along_axis(ideal, order, _dcg_without(np.take_along_axis(ranked_gain, order, axis=1), k), axis=1)
+    return _ratio(_dcg_without(ranked_gain, k), ideal)
+
+
+def auc_without(ranked: Flags) -> Values:
+    """:func:`auc` without the case at each rank, and the pairs it is in."""
+    y = ranked.astype(np.float64)
+    hits, misses = np.cumsum(y, axis=1), np.cumsum(1.0 - y, axis=1)
+    found, others = hits[:, -1:], misses[:, -1:]
+    beaten = others - misses
+    ordered = (y * beaten).sum(axis=1, keepdims=True)
+    without_hit = _ratio(ordered - beaten, (found - 1) * others)
+    return np.where(ranked, without_hit, _ratio(ordered - hits, found * (others - 1)))
+
+
+def mean_distance_without(ranked_distance: Values, k: int) -> Values:
+    """:func:`mean_distance_at_k` without the case at each rank."""
+    known = np.isfinite(ranked_distance)
+    distance = np.where(known, ranked_distance, 0.0)
+    return _ratio(_first_without(distance, k), _first_without(known.astype(np.float64), k))
 
 
 def expected_precision(relevant: Counts, gallery: int, k: int) -> Values:
@@ -109,6 +166,34 @@ def _ranks(n: int) -> Values:
     return np.arange(1, n + 1, dtype=np.float64)
 
 
+def _behind(values: Values) -> Values:
+    """(m, n) sums over all ranks behind each."""
+    return np.asarray(values.sum(axis=1, keepdims=True) - np.cumsum(values, axis=1))
+
+
+def _first_without(values: Values, k: int) -> Values:
+    """(m, n) sums of the first k without each: the next one moves up."""
+    first = values[:, :k]
+    total = first.sum(axis=1, keepdims=True)
+    following = values[:, k : k + 1] if values.shape[1] > k else np.zeros_like(total)
+    sums = np.repeat(total, values.shape[1], axis=1)
+    sums[:, :k] += following - first
+    return sums
+
+
+def _dcg_without(ranked_gain: Values, k: int) -> Values:
+    discount = np.where(_ranks(ranked_gain.shape[1]) <= k, 1.0 / np.log2(1.0 + _ranks(ranked_gain.shape[1])), 0.0)
+    discounted = ranked_gain * discount
+    moved_up = np.zeros_like(ranked_gain)
+    moved_up[:, 1:] = ranked_gain[:, 1:] * discount[:-1]
+    return np.asarray(np.cumsum(discounted, axis=1) - discounted + _behind(moved_up))
+
+
+def _place_of(chosen: Flags) -> Values:
+    """(m, 1) rank of the one chosen case; infinite where there is none."""
+    return np.where(chosen.any(axis=1), 1.0 + chosen.argmax(axis=1), np.inf)[:, None]
+
+
 def _ratio(numerator: Values, denominator: Values | Counts) -> Values:
     """Numerator over denominator, NaN where the denominator is 0."""
     defined = denominator > 0
@@ -133,28 +218,8 @@ def _precision(k: int, headline: bool = False, shown: bool = False) -> Retrieval
         shown=shown,
         of_query=lambda ranked: precision_at_k(ranked.relevant, k),
         expected=lambda judged: expected_precision(judged.count, judged.size, k),
-        credit=lambda ranked: np.where(ranked.relevant & (ranked.place <= k), 1.0 / k, 0.0),
+        without=lambda ranked: precision_without(ranked.relevant, k),
         has_share=headline,
-    )
-
-
-def _ndcg_credit(ranked: Ranked) -> Values:
-    discount = np.where(ranked.place <= 10, 1.0 / np.log2(1.0 + ranked.place), 0.0)
-    ideal = (-np.sort(-ranked.gain, axis=1) * discount).sum(axis=1, keepdims=True)
-    return np.asarray(ranked.gain * discount / np.where(ideal > 0, ideal, 1.0) * (ranked.found > 0))
-
-
-def _auc_credit(ranked: Ranked) -> Values:
-    n, found = ranked.relevant.shape[1], ranked.found
-    beaten = ranked.relevant * ((n - found) - (ranked.place - ranked.hits))
-    return np.asarray(beaten / np.maximum(found * (n - found), 1))
-
-
-def _distance_credit(ranked: Ranked) -> Values:
-    distance = ranked.pairs["distance_mm"]
-    near = (ranked.place <= 5) & np.isfinite(distance)
-    return np.asarray(
-        np.where(near, distance, 0.0) / np.maximum(near.sum(axis=1, keepdims=True), 1) * (ranked.found > 0)
     )
 
 
@@ -169,7 +234,7 @@ RETRIEVAL_METRICS: tuple[RetrievalMetric, ...] = (
         headline=True,
         of_query=lambda ranked: average_precision(ranked.relevant),
         expected=lambda judged: expected_average_precision(judged.count, judged.size),
-        credit=lambda ranked: ranked.relevant * ranked.hits / ranked.place / np.maximum(ranked.found, 1),
+        without=lambda ranked: average_precision_without(ranked.relevant),
         has_share=True,
     ),
     RetrievalMetric(
@@ -177,7 +242,7 @@ RETRIEVAL_METRICS: tuple[RetrievalMetric, ...] = (
         "mean reciprocal rank",
         of_query=lambda ranked: reciprocal_rank(ranked.relevant),
         expected=lambda judged: expected_reciprocal_rank(judged.count, judged.size),
-        credit=lambda ranked: ranked.relevant * (ranked.hits == 1) / ranked.place,
+        without=lambda ranked: reciprocal_rank_without(ranked.relevant),
     ),
     RetrievalMetric(
         "retrieval/ndcg_at_10",
@@ -185,7 +250,7 @@ RETRIEVAL_METRICS: tuple[RetrievalMetric, ...] = (
         headline=True,
         of_query=lambda ranked: ndcg_at_k(ranked.gain, 10),
         expected=lambda judged: expected_ndcg(judged.gain, 10),
-        credit=_ndcg_credit,
+        without=lambda ranked: ndcg_without(ranked.gain, 10),
         has_share=True,
     ),
     RetrievalMetric(
@@ -193,7 +258,7 @@ RETRIEVAL_METRICS: tuple[RetrievalMetric, ...] = (
         "AUC of relevant against other cases",
         of_query=lambda ranked: auc(ranked.relevant),
         expected=lambda judged: expected_auc(judged.count, judged.size),
-        credit=_auc_credit,
+        without=lambda ranked: auc_without(ranked.relevant),
     ),
     RetrievalMetric(
         "retrieval/dist_mm_at_5",
@@ -202,8 +267,8 @@ RETRIEVAL_METRICS: tuple[RetrievalMetric, ...] = (
         unit="mm",
         of_query=lambda ranked: mean_distance_at_k(ranked.pairs["distance_mm"], 5),
         expected=lambda judged: expected_mean_distance(judged.pairs["distance_mm"]),
-        credit=_distance_credit,
-        highest=np.inf,
+        without=lambda ranked: mean_distance_without(ranked.pairs["distance_mm"], 5),
+        highest=None,
         needs=("distance_mm",),
     ),
 )

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from neuroprint.experiment.session import Session
 
 # Raised whenever the protocol gives other numbers than before: finished runs of an older version are not reused.
-EVALUATION_VERSION = 3
+EVALUATION_VERSION = 4
 
 # Groups of which an overridden value inside is a parameter of its own. Of paths only the last part leaves this machine.
 _OPEN_GROUPS = ("encoder", "inferer", "pooling", "projection", "probe")

@@ -11,23 +11,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neuroprint.errors import NeuroprintError
-from neuroprint.evaluation.comparison import tied
+from neuroprint.evaluation.comparison import with_one, with_the_best
 from neuroprint.evaluation.metric import SHARE, Metric
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
 
+    from neuroprint.evaluation.influence import Influence
+
 REFERENCES = ("chance", "voxels", "oracle")
 """Rows that give the scale, apart from ``untrained``; a task without an ideal ranking has no oracle."""
 UNTRAINED = "untrained"
 """The row that trained encoders are measured by."""
 
-INTERVALS = "in brackets: 95 % bootstrap interval over patients, conditional on gallery and fits"
-STAR = "cannot be told from the best at 5 %, over the whole leaderboard"
+RETRIEVAL = "retrieval/"
+"""Family of the metrics that are means over queries with a relevant case."""
+LEAST_QUERIES = 10
+"""With fewer queries nothing is ranked, and nothing told apart."""
 
-_NO_CHOICE = ("run_id", "name", "role", "tied_with_best")
-_PRINTED_WIDTH = 120
+INTERVALS = "in brackets: 95 % interval over patients, who are query and gallery at once; conditional on what is fitted"
+
+_NO_CHOICE = ("run_id", "name", "role", "tied_with_best", "to_best", "to_voxels", "to_voxels_reach")
+_DIFFERENCES = {"to the best": "to_best", "to voxels": "to_voxels"}
+_PRINTED_WIDTH = 130
 _MOST_PRINTED = 25
 
 
@@ -39,7 +46,13 @@ class Leaderboard:
         metric: What they are ranked by.
         metrics: What is known of the metrics, by name.
         table: A row a run: ``run_id`` (what it is known by), ``name``, ``role`` (``candidate`` or ``reference``), the
-            choices, the metrics with bounds, ``tied_with_best``. What is not ranked stands behind all others.
+            choices, the metrics with bounds; and where rows can be compared ``to_best`` (its value less that of the best),
+            ``tied_with_best`` (whether that is within ``reach``), ``to_voxels`` and ``to_voxels_reach`` (its value less
+            that of voxels, and half the width of the interval of that, simultaneous over the rows). What is not ranked
+            stands behind all others.
+        queries: Number of queries behind the metric, and number of cases.
+        reach: Half the width of the difference to the best, one for all rows: they are told from it if they lie further
+            behind. NaN where nothing is compared.
         note: What is missing of it, or not ranked; empty where nothing is.
         group: Digest of what the runs agree in; empty where nobody needs it.
 
@@ -60,8 +73,42 @@ class Leaderboard:
     metric: Metric
     metrics: Mapping[str, Metric]
     table: pd.DataFrame
+    queries: tuple[int, int] = (0, 0)
+    reach: float = np.nan
     note: str = ""
     group: str = ""
+
+    @property
+    def is_ranked(self) -> bool:
+        """Whether there are queries enough to rank by."""
+        return self.queries[0] >= LEAST_QUERIES
+
+    @property
+    def legend(self) -> list[str]:
+        """What has to be said below the table."""
+        asked, cases = self.queries
+        said = [f"{asked} of {cases} cases are queries with a value; {INTERVALS}"]
+        if not self.is_ranked:
+            said.append(f"fewer than {LEAST_QUERIES} queries: nothing is ranked, and nothing told apart")
+        elif np.isfinite(self.reach):
+            said.append(
+                f"*: not told from the best, being within {self._reach} of it (Hsu's comparison, one-sided, 95 %)"
+            )
+            said += self._of_chance()
+        if "to_voxels" in self.table:
+            said.append("to voxels: with a 95 % interval that holds for all rows at once (Dunnett's comparison)")
+        return [*said, *self.note.splitlines()]
+
+    @property
+    def _reach(self) -> str:
+        return f"{self.reach:.{self.metric.decimals}f}" + (f" {self.metric.unit}" if self.metric.unit else "")
+
+    def _of_chance(self) -> list[str]:
+        rows = self.table[(self.table["role"] == "reference") & (self.table["name"] == "chance")]
+        if rows.empty or not np.isfinite(rows.iloc[0]["to_best"]):
+            return []
+        told = abs(float(rows.iloc[0]["to_best"])) > self.reach
+        return [] if told else ["the best is not told from chance either"]
 
     @property
     def ranked_rows(self) -> pd.DataFrame:
@@ -96,19 +143,39 @@ class Leaderboard:
         return buffer.getvalue().rstrip("\n")
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{html.escape(metric.label)}</th>" for metric in self.shown)
+        head = "".join(
+            f"<th>{html.escape(label)}</th>" for label in self.heads([metric.label for metric in self.shown])
+        )
         rows = []
         for row in self.records():
             star = "★" if row["tied_with_best"] is True else ""
-            cells = "".join(f"<td>{html.escape(cell(row, metric))}</td>" for metric in self.shown)
+            cells = "".join(f"<td>{html.escape(text)}</td>" for text in self.cells(row))
             name = html.escape(str(row["name"]))
             shown = f"<i>{name}</i>" if row["role"] == "reference" else name
             rows.append(f"<tr><td>{star}</td><td style='text-align:left'>{shown}</td>{cells}</tr>")
-        legend = f"{INTERVALS}; ★: {STAR}" + (f"; {self.note}" if self.note else "")
+        legend = "; ".join(self.legend).replace("*:", "★:")
         return (
             f"<table><thead><tr><th></th><th></th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
             f"<p><small>{html.escape(legend)}</small></p>"
         )
+
+    def heads(self, metrics: Sequence[str]) -> list[str]:
+        """Heads of the columns that are shown: the metrics', as they are called here, and the differences'."""
+        return [metrics[0], *self.differences({}), *metrics[1:]]
+
+    def cells(self, row: Mapping[str, Any]) -> list[str]:
+        """A row's cells in the columns of :meth:`heads`."""
+        first, *others = (cell(row, metric) for metric in self.shown)
+        return [first, *self.differences(row).values(), *others]
+
+    def differences(self, row: Mapping[str, Any]) -> dict[str, str]:
+        """How far a row lies from the best and from voxels, as far as the leaderboard compares."""
+        reaches = {"to_best": self.reach, "to_voxels": row.get("to_voxels_reach", np.nan)}
+        return {
+            head: difference(row.get(column, np.nan), reaches[column], self.metric)
+            for head, column in _DIFFERENCES.items()
+            if column in self.table
+        }
 
     def to_terminal(self, most: int = _MOST_PRINTED) -> Table:
         """The table for a terminal: the ``most`` best candidates and every reference row.
@@ -123,14 +190,14 @@ class Leaderboard:
             box=SIMPLE_HEAD,
             padding=(0, 1, 0, 0),
             title=f"by {self.metric.name}",
-            caption=f"{INTERVALS}\n*: {STAR}" + (f"\n{self.note}" if self.note else ""),
+            caption="\n".join(self.legend),
             title_justify="left",
             caption_justify="left",
         )
         printed.add_column("")
         printed.add_column("run", overflow="fold", min_width=14)
-        for metric in self.shown:
-            printed.add_column(metric.name.replace("/", "/\n"), justify="right", no_wrap=True)
+        for head in self.heads([metric.name.replace("/", "/\n") for metric in self.shown]):
+            printed.add_column(head, justify="right", no_wrap=True)
         candidates = 0
         for row in self.records():
             candidates += row["role"] == "candidate"
@@ -138,7 +205,7 @@ class Leaderboard:
                 continue
             star = "*" if row["tied_with_best"] is True else ""
             style = "dim" if row["role"] == "reference" else ""
-            cells = (escape(cell(row, metric)) for metric in self.shown)
+            cells = (escape(text) for text in self.cells(row))
             printed.add_row(star, escape(str(row["name"])), *cells, style=style)
         if candidates > most:
             printed.add_row("", f"... and {candidates - most} more", style="dim")
@@ -147,21 +214,22 @@ class Leaderboard:
 
 def rank_rows(
     rows: Sequence[Mapping[str, Any]],
-    queries: Mapping[str, pd.DataFrame],
+    influences: Mapping[str, Mapping[str, Influence]],
     metric: str,
     metrics: Mapping[str, Metric],
+    queries: tuple[int, int],
     notes: Sequence[str] = (),
     group: str = "",
 ) -> Leaderboard:
-    """Rank rows by a metric.
+    """Rank rows by a metric, and compare them.
 
     Args:
         rows: ``run_id``, ``name``, ``role``, the choices and the metrics of each. A candidate whose ``exportable`` is False
             stands behind all others and is not compared: its projection, which cannot place a new case, has seen the queries.
-            One whose vectors come from a file cannot be exported either, but is compared: its ``transductive`` is False.
-        queries: The tables of queries of the candidates, by ``run_id``.
+        influences: What the metrics of each row owe to whom, by ``run_id``; a row without one is not compared.
         metric: Name of the metric.
         metrics: What is known of the metrics, by name.
+        queries: Number of queries behind the metric, and number of cases.
         notes: What else is to be said below the table.
         group: Digest of what the rows agree in.
 
@@ -172,27 +240,62 @@ def rank_rows(
 
     if metric not in metrics:
         raise NeuroprintError(f"no run has the metric {metric}: choose one of {', '.join(metrics)}")
-    by = metrics[metric]
+    by, said = metrics[metric], list(notes)
     table = pd.DataFrame([dict(row) for row in rows])
     if metric not in table:
         table[metric] = np.nan
-    compared = [
-        str(row["run_id"])
-        for row in rows
-        if row["role"] == "candidate" and is_ranked(row) and np.isfinite(row.get(metric, np.nan))
-    ]
-    tables = [queries[run_id] for run_id in compared]
-    has_values = by.in_queries or (by.name.endswith(SHARE) and by.name.removesuffix(SHARE) in metrics)
-    marks = tied(tables, by) if tables and has_values else np.zeros(0, dtype=bool)
-    marked = dict(zip(compared, map(bool, marks), strict=False))
-    table["tied_with_best"] = table["run_id"].map(marked).astype("boolean")
-    table = table.sort_values([metric, "name"], ascending=[by.lower_is_better, True])
-    behind = table["run_id"].isin([row["run_id"] for row in rows if row["role"] == "candidate" and not is_ranked(row)])
+    enough = queries[0] >= LEAST_QUERIES
+    table = (
+        table.sort_values([metric, "name"], ascending=[by.lower_is_better, True])
+        if enough
+        else table.sort_values(["role", "name"])
+    )
+    last = [row["run_id"] for row in rows if row["role"] == "candidate" and not is_ranked(row)]
+    behind = table["run_id"].isin(last)
     table = pd.concat([table[~behind], table[behind]], ignore_index=True)
-    said = list(notes)
-    if behind.any():
+    if last:
         said.append("not exportable: laid out together with the queries, hence last and not compared with the best")
-    return Leaderboard(by, metrics, table[_columns(table)], "\n".join(said), group)
+    table["tied_with_best"] = pd.array([pd.NA] * len(table), dtype="boolean")
+    reach = _compare(table, influences, by) if enough and by.compared else np.nan
+    return Leaderboard(by, metrics, table[_columns(table)], queries, reach, "\n".join(said), group)
+
+
+def _compare(table: pd.DataFrame, influences: Mapping[str, Mapping[str, Influence]], metric: Metric) -> float:
+    """Put the differences into a table whose rows stand in their order, and return the reach of those to the best."""
+    base = metric.name.removesuffix(SHARE)
+    records = [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
+    found = [influences.get(str(row["run_id"]), {}).get(base) for row in records]
+    places = [
+        place
+        for place, row in enumerate(records)
+        if found[place] is not None and np.isfinite(row[metric.name]) and (row["role"] == "reference" or is_ranked(row))
+    ]
+    rows = [influence for place in places if (influence := found[place]) is not None]
+    candidates = np.array([records[place]["role"] == "candidate" for place in places], dtype=bool)
+    if not candidates.any():
+        return np.nan
+    if len({len(row.own) for row in rows}) > 1:
+        raise NeuroprintError("only runs of the same cohort, folds and task can be compared: their patients differ")
+    sign = -1.0 if metric.lower_is_better else 1.0
+    rows = [row.times(sign * _scale([records[place] for place in places], metric.name, base)) for row in rows]
+    references = [(str(records[place]["name"]), row) for place, row in zip(places, rows, strict=True)]
+    named = {name: row for (name, row), one in zip(references, candidates, strict=True) if not one}
+    ideal = None if metric.ideal is None else sign * metric.ideal
+    best = with_the_best(rows, candidates, named["chance"].value if "chance" in named else -np.inf, ideal)
+    table.loc[places, "to_best"] = -sign * best.behind
+    table.loc[[place for place, one in zip(places, candidates, strict=True) if one], "tied_with_best"] = ~best.out[
+        candidates
+    ]
+    if "voxels" in named:
+        differences, reaches = with_one(rows, named["voxels"])
+        table.loc[places, "to_voxels"], table.loc[places, "to_voxels_reach"] = sign * differences, reaches
+    return best.width
+
+
+def _scale(rows: Sequence[Mapping[str, Any]], metric: str, base: str) -> float:
+    """A share is its metric, less chance, over what is the same for all rows."""
+    (low, below), (high, above) = (chosen((row[metric], row[base]) for row in rows) for chosen in (min, max))
+    return (high - low) / (above - below) if above != below else 1.0
 
 
 def is_ranked(row: Mapping[str, Any]) -> bool:
@@ -215,9 +318,18 @@ def cell(row: Mapping[str, Any], metric: Metric) -> str:
     return f"{value:.{digits}f}{interval}".replace("-0.00", "0.00")
 
 
+def difference(value: float, reach: float, metric: Metric) -> str:
+    """A difference with half the width of its interval."""
+    if value != value:  # NaN: not compared
+        return "–"
+    digits = metric.decimals
+    signed = f"{value:+.{digits}f}" if round(value, digits) else f"{0:.{digits}f}"
+    return signed + (f" ± {reach:.{digits}f}" if reach == reach else "")
+
+
 def _columns(table: pd.DataFrame) -> list[str]:
     """Who, the choices, then the metrics, each beside its bounds."""
-    first = ["run_id", "name", "role", "tied_with_best"]
+    first = [column for column in _NO_CHOICE if column in table]
     columns = [str(column) for column in table.columns]
     found = sorted(column for column in columns if "/" in column)
     return [*first, *(column for column in columns if column not in first and "/" not in column), *found]

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from neuroprint.data.facts import center_mm, midline_mm, volume_cm3
 from neuroprint.evaluation.curve import precision_band, precision_by_query
+from neuroprint.tasks.influence_file import save_influences
 from neuroprint.tasks.task import Draw
 
 if TYPE_CHECKING:
@@ -66,11 +67,12 @@ def save_pictures(result: Result, folder: Path, method: MapMethod = "tsne", perp
 
 
 def save_tables(result: Result, folder: Path) -> None:
-    """Write ``queries.parquet``, the records of the metrics with it, and ``embeddings.parquet``."""
+    """Write ``queries.parquet``, the records of the metrics with it, ``influence.safetensors`` and ``embeddings.parquet``."""
     import pandas as pd
 
     folder.mkdir(parents=True, exist_ok=True)
     result.queries.to_parquet(folder / "queries.parquet", index=False)
+    save_influences(folder, result.evaluation.influences)
     if result.has_ranking:
         table = pd.DataFrame({"case": list(result.ids), "embedding": list(result.vectors.astype(np.float32))})
         table.to_parquet(folder / "embeddings.parquet", index=False)
@@ -109,12 +111,8 @@ def _draw_precision(result: Result) -> Figure:
 
     rows = {**result.references, result.name: result.evaluation}
     by_query = {row: precision_by_query(found.queries) for row, found in rows.items()}
-    own = result.queries
-    patients = own.loc[own["relevant"] > 0, "patient"].tolist()
     curves = {row: values.mean(axis=0) for row, values in by_query.items() if len(values)}
-    seed = result.benchmark.protocol.seed
-    band = precision_band(by_query[result.name], patients, seed) if patients else None
-    return draw_precision_at_k(curves, band, result.name)
+    return draw_precision_at_k(curves, precision_band(result.queries), result.name)
 
 
 def _draw_map(result: Result, points: npt.NDArray[np.float64], title: str) -> Figure:

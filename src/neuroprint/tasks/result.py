@@ -16,7 +16,7 @@ from neuroprint.embedding.embed import embed_untrained
 from neuroprint.embedding.embeddings import Embeddings, Scanned
 from neuroprint.evaluation.metric import known
 from neuroprint.evaluation.projection import clipped, fit_projection, is_supervised, is_transductive, transformed
-from neuroprint.tasks.leaderboard import UNTRAINED, Leaderboard, metrics_of, rank_rows
+from neuroprint.tasks.leaderboard import RETRIEVAL, UNTRAINED, Leaderboard, metrics_of, rank_rows
 from neuroprint.tasks.task import Draw, Task
 
 if TYPE_CHECKING:
@@ -195,5 +195,8 @@ def leaderboard_of(results: list[Result], metric: str | None = None) -> Leaderbo
         {"run_id": role, "name": role, "role": "reference", **evaluation.metrics}
         for role, evaluation in first.references.items()
     ]
-    queries = {str(number): result.queries for number, result in enumerate(results)}
-    return rank_rows(rows, queries, metric or first.task.rank_by, metrics)
+    influences = {str(number): result.evaluation.influences for number, result in enumerate(results)}
+    influences |= {role: evaluation.influences for role, evaluation in first.references.items()}
+    by = metric or first.task.rank_by
+    asked = first.evaluation.answerable if by.startswith(RETRIEVAL) else first.evaluation.cases
+    return rank_rows(rows, influences, by, metrics, (asked, first.evaluation.cases))

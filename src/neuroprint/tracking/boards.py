@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neuroprint.errors import NeuroprintError
-from neuroprint.tasks.leaderboard import UNTRAINED, Leaderboard, metrics_of, rank_rows
+from neuroprint.tasks.influence_file import INFLUENCE_FILE, read_influences
+from neuroprint.tasks.leaderboard import RETRIEVAL, UNTRAINED, Leaderboard, metrics_of, rank_rows
 from neuroprint.tracking.store import FINISHED_CANDIDATES, TrackingStore
 
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow.entities import Run
+
+    from neuroprint.evaluation.influence import Influence
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +91,10 @@ def read_queries(store: TrackingStore, run: Run) -> pd.DataFrame:
     return pd.read_parquet(store.artifact(run, "queries.parquet"))
 
 
+def _influences(store: TrackingStore, run: Run) -> dict[str, Influence]:
+    return read_influences(store.artifact(run, INFLUENCE_FILE))
+
+
 def _with_metric(groups: Mapping[str, list[Run]], metric: str | None) -> dict[str, list[Run]]:
     if metric is None:
         return dict(groups)
@@ -109,16 +116,20 @@ def _leaderboard(
     store: TrackingStore, group: str, candidates: list[Run], references: list[Run], metric: str
 ) -> Leaderboard:
     compared = [run for run in candidates if can_be_best(run) and metric in run.data.metrics]
-    queries = {run.info.run_id: read_queries(store, run) for run in compared}
-    known = metrics_of(queries[compared[0].info.run_id] if compared else read_queries(store, candidates[0]))
+    known = metrics_of(read_queries(store, (compared or candidates)[0]))
     if metric not in known:
         raise NeuroprintError(f"no run has the metric {metric}: choose one of {', '.join(known)}")
     if not compared:
         log.warning("%s is not defined for any run of a leaderboard: no query has a relevant case", metric)
     due, untrained = _untrained(store, group, candidates, metric, known[metric].lower_is_better)
     notes = [f"{UNTRAINED}: not yet scored"] if due and untrained is None else []
-    rows = [_row(run) for run in (*candidates, *references, *([untrained] if untrained else []))]
-    return rank_rows(rows, queries, metric, known, notes, group)
+    others = [*references, *([untrained] if untrained else [])]
+    influences = {run.info.run_id: _influences(store, run) for run in (*compared, *others)}
+    tags = candidates[0].data.tags
+    cases = int(tags["cohort/cases"])
+    asked = int(tags["cohort/queries"]) if metric.startswith(RETRIEVAL) else cases
+    rows = [_row(run) for run in (*candidates, *others)]
+    return rank_rows(rows, influences, metric, known, (asked, cases), notes, group)
 
 
 def _untrained(

@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from neuroprint.catalog.redaction import redact_text
-from neuroprint.tasks.leaderboard import INTERVALS, STAR, cell
+from neuroprint.tasks.leaderboard import Leaderboard
 
 if TYPE_CHECKING:
     from neuroprint.data.cohort import Cohort
-    from neuroprint.tasks.leaderboard import Leaderboard
 
 _TOP: Final = 10
 _NOTE: Final = "mlflow.note.content"
@@ -57,9 +56,10 @@ def _board(board: Leaderboard) -> str:
     rows = board.records()
     candidates = [row for row in rows if row["role"] == "candidate"]
     top = {row["run_id"] for row in candidates[:_TOP]}
+    heads = board.heads([metric.name for metric in board.shown])
     lines = [
-        f"| | run | {' | '.join(metric.name for metric in board.shown)} |",
-        "| --- " * (len(board.shown) + 2) + "|",
+        f"| | run | {' | '.join(heads)} |",
+        "| --- " * (len(heads) + 2) + "|",
     ]
     for row in rows:
         reference = row["role"] == "reference"
@@ -67,13 +67,13 @@ def _board(board: Leaderboard) -> str:
             continue
         star = "★" if row["tied_with_best"] is True else ""
         name = f"*{_plain(row['name'])}*" if reference else f"[{_plain(row['name'])}](#/runs/{row['run_id']})"
-        lines.append(f"| {star} | {name} | {' | '.join(cell(row, metric) for metric in board.shown)} |")
+        lines.append(f"| {star} | {name} | {' | '.join(board.cells(row))} |")
     more = f" The best {_TOP} of {len(candidates)} candidates and the reference rows." if len(candidates) > _TOP else ""
-    best = next((row for row in candidates if row.get("exportable") != "False"), None)
+    best = next((row for row in candidates if row.get("exportable") != "False"), None) if board.is_ranked else None
     parts = [
         f"**Leaderboard** by {board.metric.title}.{more}",
         "\n".join(lines),
-        f"{INTERVALS.capitalize()}. ★: {STAR}." + (f" {_plain(board.note)}." if board.note else ""),
+        " ".join(f"{_plain(text[:1].upper() + text[1:])}." for text in board.legend).replace("\\*:", "★:"),
     ]
     if best is not None:
         where = "" if best.get("dataset") == "phantom" else " --set dataset.root=DIR"

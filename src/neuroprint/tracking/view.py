@@ -113,7 +113,12 @@ def _standings(board: Leaderboard) -> dict[str, str]:
         elif row["role"] == "reference":
             standing = "reference"
         else:
-            standing = "tied with the best" if row["tied_with_best"] is True else "behind"
+            told = {True: "not told from the best", False: "behind the best"}
+            standing = told.get(row["tied_with_best"], "not compared")
+        if standing != "not ranked":
+            record = {str(name): value for name, value in row.items()}
+            differences = [f"{text} {head}" for head, text in board.differences(record).items() if text != "–"]
+            standing = "; ".join([standing, *differences])
         standings[str(row["run_id"])] = standing
     return standings
 

@@ -1,0 +1,148 @@
+"""How a metric hangs on each patient, who is query and gallery at once: what intervals and comparisons are made of.
+
+The metric is a mean over queries, or a ratio of two. Written as v_q for query q, its value is T / N with T = sum of v_q. A
+patient i is a query, and stands in the galleries of others. Without the patient, the queries of i are gone, and every
+gallery that held i has one case less; the next one moves up. Let d_qi be what query q loses by that. The *effect* of i is
+
+    e_i = (own part of i) + sum over q of d_qi,
+
+less the mean, and the jackknife's variance is n / (n - 1) sum e_i^2 (Tukey 1958). It errs upwards (Efron and Stein 1981):
+chance that belongs to a pair, such as which of two cases happens to look like which, counts once with i removed and once with
+j. What a query's value owes to anybody is in its own part already, whole. So the pairs are taken off once:
+
+    variance = n / (n - 1) sum_i e_i^2 - sum_(i < j) (d_ij + d_ji)^2,
+
+which is free of bias for what depends on a query and on one other case, whatever it depends on beyond. Of two rows, the
+covariance has the same form, with products in place of squares. Both are conditional on what is fitted once and not
+again: the projection, the penalty and the scale of the probe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from neuroprint.evaluation.arrays import Array, Indices
+
+MOST_GROUPS = 500
+"""More patients than this are dealt into so many groups, which are left out together."""
+SKETCH = 256
+"""Numbers that stand for all pairs of a metric, where rows are compared."""
+
+_MARK = "neuroprint groups"
+
+
+@dataclass(frozen=True, eq=False)
+class Influence:
+    """What a metric owes to each patient (or group of patients).
+
+    Attributes:
+        value: The metric.
+        own: (groups,) what it owes to the group's queries: their sum is 0.
+        effect: (groups,) what it owes to the group as query and as gallery.
+        pairs: The sum over pairs of the squares of what belongs to both.
+        sketch: (SKETCH,) the pairs as random sums: the mean of the products of two rows' sketches estimates the sum
+            over pairs of the products.
+        asked: How many groups have a query that counts.
+    """
+
+    value: float
+    own: Array
+    effect: Array
+    pairs: float
+    sketch: Array
+    asked: int
+
+    @property
+    def variance(self) -> float:
+        """Of the metric over cohorts; never less than that of the queries alone."""
+        factor = self.asked / max(self.asked - 1, 1)
+        alone = factor * float(np.square(self.own).sum())
+        return max(alone, factor * float(np.square(self.effect - self.effect.mean()).sum()) - self.pairs)
+
+    def times(self, factor: float) -> Influence:
+        """Of the metric times a number: -1 where less is better."""
+        return Influence(
+            self.value * factor,
+            self.own * factor,
+            self.effect * factor,
+            self.pairs * factor**2,
+            self.sketch * factor,
+            self.asked,
+        )
+
+    def minus(self, other: Influence) -> Influence:
+        """Of the difference to the metric of another row, over the same groups. Its pairs are those of the sketches."""
+        sketch = self.sketch - other.sketch
+        return Influence(
+            self.value - other.value,
+            self.own - other.own,
+            self.effect - other.effect,
+            float(np.square(sketch).mean()),
+            sketch,
+            min(self.asked, other.asked),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """Patients one by one; or dealt into groups, in an order that is a fixed function of their ids.
+
+    Attributes:
+        of_case: (n,) the group of each case.
+        count: Number of groups.
+    """
+
+    of_case: Indices
+    count: int
+
+    @classmethod
+    def of(cls, patients: Sequence[str], most: int = MOST_GROUPS) -> Groups:
+        """Groups of the cases whose patients these are."""
+        from neuroprint.evaluation.folds import uniform
+
+        distinct = sorted(set(patients), key=lambda patient: (uniform(f"{_MARK}\0{patient}"), patient))
+        group = {patient: place % most for place, patient in enumerate(distinct)}
+        return cls(np.array([group[patient] for patient in patients], dtype=np.int64), min(len(distinct), most))
+
+    def among(self, chosen: npt.NDArray[np.bool_]) -> Groups:
+        """Of some of the cases; the groups stay."""
+        return Groups(self.of_case[chosen], self.count)
+
+    def summed(self, values: Array, cases: Indices) -> Array:
+        """(k, ...) values of cases -> (groups, ...) sums."""
+        sums = np.zeros((self.count, *values.shape[1:]))
+        np.add.at(sums, self.of_case[cases], values)
+        return sums
+
+
+def influence(value: float, own: Array, lost: Array, asked: int) -> Influence:
+    """Put an influence together.
+
+    Args:
+        value: The metric.
+        own: (groups,) what it owes to each group's queries.
+        lost: (groups, groups) what the queries of one owe to the other in their galleries.
+        asked: How many groups have a query that counts.
+    """
+    both = lost + lost.T
+    np.fill_diagonal(both, 0.0)
+    signs = _signs(len(own))
+    return Influence(
+        value=value,
+        own=own,
+        effect=own + lost.sum(axis=0),
+        pairs=float(np.square(both).sum()) / 2.0,
+        # With independent signs s, the sum over pairs of q_ij s_i s_j has mean 0 and variance the sum of q_ij^2.
+        sketch=0.5 * ((both @ signs) * signs).sum(axis=0),
+        asked=asked,
+    )
+
+
+def _signs(groups: int) -> npt.NDArray[np.float64]:
+    """(groups, SKETCH) of +1 and -1, the same for every row of a leaderboard."""
+    drawn = np.random.default_rng(0).integers(0, 2, size=(groups, SKETCH))
+    return np.where(drawn == 1, 1.0, -1.0)

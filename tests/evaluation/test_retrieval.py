@@ -6,6 +6,7 @@ References break ties in their own ways, so they are given minus the rank instea
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -144,10 +145,59 @@ def galleries() -> Ranked:
     return Ranked(relevant, gain, {"distance_mm": distance})
 
 
+def drawn(queries: int, gallery: int, relevant: int | None = None, seed: int = 0) -> Ranked:
+    """Galleries of any size as ranked, with so many relevant cases, or with any number of them."""
+    rng = np.random.default_rng(seed)
+    found = rng.random((queries, gallery)) < rng.random((queries, 1))
+    if relevant is not None:
+        found = rng.permuted(np.tile(np.arange(gallery) < relevant, (queries, 1)), axis=1)
+    gain = np.where(rng.random((queries, gallery)) < 0.4, 0.0, rng.random((queries, gallery)))
+    distance = np.where(rng.random((queries, gallery)) < 0.1, np.nan, rng.random((queries, gallery)) * 50)
+    return Ranked(found, gain, {"distance_mm": distance})
+
+
 @pytest.mark.parametrize("metric", RETRIEVAL_METRICS, ids=lambda metric: metric.name)
-def test_the_credits_of_a_record_sum_to_its_value(galleries, metric):
-    expected = np.where(galleries.relevant.any(axis=1), np.nan_to_num(metric.of_query(galleries)), 0.0)
-    assert np.asarray(metric.credit(galleries)).sum(axis=1) == pytest.approx(expected)
+@pytest.mark.parametrize(
+    ("gallery", "relevant"),
+    # Galleries smaller than k, of just k cases and of one more; one relevant case, all, and all but one.
+    [(2, 1), (2, 2), (3, None), (5, None), (6, None), (10, None), (11, None), (11, 1), (11, 2), (11, 10), (11, 11)],
+)
+def test_without_a_case_a_query_is_worth_what_the_shorter_ranking_is(metric, gallery, relevant):
+    """The closed form against the metric itself, of the same ranking with that place deleted."""
+    ranked = drawn(60, gallery, relevant, seed=gallery)
+    closed = metric.without(ranked)
+    assert closed.shape == (60, gallery)
+    for place in range(gallery):
+        expected = metric.of_query(ranked.without(place))
+        assert closed[:, place] == pytest.approx(expected, nan_ok=True), place
+
+
+def test_a_hit_that_a_hit_replaces_changes_nothing():
+    ranked = np.array([[True, False, True, True, False]])
+    assert retrieval.precision_without(ranked, 3).tolist() == [[2 / 3, 1.0, 2 / 3, 2 / 3, 2 / 3]]
+    assert retrieval.precision_without(ranked, 4).tolist() == [[0.5, 0.75, 0.5, 0.5, 0.75]]
+    # Nothing moves up in a gallery that ends at k.
+    assert retrieval.precision_without(ranked, 5).tolist() == [[0.4, 0.6, 0.4, 0.4, 0.6]]
+
+
+def test_a_metric_without_a_closed_form_deletes_case_by_case(galleries):
+    for metric in RETRIEVAL_METRICS:
+        deleted = replace(metric, without=None).worth_without(galleries)
+        assert deleted == pytest.approx(metric.worth_without(galleries), nan_ok=True), metric.name
+
+
+def test_without_its_only_case_a_gallery_is_worth_nothing_known():
+    one = drawn(4, 1)
+    assert np.isnan(replace(RETRIEVAL_METRICS[0], without=None).worth_without(one)).all()
+
+
+def test_a_ranking_without_a_place_keeps_the_others_in_their_order():
+    ranked = Ranked(np.array([[True, False, True]]), np.array([[1.0, 0.0, 0.5]]), {"d": np.array([[7.0, 8.0, 9.0]])})
+    left = ranked.without(1)
+    assert left.relevant.tolist() == [[True, True]] and left.gain.tolist() == [[1.0, 0.5]]
+    assert left.pairs["d"].tolist() == [[7.0, 9.0]] and left.place.tolist() == [1, 2]
+    judged = Judged(ranked.relevant, ranked.gain, ranked.pairs).without(np.array([1]))
+    assert judged.relevant.tolist() == [[True, True]] and judged.pairs["d"].tolist() == [[7.0, 9.0]]
 
 
 def test_a_record_scores_what_its_function_does(galleries):
@@ -176,7 +226,8 @@ def test_what_a_record_expects_is_the_mean_over_random_rankings(metric, relevant
     many = Judged(next(every), next(every), {"distance_mm": next(every)})
     order = rng.permuted(np.tile(np.arange(gallery), (draws, 1)), axis=1)
     values, expected = metric.of_query(many.ranked(order)), float(metric.expected(judged)[0])
-    assert (np.isnan(values) | (values >= metric.lowest) & (values <= metric.highest)).all()
+    highest = np.inf if metric.highest is None else metric.highest
+    assert (np.isnan(values) | (values >= metric.lowest) & (values <= highest)).all()
     if np.isnan(expected):  # of cases that are all relevant none ranks above another
         assert np.isnan(values).all() and (metric.name, relevant) == ("retrieval/auc", gallery)
     else:

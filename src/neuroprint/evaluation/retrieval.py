@@ -190,8 +190,8 @@ def _dcg_without(ranked_gain: Values, k: int) -> Values:
 
 
 def _place_of(chosen: Flags) -> Values:
-    """(m, 1) rank of the one chosen case; infinite where there is none."""
-    return np.where(chosen.any(axis=1), 1.0 + chosen.argmax(axis=1), np.inf)[:, None]
+    """(m, 1) rank of the one chosen case; NaN where there is none."""
+    return np.where(chosen.any(axis=1), 1.0 + chosen.argmax(axis=1), np.nan)[:, None]
 
 
 def _ratio(numerator: Values, denominator: Values | Counts) -> Values:

@@ -42,7 +42,11 @@ class Comparison:
 
 
 def with_the_best(
-    rows: Sequence[Influence], candidates: Flags, chance: float = -np.inf, ideal: float | None = None
+    rows: Sequence[Influence],
+    candidates: Flags,
+    chance: float = -np.inf,
+    ideal: float | None = None,
+    covariance: Array | None = None,
 ) -> Comparison:
     """Hsu's comparison with the best (1984), one-sided, with one half-width for the whole leaderboard.
 
@@ -63,6 +67,8 @@ def with_the_best(
         candidates: (rows,) which of them can be the best; the others are reference rows.
         chance: What chance scores.
         ideal: The value that no row exceeds; None where there is none, or where values cannot fall without bound either.
+        covariance: (rows, rows) that of the rows' errors where it is known, as in a simulation: with an ideal, of minus the
+            logarithms of how far they lie from it. By default it is estimated.
     """
     values = np.array([row.value for row in rows])
     best = int(np.flatnonzero(candidates)[np.argmax(values[candidates])])
@@ -72,8 +78,9 @@ def with_the_best(
         rest = values < ideal
         logarithms = [_short_of(row, ideal) for row, one in zip(rows, rest, strict=True) if one]
         below = -np.log(ideal - chance) if chance < ideal else np.inf
-        return Comparison(best, short * float(np.expm1(_width(logarithms, candidates[rest], below))), behind)
-    return Comparison(best, _width(rows, candidates, chance), behind)
+        known = None if covariance is None else covariance[np.ix_(rest, rest)]
+        return Comparison(best, short * float(np.expm1(_width(logarithms, candidates[rest], below, known))), behind)
+    return Comparison(best, _width(rows, candidates, chance, covariance), behind)
 
 
 def _short_of(row: Influence, ideal: float) -> Influence:
@@ -82,11 +89,11 @@ def _short_of(row: Influence, ideal: float) -> Influence:
     return replace(row.times(1.0 / short), value=-float(np.log(short)))
 
 
-def _width(rows: Sequence[Influence], candidates: Flags, chance: float) -> float:
+def _width(rows: Sequence[Influence], candidates: Flags, chance: float, covariance: Array | None) -> float:
     """The half-width of the leaderboard."""
     values = np.array([row.value for row in rows])
     behind = values[candidates].max() - values
-    errors = _Errors(rows, candidates)
+    errors = _Errors(rows, candidates, covariance)
     inside = np.abs(behind) <= errors.widths(_ASIDE)
     deviations = np.sqrt(np.maximum(np.diagonal(errors.covariance), 0.0))
     above = candidates & (values > chance)
@@ -123,22 +130,27 @@ class _Errors:
     Args:
         rows: Of one metric.
         leading: (rows,) whose leads over the others matter.
+        known: (rows, rows) their covariance, where it need not be estimated.
     """
 
-    def __init__(self, rows: Sequence[Influence], leading: Flags) -> None:
+    def __init__(self, rows: Sequence[Influence], leading: Flags, known: Array | None = None) -> None:
         self._rows, self._leading = list(rows), np.asarray(leading, dtype=bool)
         self._effects = np.stack([row.effect - row.effect.mean() for row in rows])
         self._sketches = np.stack([row.sketch for row in rows])
         self.degrees = max(1, min(row.asked for row in rows) - 1)
+        self._known = known
 
     @property
     def covariance(self) -> Array:
         """(rows, rows)."""
+        if self._known is not None:
+            return self._known
         return self._covariance(np.ones(self._effects.shape[1], dtype=bool))
 
     def among(self, chosen: Flags) -> _Errors:
         """Of some of the rows."""
-        return _Errors([row for row, keep in zip(self._rows, chosen, strict=True) if keep], self._leading[chosen])
+        known = None if self._known is None else self._known[np.ix_(chosen, chosen)]
+        return _Errors([row for row, keep in zip(self._rows, chosen, strict=True) if keep], self._leading[chosen], known)
 
     def widths(self, level: float) -> Array:
         """(rows,) what the largest lead over each exceeds with this chance."""
@@ -148,7 +160,7 @@ class _Errors:
         """The largest of :meth:`widths`, but what is chance in it."""
         found = self.widths(level)
         groups = self._effects.shape[1]
-        if len(found) < 2 or groups < 2 * _LEFT_OUT:
+        if self._known is not None or len(found) < 2 or groups < 2 * _LEFT_OUT:
             return float(found.max())
         part = np.arange(groups) % _LEFT_OUT
         others = np.stack(

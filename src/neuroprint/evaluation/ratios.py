@@ -43,11 +43,11 @@ class MeanOfRatios:
         return 1.0 - mean if self.complement else mean
 
     def parts(self, other: MeanOfRatios) -> Array:
-        """(n,) what each query adds to the figure beyond what it adds to ``other``, by ``self``'s ratios.
+        """(n,) what each query adds to the figure beyond what it adds to ``other``, by ``self``'s ratios; or (k, n) to k others.
 
         Of a figure beside one of nothing, that is what the query's being there does to it, to first order.
         """
         below = self.denominators.sum(axis=0)
         more = self.numerators - other.numerators - self.ratios * (self.denominators - other.denominators)
-        parts = (more / np.where(below > 0, below, np.nan)).mean(axis=1)
+        parts = (more / np.where(below > 0, below, np.nan)).mean(axis=-1)
         return np.asarray(-parts if self.complement else parts, dtype=np.float64)

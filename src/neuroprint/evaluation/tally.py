@@ -75,8 +75,12 @@ class Tally:
         nothing = MeanOfRatios(np.zeros_like(all_of_it.numerators), np.zeros_like(all_of_it.denominators))
         own = self.groups.summed(all_of_it.parts(nothing), queries)
         lost = np.zeros((self.groups.count, self.groups.count))
-        for group in range(len(found.moved)):
-            lost[:, group] = self.groups.summed(all_of_it.parts(metric.ratios(found.without(group))), queries)
+        if len(found.moved):
+            without = [metric.ratios(found.without(group)) for group in range(len(found.moved))]
+            numerators, denominators = (
+                np.stack(parts) for parts in zip(*((one.numerators, one.denominators) for one in without), strict=True)
+            )
+            lost = self.groups.summed(all_of_it.parts(MeanOfRatios(numerators, denominators)).T, queries)
         return influence(all_of_it.value, own, lost, asked)
 
     def _left_out(self, metric: ProbeMetric, queries: Indices, found: Predictions, asked: int) -> Influence:

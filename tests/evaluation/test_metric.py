@@ -9,12 +9,12 @@ import pytest
 from neuroprint.errors import NeuroprintError
 from neuroprint.evaluation.benchmark import Benchmark, Protocol, share
 from neuroprint.evaluation.classification import CLASS_METRICS
-from neuroprint.evaluation.comparison import tied
+from neuroprint.evaluation.comparison import with_the_best
 from neuroprint.evaluation.metric import Metric, ProbeMetric, RetrievalMetric, known, with_shares
 from neuroprint.evaluation.regression import NUMBER_METRICS, POSITION_METRICS
 from neuroprint.evaluation.retrieval import RETRIEVAL_METRICS
 
-QUICK = Protocol(resamples=100)
+QUICK = Protocol()
 SETS = [(*RETRIEVAL_METRICS, *probe) for probe in (POSITION_METRICS, NUMBER_METRICS, CLASS_METRICS)]
 
 HIT_AT_3 = RetrievalMetric(
@@ -25,7 +25,6 @@ HIT_AT_3 = RetrievalMetric(
     expected=lambda judged: (
         1 - np.prod([(judged.size - judged.count - i) / (judged.size - i) for i in range(3)], axis=0)
     ),
-    credit=lambda ranked: ranked.relevant & (ranked.hits == 1) & (ranked.place <= 3),
     has_share=True,
 )
 WORST_MM = ProbeMetric(
@@ -33,7 +32,6 @@ WORST_MM = ProbeMetric(
     "largest error",
     lower_is_better=True,
     unit="mm",
-    in_queries=False,
     value=lambda found: float(np.sqrt(found.squared_errors.sum(axis=1).max())),
 )
 
@@ -54,8 +52,10 @@ def test_every_record_is_fit_for_tables_figures_and_intervals(metrics):
         assert not metric.name.endswith(("_lo", "_hi", "_share"))
         assert metric.direction == ("lower is better" if metric.lower_is_better else "higher is better")
         if isinstance(metric, ProbeMetric):
-            assert not metric.headline or metric.ratios is not None
-            assert metric.in_queries == (metric.of_query is not None)
+            assert (metric.ratios is None) != (metric.value is None)
+        if isinstance(metric, RetrievalMetric):
+            assert metric.without is not None
+        assert metric.lowest is None or metric.highest is None or metric.lowest < metric.highest
 
 
 def test_a_record_is_kept_as_json_and_comes_back():
@@ -63,12 +63,9 @@ def test_a_record_is_kept_as_json_and_comes_back():
         record = json.loads(json.dumps(metric.record()))
         kept = Metric(**record)
         assert (kept.name, kept.label, kept.unit) == (metric.name, metric.label, metric.unit)
-        assert (kept.lower_is_better, kept.headline, kept.shown) == (
-            metric.lower_is_better,
-            metric.headline,
-            metric.shown,
-        )
-        assert kept.in_queries == metric.in_queries and kept.record() == record
+        for said in ("lower_is_better", "headline", "shown", "compared", "lowest", "highest", "ideal"):
+            assert getattr(kept, said) == getattr(metric, said)
+        assert kept.record() == record
 
 
 def test_an_axis_says_the_unit_and_the_name_that_it_is_logged_by():
@@ -76,12 +73,34 @@ def test_an_axis_says_the_unit_and_the_name_that_it_is_logged_by():
     assert Metric("retrieval/map", "mean average precision").title == "mean average precision  [retrieval/map]"
 
 
+def test_the_ideal_is_the_bound_of_what_is_bounded_on_the_better_side_alone():
+    found = {metric.name: metric.ideal for metrics in SETS for metric in metrics}
+    assert {name: value for name, value in found.items() if value is not None} == {
+        "retrieval/dist_mm_at_5": 0.0,
+        **dict.fromkeys(("probe/r2", "probe/r2_x", "probe/r2_y", "probe/r2_z"), 1.0),
+        **dict.fromkeys(("probe/error_mm", "probe/mae"), 0.0),
+    }
+    assert Metric("a/b", "b", highest=1.0, lower_is_better=True).ideal is None
+    assert Metric("a/b", "b").ideal is None and Metric("a/b", "b", lowest=0.0, highest=1.0).ideal is None
+
+
+def test_rows_are_told_apart_by_all_but_a_median():
+    assert [metric.name for metrics in SETS for metric in metrics if not metric.compared] == ["probe/error_mm_median"]
+
+
+def test_a_metric_of_the_probe_needs_a_value_or_ratios(make_question):
+    asked = make_question(20)
+    asked = replace(asked, metrics=(*asked.metrics, ProbeMetric("probe/nothing", "nothing")))
+    with pytest.raises(NeuroprintError, match="probe/nothing: a metric of the probe needs value or ratios"):
+        Benchmark(asked, QUICK).score(vectors_of(asked))
+
+
 def test_millimeters_are_printed_with_one_decimal_and_shares_with_two():
     assert Metric("a/b", "b", unit="mm").decimals == 1
     assert Metric("a/b", "b").decimals == 2
 
 
-def test_a_share_follows_its_metric_and_is_no_column_of_the_queries():
+def test_a_share_follows_its_metric_and_has_no_interval_of_its_own():
     metrics = with_shares(RETRIEVAL_METRICS)
     names = [metric.name for metric in metrics]
     shares = {"retrieval/p_at_5_share", "retrieval/map_share", "retrieval/ndcg_at_10_share"}
@@ -89,7 +108,7 @@ def test_a_share_follows_its_metric_and_is_no_column_of_the_queries():
     for name in shares:
         place = names.index(name)
         assert names[place - 1] == name.removesuffix("_share")
-        assert not metrics[place].in_queries and not metrics[place].headline
+        assert metrics[place].compared and not metrics[place].headline
     assert [name for name in names if name not in shares] == [metric.name for metric in RETRIEVAL_METRICS]
 
 
@@ -116,7 +135,11 @@ def test_a_question_without_an_ideal_has_neither_oracle_nor_share(make_question)
     plain = benchmark.score(vectors_of(asked))
     for evaluation in (plain, benchmark.chance):
         assert not [name for name in (*evaluation.metrics, *evaluation.undefined) if name.endswith("_share")]
-    assert plain.metrics == {name: value for name, value in whole.metrics.items() if not name.endswith("_share")}
+    same = {name for name in whole.metrics if not name.endswith(("_share", "_lo", "_hi"))}
+    assert {name: plain.metrics[name] for name in same} == {name: whole.metrics[name] for name in same}
+    for name in ("retrieval/p_at_5", "probe/r2"):  # nobody who scores as the ideal is added to the patients
+        inside, outside = ([row.metrics[f"{name}_{end}"] for end in ("lo", "hi")] for row in (plain, whole))
+        assert outside[0] < inside[0] < inside[1] < outside[1]
 
 
 def test_a_metric_of_ones_own_is_scored_like_those_that_come_with_neuroprint(make_question):
@@ -158,16 +181,28 @@ def test_runs_are_compared_by_a_metric_of_ones_own(make_question):
     asked = replace(plain, metrics=(*plain.metrics, HIT_AT_3))
     benchmark = Benchmark(asked, QUICK)
     noise = np.random.default_rng(1).normal(size=(120, 3))
-    tables = [evaluation.queries for evaluation in (benchmark.score(noise), benchmark.oracle)]
-    assert tied(tables, HIT_AT_3).tolist() == [False, True]
-    assert tied(tables, HIT_AT_3.share()).tolist() == [False, True]
+    rows = [evaluation.influences[HIT_AT_3.name] for evaluation in (benchmark.score(noise), benchmark.oracle)]
+    assert with_the_best(rows, np.array([True, True])).out.tolist() == [True, False]
 
 
-def test_a_headline_metric_of_the_probe_needs_what_can_be_resampled(make_question):
-    asked = make_question(20)
-    asked = replace(asked, metrics=(*asked.metrics, replace(WORST_MM, headline=True)))
-    with pytest.raises(NeuroprintError, match="probe/error_mm_worst is a headline metric: it needs ratios"):
-        Benchmark(asked, QUICK).score(vectors_of(asked))
+def test_a_closed_form_is_what_deletion_gives(make_question):
+    """The same metric with ``without``: its interval does not change, only the time it takes."""
+    plain = make_question(60, visits=2)
+
+    def without(ranked):
+        first, fourth = ranked.relevant[:, :3], ranked.relevant[:, 3:4]
+        inside = first.sum(axis=1, keepdims=True) - first + fourth > 0
+        others = np.repeat(first.any(axis=1, keepdims=True), ranked.relevant.shape[1] - 3, axis=1)
+        return np.concatenate([inside, others], axis=1).astype(float)
+
+    vectors = vectors_of(plain)
+    found = [
+        Benchmark(replace(plain, metrics=(metric,)), QUICK).score(vectors)
+        for metric in (HIT_AT_3, replace(HIT_AT_3, without=without))
+    ]
+    assert found[0].metrics == pytest.approx(found[1].metrics)
+    slow, quick = (each.influences[HIT_AT_3.name] for each in found)
+    assert slow.effect == pytest.approx(quick.effect) and slow.pairs == pytest.approx(quick.pairs)
 
 
 def test_a_row_is_known_if_all_of_it_is():

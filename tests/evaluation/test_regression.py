@@ -5,7 +5,8 @@ import pytest
 from sklearn.metrics import mean_absolute_error, median_absolute_error, r2_score, roc_auc_score
 
 from neuroprint.evaluation.metric import Predictions
-from neuroprint.evaluation.regression import NUMBER_METRICS, POSITION_METRICS, distances, r2
+from neuroprint.evaluation.ratios import MeanOfRatios
+from neuroprint.evaluation.regression import NUMBER_METRICS, POSITION_METRICS, distances
 
 POSITIONS = {metric.name: metric for metric in POSITION_METRICS}
 NUMBERS = {metric.name: metric for metric in NUMBER_METRICS}
@@ -25,17 +26,21 @@ def test_r2_of_one_mean_agrees_with_scikit_learn():
     rng = np.random.default_rng(0)
     true = rng.normal(size=(40, 3)) * [1, 10, 100]
     predicted = true + rng.normal(size=(40, 3)) * [0.5, 9, 20]
-    ours = r2(np.square(predicted - true), np.square(true.mean(axis=0) - true))
-    assert ours == pytest.approx(r2_score(true, predicted, multioutput="raw_values"))
+    ours = POSITIONS["probe/r2"].of(Predictions(predicted, true, np.broadcast_to(true.mean(axis=0), true.shape)))
+    assert ours == pytest.approx(r2_score(true, predicted))
 
 
 def test_predicting_the_gallery_mean_scores_exactly_zero():
-    baseline = np.square(np.random.default_rng(0).normal(size=(40, 3)))
-    assert r2(baseline, baseline).tolist() == [0.0, 0.0, 0.0]
+    found = predictions()
+    mean = Predictions(found.baseline, found.true, found.baseline)
+    assert [POSITIONS[f"probe/r2{axis}"].of(mean) for axis in ("", "_x", "_y", "_z")] == [0.0] * 4
 
 
 def test_r2_of_a_target_without_spread_is_undefined():
-    assert np.isnan(r2(np.ones((4, 3)), np.array([[1.0, 1.0, 0.0]] * 4))).tolist() == [False, False, True]
+    true = np.random.default_rng(0).normal(size=(4, 3)) * [1, 1, 0]
+    found = Predictions(true + 1, true, np.broadcast_to(true.mean(axis=0), true.shape))
+    undefined = [bool(np.isnan(POSITIONS[f"probe/r2{axis}"].of(found))) for axis in ("", "_x", "_y", "_z")]
+    assert undefined == [True, False, False, True]
 
 
 def test_distances_are_euclidean():
@@ -57,48 +62,37 @@ def test_metrics_of_positions_agree_with_others_on_the_known_cases(unknown):
         "probe/error_mm_median": np.median(apart),
         "probe/side_auc": roc_auc_score(found.columns["right"][unknown:], predicted[:, 0]),
     }
-    assert {name: metric.value(found) for name, metric in POSITIONS.items()} == pytest.approx(expected)
+    assert {name: metric.of(found) for name, metric in POSITIONS.items()} == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("unknown", [0, 5])
 def test_metrics_of_numbers_agree_with_scikit_learn_on_the_known_cases(unknown):
     found = predictions(targets=1, unknown=unknown)
     true, predicted = found.true[unknown:], found.predicted[unknown:]
-    assert NUMBERS["probe/r2"].value(found) == pytest.approx(r2_score(true, predicted))
-    assert NUMBERS["probe/mae"].value(found) == pytest.approx(mean_absolute_error(true, predicted))
-    assert POSITIONS["probe/error_mm_median"].value(found) == pytest.approx(median_absolute_error(true, predicted))
+    assert NUMBERS["probe/r2"].of(found) == pytest.approx(r2_score(true, predicted))
+    assert NUMBERS["probe/mae"].of(found) == pytest.approx(mean_absolute_error(true, predicted))
+    assert POSITIONS["probe/error_mm_median"].of(found) == pytest.approx(median_absolute_error(true, predicted))
 
 
 @pytest.mark.parametrize("metrics", [POSITION_METRICS, NUMBER_METRICS])
-def test_what_is_resampled_is_the_metric(metrics):
+def test_the_parts_of_queries_sum_to_what_changes_in_the_metric(metrics):
+    """Less the parts of nothing they sum to 0; and a small change of the predictions is the sum of its parts."""
+    found = predictions(targets=3 if metrics is POSITION_METRICS else 1, unknown=3)
+    step = 1e-6 * np.random.default_rng(1).normal(size=found.predicted.shape)
+    moved = Predictions(found.predicted + step, found.true, found.baseline, found.columns)
     for metric in metrics:
         if metric.ratios is None:
             continue
-        found = predictions(targets=3 if metrics is POSITION_METRICS else 1, unknown=3)
-        ratios = metric.ratios(found)
-        mean = (ratios.numerators.sum(axis=0) / ratios.denominators.sum(axis=0)).mean()
-        assert metric.value(found) == pytest.approx(1 - mean if ratios.complement else mean), metric.name
-
-
-@pytest.mark.parametrize("metrics", [POSITION_METRICS, NUMBER_METRICS])
-def test_values_of_queries_differ_between_runs_as_the_metric_does(metrics):
-    """The same cases predicted by three probes: metric and mean contribution are on one straight line."""
-    runs = [predictions(targets=3 if metrics is POSITION_METRICS else 1, unknown=3)]
-    runs += [
-        Predictions(factor * runs[0].predicted, runs[0].true, runs[0].baseline, runs[0].columns) for factor in (2, 5)
-    ]
-    for metric in metrics:
-        if metric.of_query is None:
-            continue
-        means = [np.nanmean(metric.of_query(found)) for found in runs]
-        values = [metric.value(found) for found in runs]
-        assert all(np.isnan(metric.of_query(found)[:3]).all() for found in runs)
-        slopes = np.diff(values) / np.diff(means)
-        assert slopes[0] == pytest.approx(slopes[1]) and slopes[0] > 0, metric.name
+        ratios, after = metric.ratios(found), metric.ratios(moved)
+        nothing = MeanOfRatios(np.zeros_like(ratios.numerators), np.zeros_like(ratios.denominators))
+        own = ratios.parts(nothing)
+        assert own.sum() == pytest.approx(0.0, abs=1e-12) and own[3:].all() and not own[:3].any(), metric.name
+        change = metric.of(found) - metric.of(moved)
+        assert ratios.parts(after).sum() == pytest.approx(change, rel=1e-3), metric.name
 
 
 def test_a_probe_that_predicts_nothing_has_no_value():
     found = predictions()
     none = Predictions(np.full_like(found.predicted, np.nan), found.true, found.baseline, found.columns)
     for metric in POSITION_METRICS:
-        assert np.isnan(metric.value(none)), metric.name
+        assert np.isnan(metric.of(none)), metric.name

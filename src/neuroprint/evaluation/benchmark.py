@@ -328,9 +328,10 @@ class Benchmark:
             name = metric.name
             if not isinstance(metric, RetrievalMetric | ProbeMetric):
                 continue
-            if metric.headline and name in scores.influences:
+            if metric.headline:
                 anchors = [row.metrics[name] for row in known_rows]
-                low, high = interval(scores.influences[name], metric.lowest, metric.highest, anchors)
+                owed = scores.influences.get(name)
+                low, high = interval(owed, metric.lowest, metric.highest, anchors) if owed else (np.nan, np.nan)
                 metrics |= {f"{name}_lo": low, f"{name}_hi": high}
             if isinstance(metric, RetrievalMetric) and metric.has_share and self._oracle is not None:
                 chance, ideal = self._chance.metrics[name], self._oracle.metrics[name]

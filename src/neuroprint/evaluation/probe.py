@@ -232,8 +232,10 @@ def moved_by_groups(
         y: (n, axes) centered targets.
         alpha: The penalty.
         groups: (n,) which group each case belongs to.
-        count: How many groups there are; one without a case changes nothing.
+        count: How many groups there are; one without a case changes nothing, nor does one that has them all.
     """
+    if len(np.unique(groups)) < 2:
+        return np.zeros((count, len(cross), y.shape[1]))
     smoother = 1.0 / len(u) + (cross @ u) / (eigenvalues + alpha) @ u.T
     left_out = left_out_errors(u, eigenvalues, y, [alpha], groups)[0]
     member = np.zeros((len(groups), count))

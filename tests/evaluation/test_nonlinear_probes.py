@@ -104,7 +104,7 @@ def test_tiny_and_constant_fit_sides_give_finite_predictions(make, n, d):
 def test_shuffled_labels_are_not_read_and_true_ones_are(make_question, make):
     question = make_question(60)
     rng = np.random.default_rng(1)
-    benchmark = Benchmark(question, Protocol(resamples=100))
+    benchmark = Benchmark(question, Protocol())
     vectors = question.targets @ rng.normal(size=(3, 20)) + rng.normal(size=(60, 20))
     assert benchmark.score(vectors, probe=make()).metrics["probe/r2"] > 0.6
     shuffled = [benchmark.score(vectors[rng.permutation(60)], probe=make()).metrics["probe/r2"] for _ in range(8)]
@@ -115,7 +115,7 @@ def test_shuffled_labels_are_not_read_and_true_ones_are(make_question, make):
 def test_a_querys_center_moves_no_prediction_of_its_fold(make_question, make):
     question = make_question(40)
     vectors = np.random.default_rng(0).normal(size=(40, 12)) + question.targets @ np.ones((3, 12)) / 30
-    protocol = Protocol(resamples=100)
+    protocol = Protocol()
     benchmark = Benchmark(question, protocol)
     queries = benchmark.splits[1].queries
     centers = question.targets.copy()
@@ -141,3 +141,49 @@ def test_a_supervised_projection_chooses_the_kernels_penalty_from_outside():
 def test_wrong_parameters_are_refused(make, said):
     with pytest.raises(ValueError, match=said):
         make()
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_what_the_kernels_predictions_move_by_is_a_refit_without_each_group(most):
+    """Scikit-learn's kernel ridge on the others, beside an intercept; scale, gamma and center of the kernel stay."""
+    X, y = curved(40)
+    new, _ = curved(6, seed=1)
+    groups = np.arange(40) // most
+    probe = KernelRidgeProbe([0.1]).fit(X, y, groups)
+    moved = probe.moved(new, groups, 41)
+    scaler = StandardScaler().fit(X)
+    fitted, wanted = scaler.transform(X), scaler.transform(new)
+
+    def kernel(a, b):
+        return np.exp(-probe.gamma * np.square(a[:, None] - b).sum(axis=2))
+
+    center = KernelCenterer().fit(kernel(fitted, fitted))
+    gram, cross = center.transform(kernel(fitted, fitted)), center.transform(kernel(wanted, fitted))
+    for group in np.unique(groups):
+        kept = np.flatnonzero(groups != group)
+        # (K + alpha I) w + b 1 = y and 1'w = 0: ridge in the kernel's space with a free intercept.
+        n = len(kept)
+        system = np.block([[gram[np.ix_(kept, kept)] + 0.1 * np.eye(n), np.ones((n, 1))], [np.ones((1, n)), 0]])
+        solved = np.linalg.solve(system, np.concatenate([y[kept], np.zeros((1, 3))]))
+        without = cross[:, kept] @ solved[:n] + solved[n]
+        assert moved[group] == pytest.approx(without - probe.predict(new), rel=1e-5, abs=1e-7)
+    assert not moved[groups.max() + 1 :].any()
+
+
+@pytest.mark.parametrize("weights", ["distance", "uniform"])
+@pytest.mark.parametrize("k", [1, 5, 100])
+def test_what_the_nearest_predict_moves_by_is_scikit_learns_without_each_group(k, weights):
+    X, y = curved(30)
+    new, _ = curved(8, seed=1)
+    groups = np.arange(30) // 2
+    probe = KNNProbe(k, weights).fit(X, y, groups)
+    moved = probe.moved(new, groups, 17)
+    scaler = StandardScaler().fit(X)
+    for group in range(15):
+        kept = groups != group
+        model = KNeighborsRegressor(min(k, 28), weights=weights).fit(scaler.transform(X[kept]), y[kept])
+        without = model.predict(scaler.transform(new))
+        assert moved[group] == pytest.approx(without - probe.predict(new), abs=1e-9)
+    assert not moved[15:].any()
+    only = KNNProbe(k, weights).fit(X[:2], y[:2], groups[:2])
+    assert not only.moved(new, groups[:2], 3).any()

@@ -129,3 +129,27 @@ def test_a_column_that_hardly_varies_where_it_was_fitted_does_not_drown_the_othe
     query[0, 5] = 1.0
     moved = RidgeProbe().fit(X, y, np.arange(40)).predict(query) - y[:1]
     assert np.abs(moved).max() < 5
+
+
+@pytest.mark.parametrize(("n", "d"), [(60, 5), (25, 24), (30, 200)])
+@pytest.mark.parametrize("most", [1, 3])
+def test_what_predictions_move_by_is_a_refit_without_each_group(n, d, most):
+    """Exact: scikit-learn's ridge on the others, with the penalty and the scale as they were."""
+    X, y = problem(n, d)
+    new, _ = problem(7, d, seed=1)
+    groups = np.arange(n) if most == 1 else np.random.default_rng(0).integers(0, n // most, n)
+    probe = RidgeProbe(SOME_ALPHAS).fit(X, y, groups)
+    scaler = StandardScaler().fit(X)
+    count = int(groups.max()) + 3  # the last two have no case here
+    moved = probe.moved(new, groups, count)
+    assert moved.shape == (count, 7, 3) and not moved[-2:].any()
+    for group in np.unique(groups):
+        kept = groups != group
+        without = Ridge(probe.alpha).fit(scaler.transform(X[kept]), y[kept]).predict(scaler.transform(new))
+        assert moved[group] == pytest.approx(without - probe.predict(new), rel=1e-5, abs=1e-8)
+
+
+def test_the_one_group_of_a_fit_moves_nothing():
+    X, y = problem(6, 4)
+    assert not RidgeProbe().fit(X, y, np.zeros(6, dtype=int)).moved(X, np.full(6, 2), 4).any()
+    assert not RidgeProbe().fit(X[:1], y[:1], np.zeros(1, dtype=int)).moved(X, np.array([1]), 4).any()

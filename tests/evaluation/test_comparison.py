@@ -1,144 +1,328 @@
+"""Is a leaderboard wrong about its best at most once in twenty? Does it see a difference? And does it contradict itself?"""
+
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
+from scipy.stats import norm
+from scipy.stats import t as students
 
 from neuroprint.errors import NeuroprintError
-from neuroprint.evaluation.benchmark import Benchmark, Protocol
-from neuroprint.evaluation.comparison import tied
-from neuroprint.evaluation.evaluation import Evaluation
-from neuroprint.evaluation.metric import Metric, with_shares
+from neuroprint.evaluation.benchmark import Benchmark
+from neuroprint.evaluation.comparison import Comparison, with_one, with_the_best
+from neuroprint.evaluation.influence import Influence, influence
+from neuroprint.evaluation.metric import Metric
+from neuroprint.evaluation.probe import RidgeProbe
 from neuroprint.evaluation.regression import POSITION_METRICS
-from neuroprint.evaluation.retrieval import RETRIEVAL_METRICS
-from neuroprint.evaluation.statistics import tied_with_best
+from neuroprint.tasks.leaderboard import rank_rows
 
-HEADLINE = ("probe/r2", "probe/error_mm", "retrieval/p_at_5", "retrieval/map", "retrieval/ndcg_at_10")
-SCALED = ("retrieval/p_at_5_share", "retrieval/map_share", "retrieval/ndcg_at_10_share")
-METRICS = {metric.name: metric for metric in with_shares((*RETRIEVAL_METRICS, *POSITION_METRICS))}
-OTHERS = ("probe/r2_x", "retrieval/p_at_1", "retrieval/mrr", "retrieval/auc", "retrieval/dist_mm_at_5")
+P = "retrieval/p_at_5"
+PRECISION = Metric(P, "precision at 5", headline=True, shown=True, lowest=0.0, highest=1.0)
 
 
-def by(name: str) -> Metric:
-    return METRICS[name]
+def rows_of(values: np.ndarray) -> list[Influence]:
+    """(runs, n) values of n patients who are queries alone -> a row a run."""
+    n = values.shape[1]
+    nothing = np.zeros((n, n))
+    return [influence(float(row.mean()), (row - row.mean()) / n, nothing, n) for row in values]
 
 
-@pytest.fixture(scope="module")
-def evaluations(make_question) -> list[Evaluation]:
-    """Five rows, from the oracle by way of two near-equals to noise and chance."""
-    question = make_question(120)
-    benchmark = Benchmark(question, Protocol(resamples=100))
-    rng = np.random.default_rng(4)
-    noisy = [question.targets + rng.normal(size=(120, 3)) * mm for mm in (15.0, 15.1, 500.0)]
-    scored = [benchmark.score(vectors, "euclidean") for vectors in noisy]
-    return [scored[2], benchmark.oracle, *scored[:2], benchmark.chance]
+def compared(values: np.ndarray, **how) -> Comparison:
+    return with_the_best(rows_of(values), np.ones(len(values), dtype=bool), **how)
 
 
-@pytest.fixture(scope="module")
-def boards(make_question) -> list[list[pd.DataFrame]]:
-    """Leaderboards of five embeddings each: the same positions, noise of the same size."""
-    ids = tuple(f"case-{number:03d}" for number in range(64))
-    tables = []
-    for seed in range(30):
-        rng = np.random.default_rng(seed)
-        centers = rng.normal(size=(64, 3)) * [30.0, 35.0, 20.0]
-        question = replace(make_question(64, centers_mm=centers), ids=ids, patients=ids)
-        benchmark = Benchmark(question, Protocol(resamples=100))
-        runs = [benchmark.score(centers + rng.normal(size=(64, 3)) * 15, "euclidean") for _ in range(5)]
-        tables.append([run.queries for run in runs])
-    return tables
+def precisions(runs: int, n: int, rng: np.random.Generator, better: float = 0.0) -> np.ndarray:
+    """Precision at 5 of runs that share each query's difficulty; run 0 is better by that much on the latent scale."""
+    latent = 0.7 * rng.normal(size=n) + 0.7 * rng.normal(size=(runs, n))
+    latent[0] += better
+    return np.searchsorted([0.35, 0.5, 0.62, 0.75, 0.88], norm.cdf(latent / 0.99).ravel()).reshape(runs, n) / 5
 
 
-@pytest.mark.parametrize("metric", [*HEADLINE, *SCALED, *OTHERS])
-def test_values_of_queries_order_runs_as_the_metric_does(evaluations, metric):
-    column = by(metric).column.removesuffix("_share")
-    by_metric = np.argsort([evaluation.metrics[metric] for evaluation in evaluations])
-    by_queries = np.argsort([np.nanmean(evaluation.queries[column]) for evaluation in evaluations])
-    assert np.array_equal(by_metric, by_queries)
+# The width
 
 
-@pytest.mark.parametrize("metric", HEADLINE)
-def test_near_equals_are_tied_and_noise_is_not(evaluations, metric):
-    tables = [evaluation.queries for evaluation in evaluations]
-    assert tied(tables, by(metric)).tolist() == [False, True, False, False, False]
-    assert tied([tables[0], tables[2], tables[3]], by(metric)).tolist() == [False, True, True]
-
-
-def test_a_table_read_back_from_parquet_compares_the_same(evaluations, tmp_path):
-    tables = []
-    for number, evaluation in enumerate(evaluations):
-        evaluation.queries.to_parquet(tmp_path / f"{number}.parquet")
-        tables.append(pd.read_parquet(tmp_path / f"{number}.parquet"))
-    for metric in HEADLINE:
-        assert np.array_equal(tied(tables, by(metric)), tied([e.queries for e in evaluations], by(metric)))
-    assert tables[0].loc[evaluations[0].queries["relevant"] == 0, "p_at_5"].isna().all()
-
-
-@pytest.mark.parametrize("column", ["case", "patient", "fold", "relevant"])
-def test_runs_of_different_queries_are_not_compared(evaluations, column):
-    tables = [evaluation.queries for evaluation in evaluations]
-    other = tables[1].copy()
-    other.loc[3, column] = 77 if column in ("fold", "relevant") else "someone"
-    with pytest.raises(NeuroprintError, match=f"run 2 and run 1 differ in their queries' {column}"):
-        tied([tables[0], other], by("retrieval/map"))
-    with pytest.raises(NeuroprintError, match="differ"):
-        tied([tables[0], tables[1][:-1]], by("retrieval/map"))
-
-
-def test_a_query_that_lacks_a_value_in_one_run_is_compared_in_none(evaluations):
-    tables = [evaluation.queries for evaluation in evaluations]
-    lacking = tables[1].copy()
-    lacking.loc[lacking.index[:3], "dist_mm_at_5"] = np.nan
-    whole = [table.drop(table.index[:3]).reset_index(drop=True) for table in tables]
-    found = tied([tables[0], lacking, *tables[2:]], by("retrieval/dist_mm_at_5"))
-    assert np.array_equal(found, tied(whole, by("retrieval/dist_mm_at_5")))
-    lacking["dist_mm_at_5"] = np.nan
-    assert tied([tables[0], lacking], by("retrieval/dist_mm_at_5")).all()
-
-
-@pytest.mark.parametrize("metric", ["probe/side_auc", "probe/error_mm_median"])
-def test_runs_are_not_compared_by_a_metric_without_a_value_per_query(evaluations, metric):
-    with pytest.raises(NeuroprintError, match=f"cannot be compared by {metric}, which has no value per query"):
-        tied([evaluations[0].queries], by(metric))
-
-
-def test_by_a_share_runs_compare_as_by_the_metric_itself(evaluations):
-    tables = [evaluation.queries for evaluation in evaluations]
-    for name in SCALED:
-        assert np.array_equal(tied(tables, by(name)), tied(tables, by(name.removesuffix("_share"))))
-
-
-def test_a_probes_errors_are_taken_to_vary_more_than_they_do(evaluations):
-    """The fits move by chance as well: what is only just told from the best by its errors alone is not marked."""
-    table = evaluations[1].queries
-    n = len(table)
+def test_of_two_rows_the_width_is_students_one_sided_quantile():
     rng = np.random.default_rng(0)
-    noise = rng.normal(size=n)
-    noise -= noise.mean()
-    marked = []
-    for lead in np.linspace(0, 1, 200):
-        worse = table.assign(error_mm=table["error_mm"] + lead + noise)
-        plain = tied_with_best(-np.stack([table["error_mm"], worse["error_mm"]]), table["patient"].tolist())
-        marked.append((plain[1], tied([table, worse], by("probe/error_mm"))[1]))
-    needed = [np.linspace(0, 1, 200)[[row[place] for row in marked].index(False)] for place in (0, 1)]
-    assert needed[1] / needed[0] == pytest.approx(np.sqrt(1.35), rel=0.06)
+    values = rng.normal(size=(2, 40))
+    error = (values[0] - values[1]).std(ddof=1) / np.sqrt(40)
+    found = compared(values)
+    assert found.width == pytest.approx(
+        students.ppf(0.955, 39) * error, rel=0.05
+    )  # of 5 %, 0.5 % went to setting aside
+    covariance = np.diag([1.0, 1.0]) * error**2
+    known = compared(values, covariance=covariance)
+    assert known.width == pytest.approx(students.ppf(0.955, 39) * np.sqrt(2) * error, rel=0.05)
 
 
-@pytest.mark.parametrize("metric", ["probe/r2", "retrieval/p_at_5", "retrieval/map", "retrieval/ndcg_at_10"])
-def test_of_equally_noisy_embeddings_hardly_ever_any_is_marked_worse(boards, metric):
-    wrong = np.mean([not tied(tables, by(metric)).all() for tables in boards])
-    assert wrong <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / len(boards))
+def test_what_lies_further_behind_than_the_one_width_is_out():
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        values = rng.normal(size=(8, 50)) + np.linspace(0, 1, 8)[:, None]
+        found = compared(values)
+        assert found.best == values.mean(axis=1).argmax()
+        assert found.behind == pytest.approx(values.mean(axis=1).max() - values.mean(axis=1))
+        assert np.array_equal(found.out, found.behind > found.width) and found.width > 0
+        assert not found.out[found.best]
 
 
-def test_counting_queries_alone_would_mark_many(boards):
-    # The control: what tied does beyond tied_with_best is needed.
-    wrong = 0
-    for tables in boards:
-        values = np.stack([table["ndcg_at_10"].to_numpy() for table in tables])
-        scored = np.isfinite(values[0])
-        wrong += not tied_with_best(values[:, scored], list(tables[0]["patient"][scored])).all()
-    assert wrong / len(boards) > 0.2
+def test_the_best_and_its_copies_are_never_out():
+    values = np.random.default_rng(0).random((4, 50))
+    values[1] += 10
+    values[3] = values[1]
+    assert compared(values).out.tolist() == [True, False, True, False]
+    assert compared(values[:1]).out.tolist() == [False]
 
 
-def test_no_runs_are_no_trouble():
-    assert tied([], by("retrieval/map")).tolist() == []
+def test_a_constant_lead_is_seen_in_values_of_any_size():
+    rng = np.random.default_rng(0)
+    for size in (1e-6, 1.0, 1e6):
+        values = size * (rng.random(40) + np.array([[1e-3], [0.0]]) + 1e-4 * rng.random((2, 40)))
+        assert compared(values).out.tolist() == [False, True]
+        exactly = size * (rng.random(40) + np.array([[1e-6], [0.0]]))
+        assert compared(exactly).out.tolist() == [False, True]
+
+
+def test_a_planted_difference_is_seen():
+    rng = np.random.default_rng(0)
+    seen = [found.out[1:].mean() if not found.out[0] else 0.0 for found in plantings(rng)]
+    assert np.mean(seen) > 0.9
+
+
+def plantings(rng: np.random.Generator) -> list[Comparison]:
+    return [compared(precisions(8, 100, rng, better=0.7)) for _ in range(15)]
+
+
+def test_hopeless_rows_do_not_hide_a_lesser_one():
+    rng = np.random.default_rng(0)
+    base = rng.normal(size=60)
+    values = np.stack([base + 0.6, base, *(base - 9 for _ in range(20))]) + 0.7 * rng.normal(size=(22, 60))
+    assert compared(values).out.tolist() == [False] + [True] * 21
+    assert compared(values).width == compared(values[:2]).width
+
+
+def test_a_leaderboard_whose_others_are_all_hopeless_has_a_width_all_the_same():
+    rng = np.random.default_rng(0)
+    values = 0.5 * rng.normal(size=(5, 60)) - np.array([[0.0], [9.0], [10.0], [11.0], [12.0]])
+    found = compared(values)
+    error = (values[0] - values[1]).std(ddof=1) / np.sqrt(60)
+    assert found.width == pytest.approx(students.ppf(0.955, 59) * error, rel=0.06)
+    assert found.out.tolist() == [False, True, True, True, True]
+
+
+def test_of_equally_good_rows_the_truly_best_is_seldom_out():
+    """Each row is as good as the best, so that the mean share of rows that are out is at most 5 %."""
+    rng = np.random.default_rng(1)
+    shares = []
+    for _ in range(40):
+        shares.append(compared(precisions(8, 64, rng)).out.mean())
+    assert np.mean(shares) <= 0.05 + 2 * np.std(shares) / np.sqrt(len(shares))
+
+
+def test_the_order_of_patients_does_not_matter():
+    rng = np.random.default_rng(0)
+    values = precisions(6, 19, rng, better=0.5)
+    order = rng.permutation(19)
+    assert compared(values[:, order]).width == pytest.approx(compared(values).width, rel=1e-6)
+
+
+# Wild rows
+
+
+class Wild:
+    """Far off for some cases: the R² of its predictions lies below -1."""
+
+    def __init__(self, size_mm: float, share: float, seed: int) -> None:
+        self.size_mm, self.share, self.seed = size_mm, share, seed
+
+    def fit(self, X, y):
+        self.mean = y.mean(axis=0)
+        return self
+
+    def predict(self, X):
+        rng = np.random.default_rng(self.seed)
+        off = rng.random(len(X)) < self.share
+        return self.mean + off[:, None] * self.size_mm * rng.normal(size=(len(X), 3))
+
+
+@pytest.fixture(scope="module")
+def boards(make_question) -> list[tuple[list, list, object]]:
+    """Ten probes of features with more or less noise; probes that are far off; and chance."""
+    chosen = tuple(metric for metric in POSITION_METRICS if metric.name in ("probe/r2", "probe/error_mm"))
+    rng = np.random.default_rng(0)
+    found = []
+    for seed in range(4):
+        question = replace(make_question(64, seed=seed), metrics=chosen)
+        benchmark = Benchmark(question)
+
+        def row(noise: float, benchmark=benchmark) -> dict[str, Influence]:
+            targets = benchmark.question.targets
+            features = targets @ rng.normal(size=(3, 8)) + noise * rng.normal(size=(len(targets), 8))
+            return benchmark.score(features, probe=RidgeProbe([100.0])).influences
+
+        rows = [row(noise) for noise in rng.choice([20, 40, 60, 100, 300], 10)]
+        wild = [Wild(60.0, 0.5, seed), Wild(200.0, 0.1, seed), Wild(500.0, 0.06, seed)]
+        off = [benchmark.score(question.targets, probe=probe).influences for probe in wild]
+        found.append((rows, off, benchmark.chance.influences))
+    return found
+
+
+@pytest.mark.parametrize("name", ["probe/r2", "probe/error_mm"])
+def test_a_wild_row_changes_no_star_and_no_width(boards, name):
+    metric = next(metric for metric in POSITION_METRICS if metric.name == name)
+    sign = -1.0 if metric.lower_is_better else 1.0
+    below = []
+    for rows, off, chance in boards:
+        plain = [row[name].times(sign) for row in (*rows, chance)]
+        candidates = np.array([True] * len(rows) + [False])
+        scale = {"chance": plain[-1].value, "ideal": sign * metric.ideal}
+        before = with_the_best(plain, candidates, **scale)
+        for one in off:
+            below.append(one[name].value)
+            after = with_the_best([one[name].times(sign), *plain], np.array([True, *candidates]), **scale)
+            assert after.out[0] and np.array_equal(after.out[1:], before.out)
+            assert after.width == before.width
+    assert name != "probe/r2" or np.median(below) < -2
+
+
+# Differences to one row
+
+
+def test_a_row_does_not_differ_from_itself():
+    rows = rows_of(np.random.default_rng(0).random((4, 30)))
+    differences, reaches = with_one(rows, rows[2])
+    assert differences[2] == 0.0 and reaches[2] == 0.0
+    assert (reaches[[0, 1, 3]] > 0).all()
+    assert differences == pytest.approx([row.value - rows[2].value for row in rows])
+    alone = with_one([rows[2]], rows[2])
+    assert alone[0].tolist() == [0.0] and alone[1].tolist() == [0.0]
+
+
+def test_of_one_row_the_interval_of_the_difference_is_students_and_of_more_it_is_wider():
+    values = np.random.default_rng(0).normal(size=(6, 40))
+    rows = rows_of(values)
+    error = (values[0] - values[5]).std(ddof=1) / np.sqrt(40)
+    one = with_one(rows[:1], rows[5])[1][0]
+    assert one == pytest.approx(students.ppf(0.975, 39) * error, rel=0.05)
+    five = with_one(rows[:5], rows[5])[1][0]
+    assert 1.05 * one < five < 1.05 * students.ppf(1 - 0.025 / 5, 39) * error  # Bonferroni's is wider still
+
+
+def test_differences_hold_for_all_rows_at_once():
+    rng = np.random.default_rng(2)
+    held = []
+    for _ in range(60):
+        rows = rows_of(precisions(6, 40, rng))
+        differences, reaches = with_one(rows[:5], rows[5])
+        held.append(bool((np.abs(differences) <= reaches).all()))
+    assert np.mean(held) >= 0.95 - 2 * np.sqrt(0.05 * 0.95 / 60)
+
+
+# Whole leaderboards
+
+
+def board_of(
+    values: np.ndarray, roles: Sequence[str], metric: Metric = PRECISION, queries: int | None = None, scale: float = 1.0
+):
+    """(rows, n) values of rows, which are candidates or the reference rows of these names."""
+    influences = {str(place): {metric.name: row.times(scale)} for place, row in enumerate(rows_of(values))}
+    rows = []
+    for place, role in enumerate(roles):
+        name = role if role != "candidate" else f"run {place:02d}"
+        kind = "candidate" if role == "candidate" else "reference"
+        rows.append({"run_id": str(place), "name": name, "role": kind, metric.name: scale * values[place].mean()})
+    asked = values.shape[1] if queries is None else queries
+    return rank_rows(rows, influences, metric.name, {metric.name: metric}, (asked, values.shape[1]))
+
+
+def drawn_board(rng: np.random.Generator) -> tuple[np.ndarray, list[str]]:
+    """Rows of any spread and quality, some of them clones, with reference rows anywhere among them."""
+    runs, n = int(rng.integers(2, 9)), int(rng.integers(10, 70))
+    spread = np.exp(rng.normal(size=(runs + 3, 1)))
+    values = (
+        rng.normal(size=n)
+        + spread * rng.normal(size=(runs + 3, n))
+        + rng.choice([0, 0.3, 2.0]) * rng.normal(size=(runs + 3, 1))
+    )
+    if runs > 3:
+        values[1] = values[0]
+    return values, ["candidate"] * runs + ["chance", "voxels", "oracle"]
+
+
+@pytest.mark.parametrize("lower_is_better", [False, True])
+def test_no_row_with_a_star_stands_below_one_without(lower_is_better):
+    rng = np.random.default_rng(0)
+    metric = Metric(P, "precision at 5", lower_is_better=lower_is_better)
+    stars = 0
+    for _ in range(60):
+        board = board_of(*drawn_board(rng), metric)
+        table = board.table
+        candidates = table[table["role"] == "candidate"]
+        marks = candidates["tied_with_best"].tolist()
+        assert marks == sorted(marks, reverse=True) and marks[0] is True
+        assert table["tied_with_best"][table["role"] == "reference"].isna().all()
+        # The star says what the difference and its one reach say.
+        best = candidates[P].iloc[0]
+        assert table["to_best"].to_numpy() == pytest.approx(table[P].to_numpy() - best)
+        behind = candidates["to_best"] * (1 if lower_is_better else -1)
+        assert marks == (behind <= board.reach).tolist() and (behind >= 0).all()
+        voxels = table[table["name"] == "voxels"].iloc[0]
+        assert (voxels["to_voxels"], voxels["to_voxels_reach"]) == (0.0, 0.0)
+        assert table["to_voxels"].to_numpy() == pytest.approx(table[P].to_numpy() - voxels[P])
+        stars += sum(marks)
+    assert stars > 60
+
+
+def test_where_less_is_better_rows_compare_as_their_negatives_do():
+    values, roles = drawn_board(np.random.default_rng(3))
+    up, down = board_of(values, roles), board_of(values, roles, Metric(P, "an error", lower_is_better=True), scale=-1.0)
+    assert up.table["run_id"].tolist() == down.table["run_id"].tolist()
+    assert up.table["tied_with_best"].tolist() == down.table["tied_with_best"].tolist()
+    assert up.reach == down.reach and up.table["to_best"].to_numpy() == pytest.approx(-down.table["to_best"].to_numpy())
+
+
+def test_the_order_of_the_rows_given_does_not_matter():
+    rng = np.random.default_rng(5)
+    values, roles = drawn_board(rng)
+    influences = {str(place): {P: row} for place, row in enumerate(rows_of(values))}
+    rows = [
+        {"run_id": str(place), "name": f"{role} {place}", "role": "candidate", P: values[place].mean()}
+        for place, role in enumerate(roles)
+    ]
+    given = [rank_rows(each, influences, P, {P: PRECISION}, (50, 50)) for each in (rows, rows[::-1])]
+    assert given[0].table.equals(given[1].table) and given[0].reach == given[1].reach
+
+
+def test_the_legend_says_that_the_best_is_not_told_from_chance_exactly_if_chance_is_within_reach():
+    said = []
+    for lead in (0.0, 0.02, 0.1, 0.15, 0.2, 0.4):
+        values = precisions(4, 40, np.random.default_rng(1)) + np.array([[lead]] * 3 + [[0.0]])
+        board = board_of(values, ["candidate"] * 3 + ["chance"])
+        chance = board.table[board.table["name"] == "chance"].iloc[0]
+        said.append("the best is not told from chance either" in board.legend)
+        assert said[-1] == (-chance["to_best"] <= board.reach)
+    assert said[0] and not said[-1]
+
+
+@pytest.mark.parametrize("queries", [0, 9, 10])
+def test_with_fewer_than_ten_queries_nothing_is_ranked_or_told_apart(queries):
+    values = np.random.default_rng(0).normal(size=(4, 10)) + np.array([[0.0], [9.0], [0.0], [0.0]])
+    board = board_of(values, ["candidate"] * 3 + ["voxels"], queries=queries)
+    line = "fewer than 10 queries: nothing is ranked, and nothing told apart"
+    assert board.legend[0].startswith(f"{queries} of 10 cases are queries")
+    if queries < 10:
+        assert not board.is_ranked and line in board.legend and np.isnan(board.reach)
+        assert board.table["tied_with_best"].isna().all() and "to_best" not in board.table
+        assert board.table["name"].tolist() == ["run 00", "run 01", "run 02", "voxels"]  # by name, not by value
+        assert "*" not in "".join(str(board).splitlines()[3:8])
+    else:
+        assert board.is_ranked and line not in board.legend
+        assert board.table["name"].iloc[0] == "run 01" and board.table["tied_with_best"].tolist()[0] is True
+
+
+def test_rows_of_other_patients_are_not_compared():
+    values = np.random.default_rng(0).random((2, 20))
+    influences = {"0": {P: rows_of(values)[0]}, "1": {P: rows_of(values[:, :19])[1]}}
+    rows = [{"run_id": str(n), "name": str(n), "role": "candidate", P: 0.5} for n in range(2)]
+    with pytest.raises(NeuroprintError, match="their patients differ"):
+        rank_rows(rows, influences, P, {P: PRECISION}, (20, 20))

@@ -56,8 +56,9 @@ def with_the_best(
     too large. They are drawn to their mean by the share of their variance that is chance (James and Stein 1961), as
     leaving out a tenth of the patients shows.
 
-    One wild row must not widen all: what is told from the best by its own w_i, at 0.5 %, is set aside first, and so is a
-    candidate that is no better than chance and varies more than all that are better. The others share the remaining 4.5 %.
+    One wild row must not widen all. A candidate that is no better than chance and varies more than all that are better is
+    set aside first. Then so is what is told from the best by its own w_i, at 0.5 %, until no more is: each time the w_i are
+    those among the rows that are left. These share the remaining 4.5 %.
 
     Where a metric has an ideal that nothing exceeds, such as an R² of 1 or an error of 0, rows are compared by the
     logarithm of how far they lie from it: there, the row with a few wild predictions has a large error and no large variance.
@@ -92,14 +93,20 @@ def _short_of(row: Influence, ideal: float) -> Influence:
 def _width(rows: Sequence[Influence], candidates: Flags, chance: float, covariance: Array | None) -> float:
     """The half-width of the leaderboard."""
     values = np.array([row.value for row in rows])
-    behind = values[candidates].max() - values
     errors = _Errors(rows, candidates, covariance)
-    inside = np.abs(behind) <= errors.widths(_ASIDE)
     deviations = np.sqrt(np.maximum(np.diagonal(errors.covariance), 0.0))
     above = candidates & (values > chance)
-    if above.any():
-        inside &= ~candidates | above | (deviations <= deviations[above].max())
-    return errors.among(inside).width(LEVEL - _ASIDE)
+    inside = ~candidates | above | (deviations <= deviations[above].max(initial=0.0)) | ~above.any()
+    behind = np.abs(values[candidates].max() - values)
+    # The best and what comes next to it stay: a width is that of a difference.
+    nearest = np.flatnonzero(inside)[np.argsort(behind[inside], kind="stable")[:2]]
+    while True:
+        far = np.zeros(len(rows), dtype=bool)
+        far[inside] = behind[inside] > errors.among(inside).widths(_ASIDE)
+        far[nearest] = False
+        if not far.any():
+            return errors.among(inside).width(LEVEL - _ASIDE)
+        inside &= ~far
 
 
 def with_one(rows: Sequence[Influence], other: Influence, level: float = LEVEL) -> tuple[Array, Array]:
@@ -116,8 +123,10 @@ def with_one(rows: Sequence[Influence], other: Influence, level: float = LEVEL) 
     errors = _Errors([*rows, other], np.ones(len(rows) + 1, dtype=bool))
     to_other = np.concatenate([np.eye(len(rows)), -np.ones((len(rows), 1))], axis=1)
     covariance = to_other @ errors.covariance @ to_other.T
-    deviations = np.sqrt(np.maximum(np.diagonal(covariance), 0.0))
-    varies = deviations > 1e-12 * max(1.0, float(deviations.max(initial=0.0)))
+    # Of equal rows only rounding is left: so much less than the rows vary themselves is nothing.
+    alone = np.diagonal(errors.covariance)
+    varies = np.diagonal(covariance) > 1e-12 * (alone[:-1] + alone[-1])
+    deviations = np.sqrt(np.where(varies, np.diagonal(covariance), 0.0))
     standard = np.where(varies, deviations, 1.0)
     drawn = _draw(covariance / np.outer(standard, standard), errors.degrees, _DRAWS)[varies]
     quantile = float(np.quantile(np.abs(drawn).max(axis=0), 1.0 - level)) if varies.any() else 0.0
@@ -150,7 +159,9 @@ class _Errors:
     def among(self, chosen: Flags) -> _Errors:
         """Of some of the rows."""
         known = None if self._known is None else self._known[np.ix_(chosen, chosen)]
-        return _Errors([row for row, keep in zip(self._rows, chosen, strict=True) if keep], self._leading[chosen], known)
+        return _Errors(
+            [row for row, keep in zip(self._rows, chosen, strict=True) if keep], self._leading[chosen], known
+        )
 
     def widths(self, level: float) -> Array:
         """(rows,) what the largest lead over each exceeds with this chance."""

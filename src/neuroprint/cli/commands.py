@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from neuroprint.tracking.store import TrackingStore
 
 
+_FORMATS = {
+    "json": "JSON",
+    "csv": "a table with every number of every row",
+    "latex": "a table for booktabs",
+    "markdown": "a table in Markdown, with the ids of the runs",
+}
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one subcommand; exit 0 if all went well, 1 if something was found wanting, 2 if the command cannot work."""
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -70,7 +78,14 @@ def _parser() -> argparse.ArgumentParser:
 
     board = commands.add_parser("leaderboard", help="the runs of an experiment, ranked, with intervals")
     board.add_argument("--metric", metavar="M", help="rank by this (default: the task's, retrieval/p_at_5)")
-    board.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    board.add_argument(
+        "--all", dest="everything", action="store_true", help="all rows; by default the 25 best and references"
+    )
+    formats = board.add_mutually_exclusive_group()
+    for name in ("json", "csv", "latex", "markdown"):
+        formats.add_argument(
+            f"--{name}", dest="format", action="store_const", const=name, help=f"print {_FORMATS[name]}"
+        )
     _takes_store(board)
     board.set_defaults(run=_leaderboard)
 
@@ -85,6 +100,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     export.add_argument("--metric", metavar="M", help="best by this (default: the task's, retrieval/p_at_5)")
     export.add_argument("--run", dest="run_id", metavar="ID", help="this run instead of the best")
+    export.add_argument("--leaderboard", metavar="ID", help="the best of this one, where the experiment has several")
+    export.add_argument("--anyway", action="store_true", help="export a run that is worse than subtracting images")
+    export.add_argument(
+        "--promote", action="store_true", help="make it the champion in the place of one of another task or cohort"
+    )
     _takes_store(export)
     export.add_argument(
         "--set",
@@ -206,24 +226,37 @@ def _train(options: argparse.Namespace) -> int:
 
 def _leaderboard(options: argparse.Namespace) -> int:
     import json
+    import math
+
+    import pandas as pd
 
     from neuroprint.experiment.summary import show_leaderboards
+    from neuroprint.tasks.leaderboard import MOST_PRINTED
     from neuroprint.tracking.boards import finished_candidates, leaderboards
 
     store = _store(options)
     boards = leaderboards(store, finished_candidates(store), options.metric)
-    if options.json:
+    most = None if options.everything else MOST_PRINTED
+    if options.format == "csv":
+        print(pd.concat([board.to_frame() for board in boards]).to_csv(index=False), end="")
+    elif options.format == "json":
         tables = [
             {
-                "group": board.group,
+                "id": board.id,
+                "about": board.about,
                 "metric": board.metric.name,
+                "queries": dict(zip(("asked", "cases"), board.queries, strict=True)),
+                "reach": board.reach if math.isfinite(board.reach) else None,
                 "rows": json.loads(board.table.to_json(orient="records")),
             }
             for board in boards
         ]
         print(json.dumps({"leaderboards": tables}, indent=2))
-        return 0
-    show_leaderboards(boards)
+    elif options.format:
+        texts = [board.to_latex(most) if options.format == "latex" else board.to_markdown(most) for board in boards]
+        print("\n\n".join(texts))
+    else:
+        show_leaderboards(boards, most)
     return 0
 
 
@@ -258,9 +291,18 @@ def _export(options: argparse.Namespace) -> int:
         options.overrides,
         options.trust,
         Session(options.folders),
+        leaderboard=options.leaderboard,
+        anyway=options.anyway,
+        promote=options.promote,
     )
     print(f"{made.name}: {made.cases} cases in {made.folder} (run {made.run_id})")
-    print(f"registered in MLflow as neuroprint version {made.version}, alias champion")
+    registered = made.registered
+    print(
+        f"registered in MLflow as neuroprint version {registered.version}"
+        + ("" if registered.kept else ", alias champion")
+    )
+    if registered.kept:
+        print(f"the champion is still version {registered.champion}, of another task or cohort: --promote replaces it")
     print(f"what it is and how good: {made.folder / 'card.md'}")
     return 0
 

@@ -33,6 +33,15 @@ def brain_box(images: np.ndarray) -> np.ndarray:
     return np.stack([found[:, :, 0].min(axis=0), found[:, :, 1].max(axis=0)], axis=1)
 
 
+def foreground(image: np.ndarray) -> np.ndarray:
+    """(X, Y, Z) bool, what of one modality is not background, in the sense of :func:`brain_box`; specks in the air count."""
+    background = _background(image)
+    if background is not None:
+        return np.asarray(image != background)
+    low, high = np.percentile(image[::2, ::2, ::2], (2, 98))
+    return np.asarray(image > low + 0.1 * (high - low))
+
+
 def box_center(box: np.ndarray) -> np.ndarray:
     """Return the center of a box in voxel indices, (3,) float64: the mean of its first and last voxels."""
     center: np.ndarray = (box[:, 0] + box[:, 1] - 1) / 2
@@ -40,12 +49,15 @@ def box_center(box: np.ndarray) -> np.ndarray:
 
 
 def _bounds(image: np.ndarray) -> np.ndarray:
+    stripped = _background(image) is not None
+    return _occupied(foreground(image), least_share=0.0 if stripped else _SLICE_SHARE)
+
+
+def _background(image: np.ndarray) -> np.generic | None:
+    """The value that half of the corners' voxels share; None where they do not."""
     corners = _corners(image)
     values, counts = np.unique(corners, return_counts=True)
-    if counts.max() * 2 >= corners.size:
-        return _occupied(image != values[counts.argmax()], least_share=0.0)
-    low, high = np.percentile(image[::2, ::2, ::2], (2, 98))
-    return _occupied(image > low + 0.1 * (high - low), least_share=_SLICE_SHARE)
+    return values[counts.argmax()] if counts.max() * 2 >= corners.size else None
 
 
 def _corners(image: np.ndarray) -> np.ndarray:

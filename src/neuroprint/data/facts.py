@@ -9,6 +9,7 @@ import numpy as np
 from neuroprint.data.brain_box import box_center
 from neuroprint.data.brain_grid import CELLS
 from neuroprint.data.labels import region_labels
+from neuroprint.data.mips import projected_mm
 
 if TYPE_CHECKING:
     from neuroprint.data.case import Frame
@@ -48,6 +49,11 @@ def center_mm(
 def brain_center_mm(facts: CaseFacts) -> np.ndarray:
     """The center of the brain's box in world RAS+ mm, (3,) float64."""
     return _to_world(facts.affine, box_center(facts.brain_box))
+
+
+def picture_mm(facts: CaseFacts) -> dict[str, tuple[float, float]]:
+    """Height and width of a case's small pictures in mm, by plane: pixels of two cases differ in size."""
+    return projected_mm(np.diff(facts.brain_box, axis=1)[:, 0], facts.affine)
 
 
 def midline_mm(facts: CaseFacts, frame: Frame) -> float:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from nibabel.affines import voxel_sizes
 from nibabel.orientations import io_orientation
 
 PLANES = ("axial", "coronal", "sagittal")
 LONGEST_PX = 96
+# The patient's axes: the one that is projected, the one that runs across a picture, and the one that runs up.
+_AXES = dict(zip(PLANES, ((2, 0, 1), (1, 0, 2), (0, 1, 2)), strict=True))
 
 
 def project(image: np.ndarray, affine: np.ndarray) -> dict[str, np.ndarray]:
@@ -25,11 +29,11 @@ def project(image: np.ndarray, affine: np.ndarray) -> dict[str, np.ndarray]:
         Per plane a 2-D float32 array of at most 96 pixels on the longer side, pixels square in mm, area-averaged.
     """
     orientation = io_orientation(affine)
-    voxel_axes = [int(np.flatnonzero(orientation[:, 0] == world)[0]) for world in range(3)]
+    voxel_axes = _voxel_axes(affine)
     flips = [orientation[axis, 1] for axis in voxel_axes]
     spacing = voxel_sizes(affine)
     pictures = {}
-    for plane, (along, across, up) in zip(PLANES, ((2, 0, 1), (1, 0, 2), (0, 1, 2)), strict=True):
+    for plane, (along, across, up) in _AXES.items():
         flat = image.max(axis=voxel_axes[along])
         if voxel_axes[up] > voxel_axes[across]:
             flat = flat.T  # now (up, across)
@@ -37,6 +41,17 @@ def project(image: np.ndarray, affine: np.ndarray) -> dict[str, np.ndarray]:
         flat = flat[:: int(-flips[up]), :: int(-flips[across])]
         pictures[plane] = _fitted(flat, spacing[voxel_axes[up]], spacing[voxel_axes[across]])
     return pictures
+
+
+def projected_mm(shape: Sequence[int] | np.ndarray, affine: np.ndarray) -> dict[str, tuple[float, float]]:
+    """Height and width in mm of the pictures that :func:`project` makes of a volume, by plane.
+
+    Args:
+        shape: (X, Y, Z) voxels of the volume.
+        affine: Voxel to world RAS+ mm, (4, 4).
+    """
+    extent = (np.asarray(shape, dtype=np.float64) * voxel_sizes(affine))[_voxel_axes(affine)]
+    return {plane: (float(extent[up]), float(extent[across])) for plane, (_, across, up) in _AXES.items()}
 
 
 def as_gray(pictures: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -53,6 +68,12 @@ def as_gray(pictures: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def as_mask(pictures: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Threshold projected masks at half a pixel's area; what is smaller than that still shows as a pixel."""
     return {plane: (picture >= min(0.5, picture.max() or 1.0)) for plane, picture in pictures.items()}
+
+
+def _voxel_axes(affine: np.ndarray) -> list[int]:
+    """Which axis of the voxels runs along each of the patient's."""
+    orientation = io_orientation(affine)
+    return [int(np.flatnonzero(orientation[:, 0] == world)[0]) for world in range(3)]
 
 
 def _fitted(flat: np.ndarray, row_mm: float, column_mm: float) -> np.ndarray:

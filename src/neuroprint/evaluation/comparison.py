@@ -123,10 +123,13 @@ def with_one(rows: Sequence[Influence], other: Influence, level: float = LEVEL) 
     errors = _Errors([*rows, other], np.ones(len(rows) + 1, dtype=bool))
     to_other = np.concatenate([np.eye(len(rows)), -np.ones((len(rows), 1))], axis=1)
     covariance = to_other @ errors.covariance @ to_other.T
+    # As of one row, the variance is never less than that of the queries alone.
+    queries = errors.factor * np.square([row.own - other.own for row in rows]).sum(axis=1)
+    variances = np.maximum(np.diagonal(covariance), queries)
     # Of equal rows only rounding is left: so much less than the rows vary themselves is nothing.
     alone = np.diagonal(errors.covariance)
-    varies = np.diagonal(covariance) > 1e-12 * (alone[:-1] + alone[-1])
-    deviations = np.sqrt(np.where(varies, np.diagonal(covariance), 0.0))
+    varies = variances > 1e-12 * (alone[:-1] + alone[-1])
+    deviations = np.sqrt(np.where(varies, variances, 0.0))
     standard = np.where(varies, deviations, 1.0)
     drawn = _draw(covariance / np.outer(standard, standard), errors.degrees, _DRAWS)[varies]
     quantile = float(np.quantile(np.abs(drawn).max(axis=0), 1.0 - level)) if varies.any() else 0.0
@@ -147,6 +150,7 @@ class _Errors:
         self._effects = np.stack([row.effect - row.effect.mean() for row in rows])
         self._sketches = np.stack([row.sketch for row in rows])
         self.degrees = max(1, min(row.asked for row in rows) - 1)
+        self.factor = self._effects.shape[1] / max(self._effects.shape[1] - 1, 1)
         self._known = known
 
     @property
@@ -184,8 +188,8 @@ class _Errors:
 
     def _covariance(self, groups: Flags) -> Array:
         effects, n = self._effects[:, groups], self._effects.shape[1]
-        pairs = self._sketches @ self._sketches.T / self._sketches.shape[1]
-        return np.asarray(n / groups.sum() * n / max(n - 1, 1) * (effects @ effects.T) - pairs, dtype=np.float64)
+        pairs = self._sketches @ self._sketches.T
+        return np.asarray(n / groups.sum() * self.factor * (effects @ effects.T) - pairs, dtype=np.float64)
 
     def _widths(self, covariance: Array, level: float, draws: int) -> Array:
         errors = _draw(covariance, self.degrees, draws)

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -29,8 +30,8 @@ from neuroprint.evaluation.arrays import Array, Indices
 
 MOST_GROUPS = 500
 """More patients than this are dealt into so many groups, which are left out together."""
-SKETCH = 256
-"""Numbers that stand for all pairs of a metric, where rows are compared."""
+SKETCH = 2048
+"""Numbers that stand for all pairs of a metric, where rows are compared; of 64 patients they are the pairs themselves."""
 
 _MARK = "neuroprint groups"
 
@@ -44,8 +45,9 @@ class Influence:
         own: (groups,) what it owes to the group's queries: their sum is 0.
         effect: (groups,) what it owes to the group as query and as gallery.
         pairs: The sum over pairs of the squares of what belongs to both.
-        sketch: (SKETCH,) the pairs as random sums: the mean of the products of two rows' sketches estimates the sum
-            over pairs of the products.
+        sketch: (SKETCH,) the pairs, with random signs summed into so many buckets (Charikar et al. 2002): the products of two
+            rows' sketches sum up to an estimate of the sum over pairs of the products, which is exact where no two
+            pairs share a bucket.
         asked: How many groups have a query that counts.
     """
 
@@ -81,7 +83,7 @@ class Influence:
             self.value - other.value,
             self.own - other.own,
             self.effect - other.effect,
-            float(np.square(sketch).mean()),
+            float(np.square(sketch).sum()),
             sketch,
             min(self.asked, other.asked),
         )
@@ -128,21 +130,18 @@ def influence(value: float, own: Array, lost: Array, asked: int) -> Influence:
         lost: (groups, groups) what the queries of one owe to the other in their galleries.
         asked: How many groups have a query that counts.
     """
-    both = lost + lost.T
-    np.fill_diagonal(both, 0.0)
-    signs = _signs(len(own))
+    both = (lost + lost.T)[np.triu_indices(len(own), k=1)]
     return Influence(
         value=value,
         own=own,
         effect=own + lost.sum(axis=0),
-        pairs=float(np.square(both).sum()) / 2.0,
-        # With independent signs s, the sum over pairs of q_ij s_i s_j has mean 0 and variance the sum of q_ij^2.
-        sketch=0.5 * ((both @ signs) * signs).sum(axis=0),
+        pairs=float(np.square(both).sum()),
+        sketch=np.bincount(np.arange(len(both)) % SKETCH, both * _signs(len(both)), minlength=SKETCH),
         asked=asked,
     )
 
 
-def _signs(groups: int) -> npt.NDArray[np.float64]:
-    """(groups, SKETCH) of +1 and -1, the same for every row of a leaderboard."""
-    drawn = np.random.default_rng(0).integers(0, 2, size=(groups, SKETCH))
-    return np.where(drawn == 1, 1.0, -1.0)
+@lru_cache(maxsize=8)
+def _signs(pairs: int) -> npt.NDArray[np.float64]:
+    """(pairs,) of +1 and -1, the same for every row of a leaderboard."""
+    return np.where(np.random.default_rng(0).random(pairs) < 0.5, -1.0, 1.0)

@@ -43,7 +43,7 @@ class MeanOfRatios:
         return 1.0 - mean if self.complement else mean
 
     def parts(self, other: MeanOfRatios) -> Array:
-        """(n,) what each query adds to the figure beyond what it adds to ``other``, by ``self``'s ratios; or (k, n) to k others.
+        """(n,) what each query adds to the figure beyond what it adds to ``other``, by ``self``'s ratios; (k, n) of k others.
 
         Of a figure beside one of nothing, that is what the query's being there does to it, to first order.
         """

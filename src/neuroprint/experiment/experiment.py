@@ -242,6 +242,10 @@ class Experiment:
             **({"duplicates": cohort.duplicates} if cohort.duplicates != "refuse" else {}),
         }
 
+    def kind(self, cohort: Cohort) -> str:
+        """Digest of what two champions must share to be compared: cohort and task."""
+        return digest({name: value for name, value in self.group(cohort).items() if name in ("cohort", "task", "code")})
+
     def identity(self, cohort: Cohort) -> str:
         """Digest of all that the run's numbers depend on: a finished run of it need not be repeated."""
         if cohort.digest not in self._identities:

@@ -12,29 +12,23 @@ from typing import TYPE_CHECKING, Any
 from neuroprint.bundle.build import build_bundle, scores_of
 from neuroprint.bundle.embedder import find_weights
 from neuroprint.bundle.format import MANIFEST
-from neuroprint.bundle.projection import why_not
 from neuroprint.catalog.gate import Gate
-from neuroprint.catalog.instantiate import instantiate, plain
-from neuroprint.embedding.precomputed import PrecomputedEncoder
-from neuroprint.encoders.combined import CombinedEncoder
 from neuroprint.errors import NeuroprintError
 from neuroprint.evaluation.folds import holdout_share
+from neuroprint.experiment.choice import best_run, named_run
 from neuroprint.experiment.looks import HOLDOUT_CASES, Look, look_at_holdout
-from neuroprint.experiment.rebuild import check_same, read_config, rebuild
+from neuroprint.experiment.rebuild import check_same, rebuild
 from neuroprint.experiment.run import embed_experiment, evaluate_experiment
 from neuroprint.experiment.session import Session
-from neuroprint.tracking.boards import finished_candidates, leaderboards
 from neuroprint.tracking.store import TrackingStore
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
     from neuroprint.tasks.result import Result
+    from neuroprint.tracking.registry import Registered
 
 log = logging.getLogger(__name__)
-
-_COMBINED = f"{CombinedEncoder.__module__}.{CombinedEncoder.__qualname__}"
-_PRECOMPUTED = f"{PrecomputedEncoder.__module__}.{PrecomputedEncoder.__qualname__}"
 
 
 @dataclass(frozen=True)
@@ -46,7 +40,7 @@ class Exported:
         run_id: The run it was made from.
         name: The configuration's name.
         cases: Size of the gallery.
-        version: Of the registered model ``neuroprint``.
+        registered: As a version of the registered model ``neuroprint``.
         look: The look at the hold-out, if there is one.
     """
 
@@ -54,7 +48,7 @@ class Exported:
     run_id: str
     name: str
     cases: int
-    version: str
+    registered: Registered
     look: Look | None
 
 
@@ -66,8 +60,12 @@ def export(
     overrides: Sequence[str] = (),
     trust: Sequence[str] = (),
     session: Session | None = None,
+    *,
+    leaderboard: str | None = None,
+    anyway: bool = False,
+    promote: bool = False,
 ) -> Exported:
-    """Write the best exportable run of the newest leaderboard, or the named one, as a bundle, and register it.
+    """Write the best exportable run of a leaderboard, or the named one, as a bundle, and register it.
 
     Its features come from the feature store, so that no network normally runs. The projection is fitted on the whole sweep
     cohort, which is the gallery; the configuration is scored on the hold-out, once.
@@ -80,17 +78,20 @@ def export(
         overrides: See :func:`neuroprint.experiment.rebuild.rebuild`.
         trust: Packages whose code the run's configuration may name, beside neuroprint's own.
         session: Of this process.
+        leaderboard: How the id of the leaderboard begins, where the experiment has several.
+        anyway: Export a run that is worse than voxels.
+        promote: Make it the champion in the place of one of another task or cohort.
 
     Raises:
-        NeuroprintError: The folder is taken, there is no such run, it cannot be exported, or its scans or weights are
-            not at hand; all of this is found before the hold-out is looked at.
+        NeuroprintError: The folder is taken, it is not plain which run is meant, it cannot be exported or is worse than
+            voxels, or its scans or weights are not at hand; all of this is found before the hold-out is looked at.
     """
     place = _place(folder)
     gate, session = Gate(trust), session or Session()
     if run_id:
-        store, run = _named(store, run_id, gate)
+        store, run = named_run(store, run_id, metric, gate, anyway)
     else:
-        run = _best(store, metric, gate)
+        run = best_run(store, metric, leaderboard, gate, anyway)
     experiment = rebuild(store, run, session, overrides, gate)
     cohort = session.cohort(experiment)
     check_same(experiment, cohort, run)
@@ -98,10 +99,11 @@ def export(
     result = evaluate_experiment(experiment, session, embed_experiment(experiment, session, cohort))
     look = look_at_holdout(store, run, result)
     run = store.client.get_run(run.info.run_id)
+    scores = _scores(store, run, result, look, holdout_share(experiment.config.holdout, len(cohort.patients)))
     cases = build_bundle(
         result,
         place,
-        scores=_scores(store, run, result, look, holdout_share(experiment.config.holdout, len(cohort.patients))),
+        scores=scores,
         about={
             "name": run.info.run_name,
             "run_id": run.info.run_id,
@@ -114,8 +116,8 @@ def export(
     )
     from neuroprint.tracking.registry import register_bundle
 
-    version = register_bundle(store, run.info.run_id, place)
-    return Exported(folder, run.info.run_id, run.info.run_name, cases, version, look)
+    registered = register_bundle(store, run.info.run_id, place, scores, experiment.kind(cohort), promote)
+    return Exported(folder, run.info.run_id, run.info.run_name, cases, registered, look)
 
 
 def _place(folder: Path) -> Path:
@@ -135,69 +137,6 @@ def _place(folder: Path) -> Path:
             f"{folder}: the bundle cannot be written there: {above} is no folder that you may write to"
         )
     return place
-
-
-def _named(store: TrackingStore, run_id: str, gate: Gate) -> tuple[TrackingStore, Run]:
-    """The run, and the store of its own experiment: the looks and reference rows that it is told with are there."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        run = store.client.get_run(run_id)
-    except MlflowException:
-        raise NeuroprintError(
-            f"--run {run_id}: there is no such run; neuroprint leaderboard --json gives the ids"
-        ) from None
-    if run.data.tags.get("role") != "candidate" or run.info.status != "FINISHED":
-        what = run.data.tags.get("reference") or run.data.tags.get("role") or "no candidate"
-        raise NeuroprintError(
-            f"--run {run_id}: {run.info.run_name} is {run.info.status} and {what}, not a finished candidate"
-        )
-    if problem := _problem(store, run, gate):
-        raise NeuroprintError(f"--run {run_id}: {run.info.run_name} cannot be exported: {problem}")
-    experiment = store.client.get_experiment(run.info.experiment_id).name
-    if experiment != store.experiment:
-        log.info("%s is a run of the MLflow experiment '%s'", run.info.run_name, experiment)
-        store = TrackingStore(store.root, experiment)
-    return store, run
-
-
-def _best(store: TrackingStore, metric: str | None, gate: Gate) -> Run:
-    runs = finished_candidates(store)
-    boards = leaderboards(store, runs, metric)
-    if len(boards) > 1:
-        log.info("%d leaderboards, which cannot be mixed: taking the newest; --run names a run of another", len(boards))
-    table = boards[0].table
-    by_id = {run.info.run_id: run for run in runs}
-    for row in table[table["role"] == "candidate"].to_dict("records"):
-        run = by_id[row["run_id"]]
-        problem = _problem(store, run, gate)
-        if problem is None:
-            log.info("exporting %s, the best exportable run by %s", run.info.run_name, boards[0].metric.name)
-            return run
-        log.info("skipped %s: %s", run.info.run_name, problem)
-    raise NeuroprintError("no run of the newest leaderboard can be exported, as said above")
-
-
-def _problem(store: TrackingStore, run: Run, gate: Gate) -> str | None:
-    """Why a run cannot be exported, by its configuration alone; None where it can."""
-    try:
-        config: Any = plain(read_config(store, run))
-        for role in ("pooling", "inferer", "probe", "task"):
-            gate.check(config.get(role), role)
-        for encoder in _encoders(config.get("encoder")):
-            if isinstance(encoder, dict) and encoder.get("_target_") == _PRECOMPUTED:
-                return "its embeddings come from a file: there is no network to embed a new scan with"
-            gate.check(encoder, "encoder")
-        return why_not(instantiate(config.get("projection"), "projection", gate))
-    except NeuroprintError as error:
-        return str(error)
-
-
-def _encoders(node: Any) -> list[Any]:
-    """The configuration of each encoder, in the order in which their vectors are joined."""
-    if isinstance(node, dict) and node.get("_target_") == _COMBINED and isinstance(node.get("encoders"), dict):
-        return [node["encoders"][name] for name in sorted(node["encoders"])]
-    return [node]
 
 
 def _scores(store: TrackingStore, run: Run, result: Result, look: Look | None, share: float) -> dict[str, Any]:

@@ -270,6 +270,7 @@ def _log(
         "cohort": cohort.digest[:16],
         "encoder": str(parameters["encoder"]),
         "rank_by": experiment.task.rank_by,
+        "about": experiment.task.asked_of(cohort.name, result.evaluation.cases, config.folds),
         "references": ",".join(sorted(due)),
         "cohort/cases": str(result.evaluation.cases),
         "cohort/queries": str(result.evaluation.answerable),

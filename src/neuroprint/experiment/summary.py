@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from neuroprint.tasks.leaderboard import MOST_PRINTED
 from neuroprint.tracking.boards import leaderboards
 from neuroprint.tracking.description import closing, note
 from neuroprint.tracking.ui import HOST, PORT, commands
@@ -29,7 +30,7 @@ def report_sweep(store: TrackingStore, parent: str, runs: Sequence[Run]) -> list
     boards = leaderboards(store, runs)
     show_leaderboards(boards)
     with tempfile.TemporaryDirectory() as folder:
-        tables = [board.table.assign(group=board.group[:12]) for board in boards]
+        tables = [board.to_frame() for board in boards]
         pd.concat(tables, ignore_index=True).to_csv(Path(folder) / "leaderboard.csv", index=False)
         (Path(folder) / "plots").mkdir()
         for number, board in enumerate(boards, start=1):
@@ -39,15 +40,15 @@ def report_sweep(store: TrackingStore, parent: str, runs: Sequence[Run]) -> list
     return boards
 
 
-def show_leaderboards(boards: Sequence[Leaderboard]) -> None:
-    """Print leaderboards to the terminal; into a file or a pipe at a width that holds them."""
+def show_leaderboards(boards: Sequence[Leaderboard], most: int | None = MOST_PRINTED) -> None:
+    """Print the ``most`` best runs of each leaderboard to the terminal; into a file or a pipe at a width that holds them."""
     from rich.console import Console
 
     console = Console()
     if not console.is_terminal:
         console = Console(width=_PIPE_WIDTH)
     for board in boards:
-        console.print(board.to_terminal())
+        console.print(board.to_terminal(most))
     if len(boards) > 1:
         console.print(
             f"{len(boards)} leaderboards: their runs differ in cohort, folds, hold-out or task, and cannot be ranked together"

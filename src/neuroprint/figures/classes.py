@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from neuroprint.evaluation.classification import class_auc
-from neuroprint.figures.style import BLUE, GRAY, marker_area, new_figure, shorten, styled
+from neuroprint.figures.style import BLUE, GRAY, SMALL, marker_area, new_figure, shorten, styled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from neuroprint.figures.body_axes import Floats
 
-_ROW_INCHES = 0.62
+_ROW_INCHES = 0.5
 _MOST = 12
 
 
@@ -32,14 +32,14 @@ def draw_classes(scores: Floats, one_hot: Floats, classes: Sequence[str]) -> Fig
     known = np.isfinite(scores).all(axis=1) & np.isfinite(one_hot).all(axis=1)
     scores, one_hot = np.asarray(scores, np.float64)[known], np.asarray(one_hot, np.float64)[known]
     shown = sorted(np.argsort(-one_hot.sum(axis=0), kind="stable")[:_MOST])
-    figure = new_figure(max(len(shown), 2) * _ROW_INCHES + 1.3)
+    figure = new_figure(max(len(shown), 2) * _ROW_INCHES + 0.85)
     axes = figure.subplots()
     jitter = np.random.default_rng(0).uniform(-0.13, 0.13, len(scores))
     for row, place in enumerate(shown):
         own = one_hot[:, place] > 0.5
         for members, offset, color in ((own, -0.17, BLUE), (~own, 0.17, GRAY)):
             axes.scatter(
-                scores[members, place], row + offset + jitter[members], s=marker_area(len(scores)) * 0.5, color=color,
+                scores[members, place], row + offset + jitter[members], s=marker_area(len(scores)) * 0.4, color=color,
                 edgecolors="white", linewidths=0.3, alpha=0.8,
             )  # fmt: skip
         auc = class_auc(np.asarray(scores[:, place], np.float64), own)
@@ -49,13 +49,11 @@ def draw_classes(scores: Floats, one_hot: Floats, classes: Sequence[str]) -> Fig
             (1.01, row),
             xycoords=("axes fraction", "data"),
             va="center",
-            fontsize=8,
+            fontsize=SMALL,
         )
     axes.set_yticks(range(len(shown)), [shorten(str(classes[place]), 30) for place in shown])
     axes.set(ylim=(max(len(shown), 1) - 0.4, -0.6), xlabel="the probe's score for the class")
     axes.grid(True, axis="x")
     axes.tick_params(axis="y", length=0)
-    figure.suptitle(
-        "Out-of-fold scores: cases of the class (blue) and all others (gray)", x=0.01, ha="left", fontsize=10
-    )
+    figure.suptitle("Out-of-fold scores: cases of the class (blue) and all others (gray)", x=0.01, ha="left")
     return figure

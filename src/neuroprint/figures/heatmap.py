@@ -12,7 +12,18 @@ import pandas as pd
 from matplotlib.colors import Normalize
 from matplotlib.patches import Rectangle
 
-from neuroprint.figures.style import GRAY, PALE, VERMILLION, WIDTH_INCHES, decimals, new_figure, shorten, styled
+from neuroprint.figures.style import (
+    COLUMN_INCHES,
+    GRAY,
+    PALE,
+    SMALL,
+    VERMILLION,
+    WIDTH_INCHES,
+    decimals,
+    new_figure,
+    shorten,
+    styled,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,15 +34,14 @@ if TYPE_CHECKING:
 
     from neuroprint.evaluation.metric import Metric
 
-_COLUMN_INCHES = 0.42
-_WIDEST_COLUMN_INCHES = 0.8
-_ROW_INCHES = 0.34
-# What stands beside the panels: the rows' names and the color bar. A page of few cells is narrower than others.
-_BESIDE_INCHES = 1.7
+_CELL_INCHES = 0.34
+_ROW_INCHES = 0.26
+# What stands beside the panels: the rows' names and the color bar. A page of few cells is a column wide.
+_BESIDE_INCHES = 1.4
 _PANELS_INCHES = WIDTH_INCHES - _BESIDE_INCHES
-_NARROWEST_INCHES = 4.6
+_NARROWEST_PANEL_INCHES = 1.1
 # How many characters fit, of the footnote and of the title.
-_LETTERS_AN_INCH, _TITLE_LETTERS_AN_INCH = 15, 11.5
+_LETTERS_AN_INCH, _TITLE_LETTERS_AN_INCH = 18, 13
 
 
 @styled
@@ -59,15 +69,15 @@ def draw_heatmap(
     known = cells[np.isfinite(cells)]
     scale = Normalize(known.min(), known.max()) if known.size else Normalize(0, 1)
 
-    fitting = max(1, int(_PANELS_INCHES / max(len(names[2]) * _COLUMN_INCHES, 1.3)))
+    panel_inches = max(len(names[2]) * _CELL_INCHES, _NARROWEST_PANEL_INCHES)
+    fitting = max(1, int(_PANELS_INCHES / panel_inches))
     down = max(1, math.ceil(len(names[0]) / fitting))
     across = max(1, math.ceil(len(names[0]) / down))
-    panels_inches = min(across * max(len(names[2]) * _WIDEST_COLUMN_INCHES, 1.3), _PANELS_INCHES)
-    width = max(panels_inches + _BESIDE_INCHES, _NARROWEST_INCHES)
+    width = COLUMN_INCHES if across * panel_inches + _BESIDE_INCHES <= COLUMN_INCHES else WIDTH_INCHES
     footnote = fill(_footnote(grouped.count()), int(width * _LETTERS_AN_INCH))
     title = fill(f"{metric.title}, {metric.direction}", int(width * _TITLE_LETTERS_AN_INCH))
     lines = footnote.count("\n") + title.count("\n")
-    figure = new_figure(down * (len(names[1]) * _ROW_INCHES + 0.4) + 1.5 + 0.16 * lines, width)
+    figure = new_figure(down * (len(names[1]) * _ROW_INCHES + 0.3) + 1.15 + 0.13 * lines, width)
     places = figure.add_gridspec(down, across)
     drawn, image = [], None
     for number, panel in enumerate(names[0]):
@@ -82,8 +92,8 @@ def draw_heatmap(
     if image is not None:
         bar = figure.colorbar(image, ax=drawn, shrink=0.9, aspect=24 * down, pad=0.02)
         bar.outline.set_visible(False)
-    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
-    figure.supxlabel(footnote, x=0.01, ha="left", fontsize=8, color=GRAY)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=8)
+    figure.supxlabel(footnote, x=0.01, ha="left", fontsize=SMALL, color=GRAY)
     return figure
 
 
@@ -121,7 +131,7 @@ def _draw_panel(
     axes.add_patch(Rectangle((-0.5, -0.5), len(columns), len(rows), fill=False, hatch="////", linewidth=0, zorder=0))
     image = axes.imshow(np.ma.masked_invalid(cells), cmap=colors, norm=scale, aspect="auto", zorder=1)
     digits = decimals(np.array([scale.vmin, scale.vmax], dtype=np.float64))
-    size = 8.0 if len(columns) <= 11 else max(4.5, 88.0 / len(columns))
+    size = SMALL if len(columns) <= 13 else max(4.0, 13 * SMALL / len(columns))
     for row, column in zip(*np.nonzero(np.isfinite(cells)), strict=True):
         value = float(cells[row, column])
         red, green, blue, _ = colors(scale(value))
@@ -141,7 +151,7 @@ def _draw_panel(
                 1,
                 fill=False,
                 edgecolor=VERMILLION,
-                linewidth=2.2,
+                linewidth=1.8,
                 zorder=3,
                 clip_on=False,
             )

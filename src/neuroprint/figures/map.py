@@ -15,6 +15,7 @@ from neuroprint.figures.body_axes import BODY_AXES, BodyAxis, Floats, as_centers
 from neuroprint.figures.style import (
     GRAY,
     INK,
+    SMALL,
     WIDTH_INCHES,
     marker_area,
     new_figure,
@@ -32,10 +33,10 @@ Points = NDArray[np.float64]
 _NEIGHBORS = 15
 _COMPONENTS_BEFORE = 50
 _LARGE_COHORT = 500
-_HEIGHT_INCHES = 3.98
 # Between panels, and below them for the colors' scale and the footnote.
-_GAP_INCHES, _FOOT_INCHES = 0.16, 0.94
+_GAP_INCHES, _HEAD_INCHES, _FOOT_INCHES = 0.14, 0.5, 0.8
 _PANEL_INCHES = (WIDTH_INCHES - 4 * _GAP_INCHES) / 3
+_HEIGHT_INCHES = _FOOT_INCHES + _PANEL_INCHES + _HEAD_INCHES
 
 
 def embed_2d(
@@ -114,29 +115,32 @@ def _umap(data: Points, seed: int) -> Points:
 
 
 @styled
-def draw_map(points: Floats, centers_mm: Floats, title: str, midline_mm: float = 0.0) -> Figure:
-    """Draw the map three times, colored by the tumor center's x, y and z.
+def draw_map(points: Floats, centers_mm: Floats, title: str, midline_mm: Floats | float = 0.0) -> Figure:
+    """Draw the map three times, colored by the tumor center's distance from the midline, its y and its z.
 
     Args:
         points: (n, 2) positions on the map.
         centers_mm: (n, 3) tumor centers in mm, RAS+; a row with NaN is a case without a center, drawn hollow.
         title: Printed above the panels.
-        midline_mm: The x that separates left from right and takes the middle of that panel's colors.
+        midline_mm: The x that separates left from right and has the middle of the first panel's colors: one for all, or
+            (n,) where heads are not registered.
     """
     where = np.asarray(points, dtype=np.float64).reshape(-1, 2)
     centers = as_centers(centers_mm)
+    centers[:, 0] -= np.broadcast_to(np.asarray(midline_mm, dtype=np.float64), len(centers))
     figure = new_figure(_HEIGHT_INCHES, placed=True)
-    figure.suptitle(shorten(title, 100), x=0.01, ha="left")
+    figure.suptitle(shorten(title, 100), x=0.01, y=1 - 0.07 / _HEIGHT_INCHES, ha="left", va="top")
     lefts = [_GAP_INCHES + number * (_PANEL_INCHES + _GAP_INCHES) for number in range(len(BODY_AXES))]
     panels = [place(figure, left, _FOOT_INCHES, _PANEL_INCHES, _PANEL_INCHES) for left in lefts]
     for axes, left, axis, values in zip(panels, lefts, BODY_AXES, centers.T, strict=True):
-        dots = _draw_panel(axes, axis, where, values, color_limits(values, axis, midline_mm))
-        scale = place(figure, left + 0.03 * _PANEL_INCHES, _FOOT_INCHES - 0.19, 0.94 * _PANEL_INCHES, 0.09)
+        dots = _draw_panel(axes, axis, where, values, color_limits(values, axis, 0.0))
+        scale = place(figure, left + 0.03 * _PANEL_INCHES, _FOOT_INCHES - 0.16, 0.94 * _PANEL_INCHES, 0.08)
         bar = figure.colorbar(dots, cax=scale, orientation="horizontal")
         bar.outline.set_visible(False)
-        bar.set_label(f"{axis.low}  ←  {axis.letter} (mm)  →  {axis.high}")
-        bar.locator = MaxNLocator(5)
-    figure.supxlabel(_footnote(centers), x=0.01, y=0.015, ha="left", fontsize=8, color=GRAY)
+        named = "from the midline" if axis.letter == "x" else axis.letter
+        bar.set_label(f"{axis.low}  ←  {named} (mm)  →  {axis.high}")
+        bar.locator = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10])
+    figure.supxlabel(_footnote(centers), x=0.01, y=0.05 / _HEIGHT_INCHES, ha="left", fontsize=SMALL, color=GRAY)
     return figure
 
 
@@ -144,7 +148,7 @@ def _draw_panel(
     axes: Axes, axis: BodyAxis, where: Points, values: Points, limits: tuple[float, float]
 ) -> PathCollection:
     known = np.isfinite(values)
-    look: dict[str, Any] = {"s": marker_area(len(where)), "linewidths": 0.2 if len(where) > 300 else 0.5}
+    look: dict[str, Any] = {"s": 0.75 * marker_area(len(where)), "linewidths": 0.15 if len(where) > 300 else 0.4}
     axes.scatter(where[~known, 0], where[~known, 1], facecolors="none", edgecolors=GRAY, **look)
     x, y = where[known].T
     low, high = limits

@@ -17,6 +17,7 @@ from neuroprint.figures.style import (
     GREEN,
     INK,
     SKY,
+    SMALL,
     VERMILLION,
     WIDTH_INCHES,
     new_figure,
@@ -35,13 +36,19 @@ if TYPE_CHECKING:
 
 Rank = Literal["best", "median", "worst"]
 _NEIGHBORS = 5
-_GAP_INCHES = 0.09
+_GAP_INCHES = 0.08
 _TILE_INCHES = (WIDTH_INCHES - _GAP_INCHES) / (_NEIGHBORS + 1) - _GAP_INCHES
+# Height of a tile, in its width: that of the tallest picture, within these bounds.
+_FLATTEST, _TALLEST = 0.6, 1.5
+# Between a picture and its frame.
+_RIM_INCHES = 0.02
 # Room above the first row, for a tile's line above and both of its lines, and for the caption and the legend.
-_HEAD_INCHES, _VERDICT_INCHES, _TEXT_INCHES, _FOOT_INCHES = 0.3, 0.2, 0.45, 0.68
-_TITLE_GAP_INCHES, _NAME_GAP_INCHES = 0.055, 0.06
-_TITLE: dict[str, Any] = {"fontsize": 8, "ha": "center", "va": "baseline", "color": INK}
-_NAME: dict[str, Any] = {"fontsize": 7.5, "ha": "center", "va": "top", "color": GRAY}
+_HEAD_INCHES, _VERDICT_INCHES, _TEXT_INCHES, _FOOT_INCHES = 0.24, 0.16, 0.36, 0.5
+_TITLE_GAP_INCHES, _NAME_GAP_INCHES = 0.045, 0.05
+_LONGEST_NAME = 20
+_BAR_MM = 50.0
+_TITLE: dict[str, Any] = {"fontsize": 7, "ha": "center", "va": "baseline", "color": INK}
+_NAME: dict[str, Any] = {"fontsize": SMALL, "ha": "center", "va": "top", "color": GRAY}
 _OUTLINE = SKY
 _FRAMES: dict[bool | None, tuple[str, Any]] = {
     True: (GREEN, "-"),
@@ -61,6 +68,7 @@ class Tile:
         outline: (rows, columns) mask of the tumor of the same shape, where known.
         distance_mm: From the query's tumor center, where known.
         relevant: Whether it counts as truly similar to the query, where known.
+        size_mm: Height and width of the projection; None takes its pixels for millimeters.
     """
 
     case: str
@@ -68,6 +76,13 @@ class Tile:
     outline: NDArray[np.bool_] | None = None
     distance_mm: float | None = None
     relevant: bool | None = None
+    size_mm: tuple[float, float] | None = None
+
+    def extent(self, window: tuple[slice, slice] = (slice(None), slice(None))) -> tuple[float, float]:
+        """Height and width in mm of a part of the projection."""
+        (rows, columns), shown = self.mip.shape, self.mip[window].shape
+        high, wide = self.size_mm or (float(rows), float(columns))
+        return high * shown[0] / rows, wide * shown[1] / columns
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +127,7 @@ def choose_queries(average_precision: Floats, rows: int = 6) -> list[tuple[int, 
 def draw_retrieval(plates: Sequence[Plate], caption: str = "Maximum intensity projections of FLAIR") -> Figure:
     """Draw each query beside its five nearest cases, with tumor outlines and distances.
 
-    Everything lies on one pair of axes in inches: a pair for each tile would take most of a second each way.
+    All tiles are of one size, and all pictures of one scale: a small head is small. Everything lies on one pair of axes in inches: a pair for each tile would take most of a second each way.
 
     Args:
         plates: One a row.
@@ -120,9 +135,12 @@ def draw_retrieval(plates: Sequence[Plate], caption: str = "Maximum intensity pr
             patient's right on the left"; printed below.
     """
     rows = [(plate, (plate.query, *plate.neighbors[:_NEIGHBORS])) for plate in plates]
-    window = _common_window([tile for _, tiles in rows for tile in tiles])
-    shape = rows[0][1][0].mip[window].shape if rows else (1, 1)
-    high = _TILE_INCHES * min(max(shape[0] / shape[1], 0.6), 1.5)
+    every = [tile for _, tiles in rows for tile in tiles]
+    window = _common_window(every)
+    extents = np.array([tile.extent(window) for tile in every] or [(1.0, 1.0)])
+    tallest, widest = extents.max(axis=0)
+    high = _TILE_INCHES * min(max(tallest / widest, _FLATTEST), _TALLEST)
+    scale = min((high - 2 * _RIM_INCHES) / tallest, (_TILE_INCHES - 2 * _RIM_INCHES) / widest)
     total = _HEAD_INCHES + len(rows) * (high + _TEXT_INCHES) + _FOOT_INCHES
     figure = new_figure(total, placed=True)
     page = figure.add_axes((0, 0, 1, 1))
@@ -130,18 +148,24 @@ def draw_retrieval(plates: Sequence[Plate], caption: str = "Maximum intensity pr
     for number, (plate, tiles) in enumerate(rows):
         bottom = total - _HEAD_INCHES - number * (high + _TEXT_INCHES) - _VERDICT_INCHES - high
         for column, tile in enumerate(tiles):
-            box = _draw_tile(page, tile, window, (_middle(column), bottom + high / 2), (_TILE_INCHES, high))
+            frame = Rectangle(
+                (_middle(column) - _TILE_INCHES / 2, bottom), _TILE_INCHES, high, facecolor="black", linewidth=1.6, zorder=-1
+            )
             color, line = (INK, "-") if column == 0 else _FRAMES[tile.relevant]
-            box.set(edgecolor=color, linestyle=line)
+            frame.set(edgecolor=color, linestyle=line)
+            page.add_patch(frame)
+            _draw_tile(page, tile, window, (_middle(column), bottom + high / 2), scale)
             above = _query_text(plate) if column == 0 else _distance(tile)
-            page.text(_middle(column), box.get_y() + box.get_height() + _TITLE_GAP_INCHES, above, **_TITLE)
-            page.text(_middle(column), box.get_y() - _NAME_GAP_INCHES, shorten(tile.case, 18), **_NAME)
+            page.text(_middle(column), bottom + high + _TITLE_GAP_INCHES, above, **_TITLE)
+            page.text(_middle(column), bottom - _NAME_GAP_INCHES, shorten(tile.case, _LONGEST_NAME), **_NAME)
     for column in range(max((len(tiles) for _, tiles in rows), default=1)):
         heading = f"nearest {column}" if column else "query"
-        page.text(_middle(column), total - 0.08, heading, ha="center", va="top", fontweight="bold")
+        page.text(_middle(column), total - 0.06, heading, ha="center", va="top", fontweight="bold")
     # Pictures reset the limits when they are drawn.
     page.set(xlim=(0, WIDTH_INCHES), ylim=(0, total), aspect="auto")
     _draw_legend(figure, caption)
+    if every and all(tile.size_mm for tile in every):
+        _draw_bar(page, scale)
     return figure
 
 
@@ -151,34 +175,41 @@ def _middle(column: int) -> float:
 
 
 def _draw_legend(figure: Figure, caption: str) -> None:
-    handles = [Line2D([], [], color=color, linestyle=line, linewidth=2.2) for color, line in list(_FRAMES.values())[:2]]
-    handles.append(Line2D([], [], color=_OUTLINE, linewidth=1.4))
+    handles = [Line2D([], [], color=color, linestyle=line, linewidth=1.6) for color, line in list(_FRAMES.values())[:2]]
+    handles.append(Line2D([], [], color=_OUTLINE, linewidth=1))
     legend = figure.legend(
         handles, ["relevant", "not relevant", "tumor outline"], loc="lower left", bbox_to_anchor=(0.003, 0), ncols=3,
-        title=fill(f"{caption}. AP: average precision of the query.", 125), alignment="left", title_fontsize=8,
+        title=fill(f"{caption}. AP: average precision of the query.", 130), alignment="left", title_fontsize=SMALL,
     )  # fmt: skip
     legend.get_title().set_color(GRAY)
 
 
+def _draw_bar(page: Axes, scale: float) -> None:
+    """How long 5 cm are in all the pictures."""
+    right, low = WIDTH_INCHES - _GAP_INCHES, 0.12
+    page.add_collection(
+        LineCollection([[(right - _BAR_MM * scale, low), (right, low)]], colors=INK, linewidths=1.6), autolim=False
+    )
+    words = f"{_BAR_MM:.0f} mm"
+    page.text(right - _BAR_MM * scale - 0.06, low, words, ha="right", va="center", fontsize=SMALL, color=INK)
+
+
 def _draw_tile(
-    page: Axes, tile: Tile, window: tuple[slice, slice], middle: tuple[float, float], room: tuple[float, float]
-) -> Rectangle:
-    """One picture with its tumor's outline, as large as its room; the frame around it."""
+    page: Axes, tile: Tile, window: tuple[slice, slice], middle: tuple[float, float], scale: float
+) -> None:
+    """One picture with its tumor's outline about the middle of its tile, at so many inches a millimeter."""
     picture = tile.mip[window]
     low, high = (0.0, 255.0) if picture.dtype == np.uint8 else _gray_range(picture)
-    rows, columns = picture.shape
-    pixel = min(room[0] / columns, room[1] / rows)
-    left, top = middle[0] - pixel * columns / 2, middle[1] + pixel * rows / 2
-    extent = (left, left + pixel * columns, top - pixel * rows, top)
+    tall, wide = (scale * mm for mm in tile.extent(window))
+    pixel = np.array([wide / picture.shape[1], tall / picture.shape[0]])
+    left, top = middle[0] - wide / 2, middle[1] + tall / 2
+    extent = (left, left + wide, top - tall, top)
     page.imshow(picture, cmap="gray", vmin=low, vmax=high, interpolation="antialiased", extent=extent)
     if tile.outline is not None and tile.outline[window].any():
-        # A vertex is at a pixel's middle, which is half a pixel from the picture's edge.
-        lines = contour_generator(z=tile.outline[window].astype(np.float64)).lines(0.5)
-        placed = [np.array([left, top]) + pixel * (np.asarray(line) + 0.5) * [1, -1] for line in lines]
-        page.add_collection(LineCollection(placed, colors=_OUTLINE, linewidths=1.2), autolim=False)
-    frame = Rectangle((left, extent[2]), extent[1] - left, top - extent[2], fill=False, linewidth=2.2, zorder=3)
-    page.add_patch(frame)
-    return frame
+        # A rim of background closes outlines at the picture's edge; a vertex is at a pixel's middle.
+        lines = contour_generator(z=np.pad(tile.outline[window].astype(np.float64), 1)).lines(0.5)
+        placed = [np.array([left, top]) + pixel * (np.asarray(line) - 0.5) * [1, -1] for line in lines]
+        page.add_collection(LineCollection(placed, colors=_OUTLINE, linewidths=0.9), autolim=False)
 
 
 def _query_text(plate: Plate) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from neuroprint.evaluation.arrays import Array
 from neuroprint.evaluation.influence import Influence
 
 INFLUENCE_FILE = "influence.safetensors"
@@ -17,9 +17,13 @@ def save_influences(folder: Path, influences: Mapping[str, Influence]) -> None:
     """Write ``influence.safetensors``: by metric ``own``, ``effect``, ``sketch`` and ``value, pairs, asked``."""
     from safetensors.numpy import save_file
 
-    arrays: dict[str, Array] = {}
+    arrays: dict[str, Any] = {}
     for name, found in influences.items():
-        arrays |= {f"{name}/own": found.own, f"{name}/effect": found.effect, f"{name}/sketch": found.sketch}
+        arrays |= {
+            f"{name}/own": found.own,
+            f"{name}/effect": found.effect,
+            f"{name}/sketch": found.sketch.astype(np.float32),
+        }
         arrays[f"{name}/numbers"] = np.array([found.value, found.pairs, found.asked])
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / INFLUENCE_FILE)
 
@@ -33,5 +37,5 @@ def read_influences(path: Path) -> dict[str, Influence]:
     for name in (key.removesuffix("/numbers") for key in arrays if key.endswith("/numbers")):
         value, pairs, asked = arrays[f"{name}/numbers"]
         own, effect, sketch = (arrays[f"{name}/{part}"] for part in ("own", "effect", "sketch"))
-        found[name] = Influence(float(value), own, effect, float(pairs), sketch, int(asked))
+        found[name] = Influence(float(value), own, effect, float(pairs), sketch.astype(np.float64), int(asked))
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,7 +35,8 @@ INTERVALS = "in brackets: 95 % interval over patients, who are query and gallery
 _NO_CHOICE = ("run_id", "name", "role", "tied_with_best", "to_best", "to_voxels", "to_voxels_reach")
 _DIFFERENCES = {"to the best": "to_best", "to voxels": "to_voxels"}
 _PRINTED_WIDTH = 130
-_MOST_PRINTED = 25
+MOST_PRINTED = 25
+"""Candidates in a printed table."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,7 @@ class Leaderboard:
         metrics: What is known of the metrics, by name.
         table: A row a run: ``run_id`` (what it is known by), ``name``, ``role`` (``candidate`` or ``reference``), the
             choices, the metrics with bounds; and where rows can be compared ``to_best`` (its value less that of the best),
-            ``tied_with_best`` (whether that is within ``reach``), ``to_voxels`` and ``to_voxels_reach`` (its value less
+            ``tied_with_best`` (whether the best leads it by no more than ``reach``; a reference row may even lead), ``to_voxels`` and ``to_voxels_reach`` (its value less
             that of voxels, and half the width of the interval of that, simultaneous over the rows). What is not ranked
             stands behind all others.
         queries: Number of queries behind the metric, and number of cases.
@@ -55,6 +56,7 @@ class Leaderboard:
             behind. NaN where nothing is compared.
         note: What is missing of it, or not ranked; empty where nothing is.
         group: Digest of what the runs agree in; empty where nobody needs it.
+        about: What that is, in words: task, relevance, cohort, folds.
 
     Example:
         >>> import neuroprint as npr
@@ -77,6 +79,17 @@ class Leaderboard:
     reach: float = np.nan
     note: str = ""
     group: str = ""
+    about: str = ""
+
+    @property
+    def id(self) -> str:
+        """By which it is named: the beginning of the group."""
+        return self.group[:8]
+
+    @property
+    def title(self) -> str:
+        """What it is ranked by, and of what, in a line."""
+        return " · ".join(part for part in (f"by {self.metric.name}", self.about, self.id) if part)
 
     @property
     def is_ranked(self) -> bool:
@@ -92,7 +105,7 @@ class Leaderboard:
             said.append(f"fewer than {LEAST_QUERIES} queries: nothing is ranked, and nothing told apart")
         elif np.isfinite(self.reach):
             said.append(
-                f"*: not told from the best, being within {self._reach} of it (Hsu's comparison, one-sided, 95 %)"
+                f"*: the best run leads it by no more than {self._reach}, so it may be as good (Hsu's comparison, 95 %)"
             )
             said += self._of_chance()
         if "to_voxels" in self.table:
@@ -171,17 +184,53 @@ class Leaderboard:
     def differences(self, row: Mapping[str, Any]) -> dict[str, str]:
         """How far a row lies from the best and from voxels, as far as the leaderboard compares."""
         reaches = {"to_best": self.reach, "to_voxels": row.get("to_voxels_reach", np.nan)}
+        same = {"to_best": "the best", "to_voxels": "–"}
         return {
-            head: difference(row.get(column, np.nan), reaches[column], self.metric)
+            head: same[column]
+            if row.get(column) == 0.0
+            else difference(row.get(column, np.nan), reaches[column], self.metric)
             for head, column in _DIFFERENCES.items()
             if column in self.table
         }
 
-    def to_terminal(self, most: int = _MOST_PRINTED) -> Table:
-        """The table for a terminal: the ``most`` best candidates and every reference row.
+    def lines(self, most: int | None = None) -> list[dict[str, str]]:
+        """What is printed, a line a row: star, name, metrics, differences and run id; the ``most`` best candidates.
 
-        Reference rows stand at their place in the ranking. A star marks what cannot be told from the best.
+        Reference rows stand at their place in the ranking. A star marks what may be as good as the best.
         """
+        heads, candidates, found = self.heads([metric.name for metric in self.shown]), 0, []
+        for row in self.records():
+            candidates += row["role"] == "candidate"
+            if most is None or row["role"] == "reference" or candidates <= most:
+                star = "*" if row["tied_with_best"] is True else ""
+                cells = dict(zip(heads, self.cells(row), strict=True))
+                found.append(
+                    {"": star, "run": str(row["name"]), **cells, "run id": str(row["run_id"]), "role": row["role"]}
+                )
+        return found
+
+    def to_frame(self) -> pd.DataFrame:
+        """The table, every row with what it is of: the leaderboard's id, its title in words, and its reach."""
+        return self.table.assign(leaderboard=self.id, about=self.about, to_best_reach=self.reach)
+
+    def to_markdown(self, most: int | None = None) -> str:
+        """A table in Markdown, its title above and what has to be said below it."""
+        rows = [{head: text for head, text in line.items() if head != "role"} for line in self.lines(most)]
+        table = [f"| {' | '.join(rows[0])} |", "| --- " * len(rows[0]) + "|"]
+        table += [f"| {' | '.join(text.replace('|', chr(92) + '|') for text in row.values())} |" for row in rows]
+        return "\n".join([f"**{self.title}**", "", *table, "", *(f"{text}  " for text in self.legend)])
+
+    def to_latex(self, most: int | None = None) -> str:
+        """A table in LaTeX, for booktabs."""
+        import pandas as pd
+
+        rows = pd.DataFrame(self.lines(most)).drop(columns="role")
+        caption = _latex("; ".join([self.title, *self.legend]))
+        table = rows.map(_latex).rename(columns=_latex)
+        return str(table.to_latex(index=False, column_format="ll" + "r" * (table.shape[1] - 3) + "l", caption=caption))
+
+    def to_terminal(self, most: int | None = MOST_PRINTED) -> Table:
+        """The table for a terminal: the ``most`` best candidates and every reference row."""
         from rich.box import SIMPLE_HEAD
         from rich.markup import escape
         from rich.table import Table
@@ -189,26 +238,22 @@ class Leaderboard:
         printed = Table(
             box=SIMPLE_HEAD,
             padding=(0, 1, 0, 0),
-            title=f"by {self.metric.name}",
+            title=escape(self.title),
             caption="\n".join(self.legend),
             title_justify="left",
             caption_justify="left",
         )
         printed.add_column("")
         printed.add_column("run", overflow="fold", min_width=14)
-        for head in self.heads([metric.name.replace("/", "/\n") for metric in self.shown]):
-            printed.add_column(head, justify="right", no_wrap=True)
-        candidates = 0
-        for row in self.records():
-            candidates += row["role"] == "candidate"
-            if row["role"] == "candidate" and candidates > most:
-                continue
-            star = "*" if row["tied_with_best"] is True else ""
-            style = "dim" if row["role"] == "reference" else ""
-            cells = (escape(text) for text in self.cells(row))
-            printed.add_row(star, escape(str(row["name"])), *cells, style=style)
-        if candidates > most:
-            printed.add_row("", f"... and {candidates - most} more", style="dim")
+        lines = self.lines(most)
+        heads = self.heads([metric.name for metric in self.shown])
+        for head in heads:
+            printed.add_column(head.replace("/", "/\n"), justify="right", no_wrap=True)
+        for line in lines:
+            cells = (escape(line[head]) for head in ("", "run", *heads))
+            printed.add_row(*cells, style="dim" if line["role"] == "reference" else "")
+        if more := len(self.table) - len(lines):
+            printed.add_row("", f"... and {more} more", style="dim")
         return printed
 
 
@@ -220,6 +265,7 @@ def rank_rows(
     queries: tuple[int, int],
     notes: Sequence[str] = (),
     group: str = "",
+    about: str = "",
 ) -> Leaderboard:
     """Rank rows by a metric, and compare them.
 
@@ -232,6 +278,7 @@ def rank_rows(
         queries: Number of queries behind the metric, and number of cases.
         notes: What else is to be said below the table.
         group: Digest of what the rows agree in.
+        about: The same in words.
 
     Raises:
         NeuroprintError: No row has such a metric.
@@ -257,7 +304,7 @@ def rank_rows(
         said.append("not exportable: laid out together with the queries, hence last and not compared with the best")
     table["tied_with_best"] = pd.array([pd.NA] * len(table), dtype="boolean")
     reach = _compare(table, influences, by) if enough and by.compared else np.nan
-    return Leaderboard(by, metrics, table[_columns(table)], queries, reach, "\n".join(said), group)
+    return Leaderboard(by, metrics, table[_columns(table)], queries, reach, "\n".join(said), group, about)
 
 
 def _compare(table: pd.DataFrame, influences: Mapping[str, Mapping[str, Influence]], metric: Metric) -> float:
@@ -283,9 +330,7 @@ def _compare(table: pd.DataFrame, influences: Mapping[str, Mapping[str, Influenc
     ideal = None if metric.ideal is None else sign * metric.ideal
     best = with_the_best(rows, candidates, named["chance"].value if "chance" in named else -np.inf, ideal)
     table.loc[places, "to_best"] = -sign * best.behind
-    table.loc[[place for place, one in zip(places, candidates, strict=True) if one], "tied_with_best"] = ~best.out[
-        candidates
-    ]
+    table.loc[places, "tied_with_best"] = ~best.out
     if "voxels" in named:
         differences, reaches = with_one(rows, named["voxels"])
         table.loc[places, "to_voxels"], table.loc[places, "to_voxels_reach"] = sign * differences, reaches
@@ -304,8 +349,15 @@ def is_ranked(row: Mapping[str, Any]) -> bool:
 
 
 def metrics_of(queries: pd.DataFrame) -> dict[str, Metric]:
-    """What is known of the metrics of a table of queries, by name."""
-    return {record["name"]: Metric(**record) for record in queries.attrs.get("metrics", [])}
+    """What is known of the metrics of a table of queries, by name.
+
+    Raises:
+        NeuroprintError: Another version of neuroprint wrote it.
+    """
+    records = queries.attrs.get("metrics", [])
+    if any(set(record) != {part.name for part in fields(Metric)} for record in records):
+        raise NeuroprintError("scored by another version of neuroprint: give the run's or the sweep's command again")
+    return {record["name"]: Metric(**record) for record in records}
 
 
 def cell(row: Mapping[str, Any], metric: Metric) -> str:
@@ -325,6 +377,15 @@ def difference(value: float, reach: float, metric: Metric) -> str:
     digits = metric.decimals
     signed = f"{value:+.{digits}f}" if round(value, digits) else f"{0:.{digits}f}"
     return signed + (f" ± {reach:.{digits}f}" if reach == reach else "")
+
+
+def _latex(text: str) -> str:
+    """Text as LaTeX prints it."""
+    for letter in "\\&%$#_{}":
+        text = text.replace(letter, "\\" + letter if letter != "\\" else r"\textbackslash ")
+    for sign, printed in {"±": r"$\pm$", "²": r"$^2$", "·": r"$\cdot$", "–": "--", "~": r"\textasciitilde "}.items():
+        text = text.replace(sign, printed)
+    return text
 
 
 def _columns(table: pd.DataFrame) -> list[str]:

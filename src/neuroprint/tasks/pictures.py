@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
-from neuroprint.data.facts import center_mm, midline_mm, volume_cm3
+from neuroprint.data.facts import center_mm, midline_mm, picture_mm, volume_cm3
 from neuroprint.evaluation.curve import precision_band, precision_by_query
 from neuroprint.tasks.influence_file import save_influences
 from neuroprint.tasks.task import Draw
@@ -93,7 +93,8 @@ def draw_plates(evaluation: Evaluation, facts: Mapping[str, CaseFacts]) -> Figur
 
     def tile(case: str, distance_mm: float | None = None, relevant: bool | None = None) -> Tile:
         found = facts[case]
-        return Tile(case, found.mips["axial"], found.outlines["axial"], distance_mm, relevant)
+        size = picture_mm(found)["axial"]
+        return Tile(case, found.mips["axial"], found.outlines["axial"], distance_mm, relevant, size)
 
     def plate(index: int, rank: Rank) -> Plate:
         query = queries.iloc[index]
@@ -119,7 +120,7 @@ def _draw_map(result: Result, points: npt.NDArray[np.float64], title: str) -> Fi
     from neuroprint.figures.map import draw_map
 
     centers, midlines, _ = _places(result)
-    return draw_map(points, centers, title, float(np.median(midlines)))
+    return draw_map(points, centers, title, midlines)
 
 
 def _map_page(result: Result, points: npt.NDArray[np.float64], title: str) -> str:

@@ -199,4 +199,6 @@ def leaderboard_of(results: list[Result], metric: str | None = None) -> Leaderbo
     influences |= {role: evaluation.influences for role, evaluation in first.references.items()}
     by = metric or first.task.rank_by
     asked = first.evaluation.answerable if by.startswith(RETRIEVAL) else first.evaluation.cases
-    return rank_rows(rows, influences, by, metrics, (asked, first.evaluation.cases))
+    folds = first.benchmark.protocol.folds
+    about = first.task.asked_of(first.embeddings.cohort.name, first.evaluation.cases, folds)
+    return rank_rows(rows, influences, by, metrics, (asked, first.evaluation.cases), about=about)

@@ -129,7 +129,7 @@ def _leaderboard(
     cases = int(tags["cohort/cases"])
     asked = int(tags["cohort/queries"]) if metric.startswith(RETRIEVAL) else cases
     rows = [_row(run) for run in (*candidates, *others)]
-    return rank_rows(rows, influences, metric, known, (asked, cases), notes, group)
+    return rank_rows(rows, influences, metric, known, (asked, cases), notes, group, tags.get("about", ""))
 
 
 def _untrained(

@@ -6,26 +6,35 @@ Every export has an artifact folder to itself, so that a version stays what it w
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import yaml
 
 from neuroprint import __version__
 from neuroprint.bundle.format import MANIFEST
+from neuroprint.evaluation.metric import Metric
+from neuroprint.tasks.leaderboard import cell
 from neuroprint.tracking.store import TrackingStore
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
 
 MODEL_NAME = "neuroprint"
 ALIAS = "champion"
 _FOLDER = "bundle_model"
 _DIGITS = 12
 _EXAMPLE = "path/to/case"
+_MOST_LETTERS = 5000
 _MAY_LACK = ("percentile", "distance_mm")
 
 
@@ -66,13 +75,35 @@ def save_model(path: Path, bundle: Path) -> None:
     (path / "MLmodel").write_text(yaml.safe_dump(described), encoding="utf-8")
 
 
-def register_bundle(store: TrackingStore, run_id: str, bundle: Path) -> str:
-    """Log a bundle as a model of its run and make it ``neuroprint@champion``.
+@dataclass(frozen=True)
+class Registered:
+    """A version of the registered model.
 
-    The alias moves last, once all files are there.
+    Attributes:
+        version: Its number.
+        champion: The version that the alias points to now.
+        kept: Whether that is another one, of another task or cohort, which stays.
+    """
 
-    Returns:
-        The version of the registered model.
+    version: str
+    champion: str
+    kept: bool
+
+
+def register_bundle(
+    store: TrackingStore, run_id: str, bundle: Path, scores: Mapping[str, Any], kind: str, promote: bool = False
+) -> Registered:
+    """Log a bundle as a model of its run, register it with its card and scores, and make it ``neuroprint@champion``.
+
+    The alias moves last, once all files are there; and only from a version of the same kind, unless it is promoted.
+
+    Args:
+        store: Where the run is.
+        run_id: The run.
+        bundle: The folder.
+        scores: As the bundle holds them.
+        kind: Digest of task and cohort.
+        promote: Move the alias from a version of another kind too.
     """
     from mlflow.exceptions import MlflowException
 
@@ -81,17 +112,60 @@ def register_bundle(store: TrackingStore, run_id: str, bundle: Path) -> str:
         save_model(Path(folder) / "model", bundle)
         store.client.log_artifacts(run_id, str(Path(folder) / "model"), place)
     try:
-        store.client.create_registered_model(
-            MODEL_NAME, description="Search index of brain MRI, made by neuroprint export."
-        )
+        store.client.create_registered_model(MODEL_NAME)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     run = store.client.get_run(run_id)
     source = f"{run.info.artifact_uri}/{place}"
-    version = store.client.create_model_version(MODEL_NAME, source, run_id, description=run.info.run_name)
-    store.client.set_registered_model_alias(MODEL_NAME, ALIAS, version.version)
-    return str(version.version)
+    card = (bundle / "card.md").read_text(encoding="utf-8")
+    tags = {"kind": kind[:16], **_scores(scores)}
+    version = store.client.create_model_version(
+        MODEL_NAME, source, run_id, tags=tags, description=_described(card, ALIAS)
+    )
+    number, current = str(version.version), _champion(store)
+    if current is not None and current.tags.get("kind") != tags["kind"] and not promote:
+        return Registered(number, str(current.version), kept=True)
+    store.client.set_registered_model_alias(MODEL_NAME, ALIAS, number)
+    store.client.update_registered_model(MODEL_NAME, description=_described(card, ALIAS))
+    return Registered(number, number, kept=False)
+
+
+def _champion(store: TrackingStore) -> ModelVersion | None:
+    """The version that the alias points to, if there is one."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return store.client.get_model_version_by_alias(MODEL_NAME, ALIAS)
+    except MlflowException:
+        return None
+
+
+def _scores(scores: Mapping[str, Any]) -> dict[str, str]:
+    """The headline metrics as tags, with their intervals, of the sweep and of the hold-out."""
+    metrics = [Metric(**record) for record in scores["metrics"]]
+    sides = {"": scores["sweep"], "holdout ": scores["holdout"] or {}}
+    return {
+        f"{side}{metric.name}": cell(found, metric)
+        for side, found in sides.items()
+        for metric in metrics
+        if metric.headline and metric.name in found
+    }
+
+
+def _described(card: str, alias: str) -> str:
+    """The card, and how to ask the model; MLflow holds so many letters."""
+    request = json.dumps({"dataframe_split": {"columns": ["case"], "data": [[_EXAMPLE]]}, "params": {"k": 5}})
+    asked = f"""
+
+## How to ask this model
+```python
+model = mlflow.pyfunc.load_model("models:/{MODEL_NAME}@{alias}")
+model.predict(pandas.DataFrame({{"case": ["{_EXAMPLE}"]}}), params={{"k": 5}})
+```
+To `mlflow models serve`, as `POST /invocations`: `{request}`
+"""
+    return card.rstrip()[: _MOST_LETTERS - len(asked)] + asked
 
 
 @contextmanager

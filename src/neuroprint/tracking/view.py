@@ -113,7 +113,7 @@ def _standings(board: Leaderboard) -> dict[str, str]:
         elif row["role"] == "reference":
             standing = "reference"
         else:
-            told = {True: "not told from the best", False: "behind the best"}
+            told = {True: "may be as good as the best", False: "behind the best"}
             standing = told.get(row["tied_with_best"], "not compared")
         if standing != "not ranked":
             record = {str(name): value for name, value in row.items()}

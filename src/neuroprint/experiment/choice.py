@@ -1,0 +1,160 @@
+"""Which run an export is of: the best of a leaderboard, or a named one; and whether that is better than subtraction."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from neuroprint.bundle.projection import why_not
+from neuroprint.catalog.gate import Gate
+from neuroprint.catalog.instantiate import instantiate, plain
+from neuroprint.embedding.precomputed import PrecomputedEncoder
+from neuroprint.encoders.combined import CombinedEncoder
+from neuroprint.errors import NeuroprintError
+from neuroprint.experiment.rebuild import read_config
+from neuroprint.tasks.leaderboard import LEAST_QUERIES, Leaderboard, difference
+from neuroprint.tracking.boards import finished_candidates, leaderboards
+from neuroprint.tracking.store import FINISHED_CANDIDATES, TrackingStore
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+log = logging.getLogger(__name__)
+
+_COMBINED = f"{CombinedEncoder.__module__}.{CombinedEncoder.__qualname__}"
+_PRECOMPUTED = f"{PrecomputedEncoder.__module__}.{PrecomputedEncoder.__qualname__}"
+
+
+def best_run(store: TrackingStore, metric: str | None, leaderboard: str | None, gate: Gate, anyway: bool) -> Run:
+    """The best exportable run of the experiment's one leaderboard, or of the one that is named.
+
+    Args:
+        store: Where the runs are.
+        metric: What the leaderboard is ranked by; by default the task's own.
+        leaderboard: How its id begins.
+        gate: What a run's configuration may name.
+        anyway: Whether it may be worse than voxels.
+
+    Raises:
+        NeuroprintError: It is not plain which leaderboard is meant; or that has no such run, or too few queries to rank by.
+    """
+    board = _meant(leaderboards(store, finished_candidates(store), metric), leaderboard)
+    if not board.is_ranked:
+        asked, cases = board.queries
+        raise NeuroprintError(
+            f"{asked} of {cases} cases are queries, and below {LEAST_QUERIES} nothing is ranked: name a run with --run; "
+            "neuroprint leaderboard --json gives the ids"
+        )
+    for row in board.records():
+        if row["role"] == "candidate":
+            run = store.client.get_run(row["run_id"])
+            if problem := problem_of(store, run, gate):
+                log.info("skipped %s: %s", run.info.run_name, problem)
+                continue
+            log.info("exporting %s, the best exportable run by %s", run.info.run_name, board.metric.name)
+            _compare_with_voxels(board, row, anyway)
+            return run
+    raise NeuroprintError("no run of the leaderboard can be exported, as said above")
+
+
+def named_run(
+    store: TrackingStore, run_id: str, metric: str | None, gate: Gate, anyway: bool
+) -> tuple[TrackingStore, Run]:
+    """A run by its id, and the store of its own experiment: the looks and reference rows that it is told with are there.
+
+    Raises:
+        NeuroprintError: There is no such run, it is no finished candidate, or cannot be exported; or it is worse than voxels.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        run = store.client.get_run(run_id)
+    except MlflowException:
+        raise NeuroprintError(
+            f"--run {run_id}: there is no such run; neuroprint leaderboard --json gives the ids"
+        ) from None
+    if run.data.tags.get("role") != "candidate" or run.info.status != "FINISHED":
+        what = run.data.tags.get("reference") or run.data.tags.get("role") or "no candidate"
+        raise NeuroprintError(
+            f"--run {run_id}: {run.info.run_name} is {run.info.status} and {what}, not a finished candidate"
+        )
+    if problem := problem_of(store, run, gate):
+        raise NeuroprintError(f"--run {run_id}: {run.info.run_name} cannot be exported: {problem}")
+    experiment = store.client.get_experiment(run.info.experiment_id).name
+    if experiment != store.experiment:
+        log.info("%s is a run of the MLflow experiment '%s'", run.info.run_name, experiment)
+        store = TrackingStore(store.root, experiment)
+    others = store.search(f"{FINISHED_CANDIDATES} and tags.group = '{run.data.tags['group']}'")
+    same = [other for other in others if other.data.tags["identity"] != run.data.tags["identity"]]
+    board = leaderboards(store, [run, *same], metric)[0]
+    _compare_with_voxels(board, next(row for row in board.records() if row["run_id"] == run_id), anyway)
+    return store, run
+
+
+def problem_of(store: TrackingStore, run: Run, gate: Gate) -> str | None:
+    """Why a run cannot be exported, by its configuration alone; None where it can."""
+    try:
+        config: Any = plain(read_config(store, run))
+        for role in ("pooling", "inferer", "probe", "task"):
+            gate.check(config.get(role), role)
+        for encoder in _encoders(config.get("encoder")):
+            if isinstance(encoder, dict) and encoder.get("_target_") == _PRECOMPUTED:
+                return "its embeddings come from a file: there is no network to embed a new scan with"
+            gate.check(encoder, "encoder")
+        return why_not(instantiate(config.get("projection"), "projection", gate))
+    except NeuroprintError as error:
+        return str(error)
+
+
+def _meant(boards: Sequence[Leaderboard], named: str | None) -> Leaderboard:
+    """The leaderboard that is named, or the only one."""
+    found = [board for board in boards if board.group.startswith(named or "")]
+    if len(found) == 1:
+        return found[0]
+    problem = (
+        f"--leaderboard {named} is none of these" if named and not found else "say with --leaderboard which is meant"
+    )
+    listed = "\n".join(f"  {board.id}  {board.about}; {_best_of(board)}" for board in found or boards)
+    raise NeuroprintError(f"{len(boards)} leaderboards, which cannot be mixed: {problem}\n{listed}")
+
+
+def _best_of(board: Leaderboard) -> str:
+    rows = [row for row in board.records() if row["role"] == "candidate"]
+    count = f"{len(rows)} run{'s' if len(rows) > 1 else ''}"
+    return (
+        f"{count}, best {board.cells(rows[0])[0]} by {board.metric.name}: {rows[0]['name']}"
+        if board.is_ranked
+        else count
+    )
+
+
+def _compare_with_voxels(board: Leaderboard, row: dict[str, Any], anyway: bool) -> None:
+    """Say in a line how a run compares with voxels, which is what subtracting images comes to.
+
+    Raises:
+        NeuroprintError: It is worse.
+    """
+    metric, name = board.metric, board.metric.name
+    voxels = next(
+        (other for other in board.records() if other["role"] == "reference" and other["name"] == "voxels"), None
+    )
+    if voxels is None or row.get(name) != row.get(name) or voxels.get(name) != voxels.get(name):
+        return  # there is nothing to compare
+    mine, theirs = (f"{found[name]:.{metric.decimals}f}" for found in (row, voxels))
+    lead = (voxels[name] - row[name]) if metric.lower_is_better else (row[name] - voxels[name])
+    said = f"{row['name']} has {mine} in {name}, and voxels, which is subtracting images, has {theirs}"
+    if lead < 0 and not anyway:
+        raise NeuroprintError(f"{said}: --anyway exports it all the same")
+    if lead < 0:
+        log.warning("%s", said)
+    elif abs(row.get("to_voxels", 0.0)) <= row.get("to_voxels_reach", 0.0):
+        apart = difference(row["to_voxels"], row["to_voxels_reach"], metric)
+        log.warning("%s: it is not told from voxels (%s)", said, apart)
+
+
+def _encoders(node: Any) -> list[Any]:
+    """The configuration of each encoder, in the order in which their vectors are joined."""
+    if isinstance(node, dict) and node.get("_target_") == _COMBINED and isinstance(node.get("encoders"), dict):
+        return [node["encoders"][name] for name in sorted(node["encoders"])]
+    return [node]

@@ -10,8 +10,9 @@ import pytest
 from rich.console import Console
 
 from neuroprint.errors import NeuroprintError
+from neuroprint.evaluation.influence import Influence, influence
 from neuroprint.evaluation.metric import Metric
-from neuroprint.tasks.leaderboard import Leaderboard, cell, is_ranked, metrics_of, rank_rows
+from neuroprint.tasks.leaderboard import LEAST_QUERIES, Leaderboard, cell, difference, is_ranked, metrics_of, rank_rows
 
 P = "retrieval/p_at_5"
 ERROR = "probe/error_mm"
@@ -22,27 +23,21 @@ METRICS = {
         Metric(P, "precision at 5", headline=True, shown=True),
         Metric(P, "precision at 5").share(),
         Metric(ERROR, "mean error", lower_is_better=True, unit="mm", shown=True),
-        Metric("probe/side_auc", "AUC of left against right", in_queries=False),
+        Metric("probe/error_mm_median", "median error", lower_is_better=True, unit="mm", compared=False),
     )
 }
-CASES = [f"case-{n:03d}" for n in range(60)]
+CASES = 60
 
 
-def queries(score: float, error: float = 20.0, noise: float = 0.1, seed: int = 0) -> pd.DataFrame:
-    """A table of sixty queries that scored about as well."""
-    drawn = noise * np.random.default_rng(seed).normal(size=60)
+def influences(score: float, error: float = 20.0, noise: float = 0.1, seed: int = 0) -> dict[str, Influence]:
+    """Of sixty patients that scored about as well, each by itself."""
+    drawn = noise * np.random.default_rng(seed).normal(size=CASES)
     drawn -= drawn.mean()
-    return pd.DataFrame(
-        {
-            "case": CASES,
-            "patient": CASES,
-            "fold": np.arange(60) % 5,
-            "relevant": 3,
-            "p_at_5": score + drawn,
-            "p_at_5_as_answer": score + drawn[::-1],
-            "error_mm": error + 10 * drawn,
-        }
-    )
+    nothing = np.zeros((CASES, CASES))
+    return {
+        P: influence(score, drawn / CASES, nothing, CASES),
+        ERROR: influence(error, 10 * drawn / CASES, nothing, CASES),
+    }
 
 
 def row(name: str, score: float = 0.5, role: str = "candidate", **more: object) -> dict:
@@ -50,13 +45,14 @@ def row(name: str, score: float = 0.5, role: str = "candidate", **more: object) 
     return {"run_id": name, "name": name, "role": role, P: score, **bounds, ERROR: 100 * (1 - score), **more}
 
 
-def board(rows: list[dict], metric: str = P, notes: tuple[str, ...] = (), seeds: dict | None = None) -> Leaderboard:
-    tables = {
-        row["run_id"]: queries(row.get(P, 0.5), row.get(ERROR, 50.0), seed=(seeds or {}).get(row["run_id"], n))
-        for n, row in enumerate(rows)
-        if row["role"] == "candidate"
+def board(
+    rows: list[dict], metric: str = P, notes: tuple[str, ...] = (), queries: tuple[int, int] = (55, CASES)
+) -> Leaderboard:
+    owed = {
+        row["run_id"]: influences(row.get(P, 0.5), row.get(ERROR, 50.0), seed=sum(map(ord, row["name"])))
+        for row in rows
     }
-    return rank_rows(rows, tables, metric, METRICS, notes, "the group")
+    return rank_rows(rows, owed, metric, METRICS, queries, notes, "the group")
 
 
 ROWS = [
@@ -87,8 +83,7 @@ def test_rows_that_score_alike_are_in_the_order_of_their_names():
 
 def test_the_star_marks_the_best_candidate_and_what_cannot_be_told_from_it():
     marks = board(ROWS).table.set_index("name")["tied_with_best"]
-    assert marks["best"] and marks["close"] and not marks["low"]
-    assert marks[["oracle", "chance"]].isna().all()
+    assert marks.to_dict() == {"oracle": True, "best": True, "close": True, "low": False, "chance": False}
 
 
 def test_by_a_share_the_star_is_that_of_the_metric_itself():
@@ -97,11 +92,97 @@ def test_by_a_share_the_star_is_that_of_the_metric_itself():
     assert found.equals(board(rows).table.set_index("name")["tied_with_best"])
 
 
-def test_by_a_metric_without_values_of_queries_there_is_no_star():
-    rows = [{**each, "probe/side_auc": each[P]} for each in ROWS]
-    found = board(rows, "probe/side_auc")
-    assert found.table["name"].tolist()[:2] == ["oracle", "best"]
-    assert found.table["tied_with_best"].isna().all()
+def test_by_a_share_differences_are_those_of_the_metric_on_the_scale_of_the_share():
+    """Shares of the way from 0.1 to 1: every difference, and every reach, is that of the metric over 0.9."""
+    names = [*ROWS, row("voxels", 0.3, "reference")]
+    plain = board(names)
+    shares = board([{**each, f"{P}_share": (each[P] - 0.1) / 0.9} for each in names], f"{P}_share")
+    assert shares.reach == pytest.approx(plain.reach / 0.9)
+    for column in ("to_best", "to_voxels", "to_voxels_reach"):
+        assert shares.table[column].to_numpy() == pytest.approx(plain.table[column].to_numpy() / 0.9)
+
+
+def test_by_a_median_rows_are_ranked_and_not_told_apart():
+    rows = [{**each, "probe/error_mm_median": 1 - each[P]} for each in ROWS]
+    found = board(rows, "probe/error_mm_median")
+    assert found.table["name"].tolist()[:2] == ["oracle", "best"] and found.is_ranked
+    assert found.table["tied_with_best"].isna().all() and np.isnan(found.reach) and "to_best" not in found.table
+    assert len(found.legend) == 1
+
+
+def test_a_row_says_how_far_it_lies_from_the_best_and_from_voxels():
+    found = board([*ROWS, row("voxels", 0.3, "reference")])
+    table = found.table.set_index("name")
+    assert table["to_best"].to_dict() == pytest.approx(
+        {"oracle": 0.2, "best": 0.0, "close": -0.01, "voxels": -0.5, "low": -0.6, "chance": -0.7}
+    )
+    assert table["to_voxels"].to_dict() == pytest.approx(
+        {"oracle": 0.7, "best": 0.5, "close": 0.49, "voxels": 0.0, "low": -0.1, "chance": -0.2}
+    )
+    assert table["to_voxels_reach"]["voxels"] == 0.0 and (table["to_voxels_reach"].drop("voxels") > 0.01).all()
+    said = found.differences(found.records()[1])
+    assert said == {
+        "to the best": "the best",
+        "to voxels": f"+0.50 ± {table['to_voxels_reach']['best']:.2f}",
+    }
+    assert found.differences(found.records()[2])["to the best"] == f"-0.01 ± {found.reach:.2f}"
+    assert found.differences(found.records()[3]) == {"to the best": f"-0.50 ± {found.reach:.2f}", "to voxels": "–"}
+
+
+def test_of_errors_the_difference_of_a_worse_row_is_positive():
+    table = board([*ROWS, row("voxels", 0.3, "reference")], ERROR).table.set_index("name")
+    assert table["to_best"]["low"] == pytest.approx(60.0) and table["to_voxels"]["best"] == pytest.approx(-50.0)
+
+
+def test_without_voxels_nothing_is_said_of_them():
+    found = board(ROWS)
+    assert "to_voxels" not in found.table and not any("Dunnett" in text for text in found.legend)
+    assert list(found.differences({})) == ["to the best"]
+
+
+@pytest.mark.parametrize(
+    ("value", "reach", "shown"),
+    [(0.1234, 0.05, "+0.12 ± 0.05"), (-0.1, np.nan, "-0.10"), (-0.001, 0.05, "0.00 ± 0.05"), (np.nan, 0.05, "–")],
+)
+def test_a_difference_has_a_sign_and_half_the_width_of_its_interval(value, reach, shown):
+    assert difference(value, reach, METRICS[P]) == shown
+
+
+def test_the_legend_says_how_many_queries_there_are_and_what_the_star_and_the_differences_mean():
+    found = board([*ROWS, row("voxels", 0.3, "reference")])
+    queries, star, voxels = found.legend
+    assert queries.startswith(f"55 of {CASES} cases are queries with a value") and "conditional" in queries
+    assert star.startswith("*:") and f"{found.reach:.2f}" in star and "Hsu" in star
+    assert voxels.startswith("to voxels:") and "Dunnett" in voxels
+    assert f"{board(ROWS, ERROR).reach:.1f} mm" in board(ROWS, ERROR).legend[1]
+
+
+def test_if_the_best_is_not_told_from_chance_that_is_said():
+    line = "the best is not told from chance either"
+    assert line not in board(ROWS).legend
+    assert line in board([row("best", 0.105), row("low", 0.05), row("chance", 0.1, "reference")]).legend
+    assert line not in board([row("best", 0.105), row("low", 0.05)]).legend, "nobody asked for chance"
+
+
+def test_with_few_queries_nothing_is_ranked_or_told_apart_and_a_line_says_so():
+    few = board([*ROWS, row("voxels", 0.3, "reference")], queries=(LEAST_QUERIES - 1, CASES))
+    assert few.table["name"].tolist() == ["best", "close", "low", "chance", "oracle", "voxels"]
+    assert few.table["tied_with_best"].isna().all() and np.isnan(few.reach) and not few.is_ranked
+    assert not {"to_best", "to_voxels", "to_voxels_reach"} & set(few.table)
+    assert few.legend[0].startswith(f"9 of {CASES} cases") and few.legend[1].startswith("fewer than 10 queries")
+    words = " ".join(printed(few).split())
+    assert "nothing is ranked, and nothing told apart" in words and "*" not in words and "±" not in words
+    assert "★" not in few._repr_html_()
+    assert board(ROWS, queries=(LEAST_QUERIES, CASES)).is_ranked
+
+
+def test_a_row_without_an_influence_is_ranked_and_not_compared():
+    owed = {each["name"]: influences(each[P], seed=n) for n, each in enumerate(ROWS) if each["name"] != "close"}
+    found = rank_rows(ROWS, owed, P, METRICS, (55, CASES))
+    table = found.table.set_index("name")
+    assert found.table["name"].tolist() == ["oracle", "best", "close", "low", "chance"]
+    assert pd.isna(table["tied_with_best"]["close"]) and np.isnan(table["to_best"]["close"])
+    assert found.cells(found.records()[2])[1] == "–" and table["tied_with_best"]["best"]
 
 
 @pytest.mark.parametrize("exportable", [False, "False"])  # MLflow keeps parameters as text
@@ -149,7 +230,7 @@ def test_an_unknown_metric_names_those_there_are():
 def test_columns_are_who_then_the_choices_then_metrics_beside_their_bounds():
     rows = [{**each, "pooling": "mean", "layer": "stage4"} for each in ROWS]
     assert board(rows).table.columns.tolist() == [
-        *("run_id", "name", "role", "tied_with_best", "pooling", "layer"),
+        *("run_id", "name", "role", "tied_with_best", "to_best", "pooling", "layer"),
         *(ERROR, P, f"{P}_hi", f"{P}_lo"),
     ]
 
@@ -199,13 +280,14 @@ def test_it_prints_names_as_they_are():
 
 def test_it_prints_stars_values_and_the_legend():
     lines = str(board(ROWS)).splitlines()
-    assert lines[0].strip() == f"by {P}"
-    best = next(line for line in lines if " best " in line)
+    assert lines[0].strip().startswith(f"by {P}")
+    best = next(line for line in lines if " best " in line and "[0.70" in line)
     assert best.split()[0] == "*" and "0.80 [0.70, 0.90]" in best and "20.0" in best
-    assert not any(line.strip().startswith("*") and ("low" in line or "oracle" in line) for line in lines)
+    assert not any(line.strip().startswith("*") and ("low" in line or "chance" in line) for line in lines[:8])
     words = " ".join(str(board(ROWS)).split())
-    assert "95 % bootstrap interval over patients" in words
-    assert "*: cannot be told from the best at 5 %, over the whole leaderboard" in words
+    assert f"55 of {CASES} cases are queries" in words and "95 % interval over patients" in words
+    assert all(" ".join(text.split()) in words for text in board(ROWS).legend)
+    assert f"-0.60 ± {board(ROWS).reach:.2f}" in next(line for line in lines if " low " in line)
 
 
 def test_of_many_candidates_the_best_are_printed_and_every_reference_row():
@@ -214,7 +296,7 @@ def test_of_many_candidates_the_best_are_printed_and_every_reference_row():
     assert "candidate 24" in text and "candidate 25" not in text and "... and 5 more" in text and "chance" in text
     few = printed(board(rows), most=2)
     assert "candidate 01" in few and "candidate 02" not in few and "... and 28 more" in few
-    assert "more" not in printed(board(rows), most=30)
+    assert "... and" not in printed(board(rows), most=30)
 
 
 def test_it_shows_as_html_with_names_escaped():
@@ -233,14 +315,14 @@ def test_records_are_the_rows():
 
 
 def test_the_metrics_of_a_table_of_queries_are_its_records():
-    table = queries(0.5)
+    table = pd.DataFrame({"case": ["a", "b"], "p_at_5": [0.5, 0.2]})
     assert metrics_of(table) == {}
     table.attrs["metrics"] = [metric.record() for metric in METRICS.values()]
     assert metrics_of(table) == METRICS
 
 
 def test_records_survive_a_parquet_file(tmp_path):
-    table = queries(0.5)
+    table = pd.DataFrame({"case": ["a", "b"], "p_at_5": [0.5, 0.2]})
     table.attrs["metrics"] = [metric.record() for metric in METRICS.values()]
     table.to_parquet(tmp_path / "queries.parquet")
     assert metrics_of(pd.read_parquet(tmp_path / "queries.parquet")) == METRICS

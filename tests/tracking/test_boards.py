@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from neuroprint.errors import NeuroprintError
+from neuroprint.evaluation.influence import influence
 from neuroprint.evaluation.metric import Metric
+from neuroprint.tasks.influence_file import save_influences
 from neuroprint.tracking.boards import finished_candidates, leaderboards, read_queries
 from neuroprint.tracking.store import TrackingStore
 
@@ -17,6 +20,7 @@ METRICS = (
     Metric("probe/error_mm", "mean error", lower_is_better=True, unit="mm"),
 )
 DUE = ("chance", "oracle", "voxels")
+CASES = [f"case{number:02d}" for number in range(12)]
 
 
 @pytest.fixture
@@ -25,19 +29,23 @@ def store(tmp_path):
 
 
 def add(store, tmp_path, group, role="candidate", score=0.5, metrics=METRICS, **tags):
-    """A finished run of a group, with a table of two queries that scored alike."""
-    shared = {"group": group, "identity": f"{group} {role}"}
+    """A finished run of a group, with a table of twelve queries that scored about alike."""
+    shared = {"group": group, "identity": f"{group} {role}", "cohort/cases": "12", "cohort/queries": "11"}
     if role == "candidate":
         own = {"role": "candidate", "rank_by": metrics[0].name, "references": ",".join(DUE)}
     else:
         own = {"role": "reference", "reference": role}
     run_id = store.create(f"{role} of {group}", {**shared, **own, **tags})
-    queries = pd.DataFrame({"case": ["a", "b"], "patient": ["a", "b"], "fold": [0, 1], "relevant": [1, 1]})
+    queries = pd.DataFrame({"case": CASES, "patient": CASES, "fold": 0, "relevant": 1})
     queries = queries.assign(**{metric.column: score for metric in metrics})
     queries.attrs["metrics"] = [metric.record() for metric in metrics]
     folder = tmp_path / run_id
     folder.mkdir()
     queries.to_parquet(folder / "queries.parquet")
+    noise = np.random.default_rng(sum(map(ord, role))).normal(size=len(CASES)) / 1000
+    nothing = np.zeros((len(CASES), len(CASES)))
+    owed = {metric.name: influence(score, noise - noise.mean(), nothing, len(CASES)) for metric in metrics}
+    save_influences(folder, owed)
     with store.running(run_id):
         parameters = {"exportable": False} if tags.get("exportable") == "false" else {}
         store.log(run_id, {metric.name: score for metric in metrics}, parameters)
@@ -154,3 +162,27 @@ def test_a_metric_that_no_run_defines_is_ranked_as_unknown_and_said(store, tmp_p
         (board,) = ranked(store)
     assert board.table["retrieval/p_at_5"].isna().all() and board.table["tied_with_best"].isna().all()
     assert "no query has a relevant case" in caplog.text
+
+
+def test_a_board_says_how_many_queries_stand_behind_its_numbers(store, tmp_path):
+    add(store, tmp_path, "whole")
+    add_references(store, tmp_path, "whole")
+    (board,) = ranked(store)
+    assert board.queries == (11, 12) and board.is_ranked and board.reach > 0
+    assert ranked(store, "probe/error_mm")[0].queries == (12, 12)  # the probe predicts all of them
+
+
+def test_rows_are_compared_by_what_their_files_say(store, tmp_path):
+    best, low = (add(store, tmp_path, "whole", score=score, identity=str(score)) for score in (0.5, 0.4))
+    add_references(store, tmp_path, "whole", score=0.2)
+    (board,) = ranked(store)
+    table = board.table.set_index("run_id")
+    assert table.loc[low, "to_best"] == pytest.approx(-0.1) and bool(table.loc[best, "tied_with_best"])
+    assert table.loc[best, "to_voxels"] == pytest.approx(0.3) and table.loc[best, "to_voxels_reach"] > 0
+
+
+def test_of_few_queries_nothing_is_ranked(store, tmp_path):
+    add(store, tmp_path, "whole", **{"cohort/queries": "9"})
+    add_references(store, tmp_path, "whole")
+    (board,) = ranked(store)
+    assert not board.is_ranked and board.table["tied_with_best"].isna().all()

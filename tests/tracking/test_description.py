@@ -27,7 +27,7 @@ def test_the_closing_ranks_the_runs_marks_the_tied_and_says_how_to_export_the_be
     rows = [line for line in text.splitlines() if line.startswith("|")][2:]
     names = ["oracle", "mean", "max", "voxels", "chance", "seen"]
     assert [next(name for name in names if name in row.split("|")[2].split("](")[0]) for row in rows] == names
-    assert [row.split("|")[1].strip() for row in rows] == ["", "★", "", "", "", ""]
+    assert [row.split("|")[1].strip() for row in rows] == ["★", "★", "", "", "", ""]
     assert "0.40 [0.35, 0.45]" in rows[1]
     assert f"neuroprint export OUT --run {seen_sweep.runs['mean']}`" in text
     assert "no finished run" not in text and "laid out together with the queries" in text

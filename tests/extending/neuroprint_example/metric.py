@@ -20,8 +20,10 @@ def _expected_hit(judged: Judged) -> np.ndarray:
     return 1.0 - misses
 
 
-def _first_hit(ranked: Ranked) -> np.ndarray:
-    return ranked.relevant & (ranked.hits == 1) & (ranked.place <= K)
+def _hit_without(ranked: Ranked) -> np.ndarray:
+    """Without one of the first K the next case moves up; without one behind them nothing changes."""
+    first, one_more = (ranked.relevant[:, :k].sum(axis=1, keepdims=True) for k in (K, K + 1))
+    return np.where(ranked.place <= K, one_more - ranked.relevant > 0, first > 0).astype(float)
 
 
 def hit_at_5() -> RetrievalMetric:
@@ -33,6 +35,6 @@ def hit_at_5() -> RetrievalMetric:
         shown=True,
         of_query=_hit,
         expected=_expected_hit,
-        credit=_first_hit,
+        without=_hit_without,
         has_share=True,
     )

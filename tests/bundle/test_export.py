@@ -15,15 +15,26 @@ from neuroprint.catalog.menu import CONF
 from neuroprint.data.formats.brats import BraTSFormat
 from neuroprint.errors import NeuroprintError
 from neuroprint.evaluation.folds import in_holdout
+from neuroprint.experiment import export as exporting
 from neuroprint.experiment.configuration import register_schema
 from neuroprint.experiment.experiment import Experiment
-from neuroprint.experiment.export import export
 from neuroprint.experiment.looks import HOLDOUT_CASES, read_looks
 from neuroprint.experiment.run import run_experiment
 from neuroprint.experiment.session import Session
 from neuroprint.tracking.store import TrackingStore
 
 HELD = ("Small_00001", "Small_00006")
+
+
+def export(folder, store, **choices):
+    """What this small cohort is worth beside voxels is not the question here."""
+    return exporting.export(folder, store, **{"anyway": True, **choices})
+
+
+@pytest.fixture(autouse=True)
+def few_are_enough(monkeypatch):
+    """Eight cases are ranked."""
+    monkeypatch.setattr("neuroprint.tasks.leaderboard.LEAST_QUERIES", 2)
 
 
 class Project:
@@ -87,15 +98,15 @@ def best(store):
 @pytest.fixture(scope="module")
 def first(project, store, here, best):
     """The first export of the best run."""
-    return export(project / "first", store, overrides=here)
+    return export(project / "first", store, run_id=best.info.run_id, overrides=here)
 
 
-def copy_of(run, store, artifacts, name, identity=None, **config):
-    """A finished run like another, but first of its leaderboard, never exported, and with other parts."""
+def copy_of(run, store, artifacts, name, identity=None, score=0.99, **config):
+    """A finished run like another, but with another score, never exported, and with other parts."""
     tags = {key: value for key, value in run.data.tags.items() if not key.startswith(("mlflow.", "holdout"))}
     metrics = {key: value for key, value in run.data.metrics.items() if not key.startswith(("holdout/", "optimism/"))}
     run_id = store.create(name, {**tags, "identity": identity or tags["identity"], "exportable": "true"})
-    store.log(run_id, {**metrics, "retrieval/p_at_5": 0.99}, run.data.params)
+    store.log(run_id, {**metrics, "retrieval/p_at_5": score}, run.data.params)
     file = store.artifact(run, "config.yaml")
     shutil.copytree(file.parent, artifacts, ignore=shutil.ignore_patterns("bundle_model"))
     (artifacts / "config.yaml").write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **config}))
@@ -148,7 +159,7 @@ def test_an_export_repeated_is_the_same_look_and_another_run_is_a_second(first, 
     assert [look.run_id for look in read_looks(store)] == [first.run_id, other.info.run_id]
     assert "looked at 0 times before" in (project / "again" / "card.md").read_text()
     assert "looked at once before (by 1 configuration)" in (project / "second" / "card.md").read_text()
-    assert int(again.version) == int(first.version) + 1
+    assert int(again.registered.version) == int(first.registered.version) + 1
 
 
 def test_it_is_registered_as_the_champion_and_loads_without_a_pickle(first, project, store, small_cohort, monkeypatch):
@@ -354,3 +365,96 @@ def test_code_of_the_users_own_is_exported_with_trust_alone(work, here, tmp_path
     bundle = Bundle.open(made.folder, trust=["my_poolings"])
     table = pd.read_parquet(store.artifact(store.client.get_run(run_id), "embeddings.parquet"))
     np.testing.assert_array_equal(bundle.embeddings, np.stack(table["embedding"]))
+
+
+def test_below_ten_queries_a_run_has_to_be_named(store, here, best, tmp_path, monkeypatch):
+    monkeypatch.setattr("neuroprint.tasks.leaderboard.LEAST_QUERIES", 10)
+    with pytest.raises(NeuroprintError, match=r"8 of 8 cases are queries, and below 10 nothing is ranked: name a run"):
+        export(tmp_path / "bundle", store, overrides=here)
+    assert export(tmp_path / "bundle", store, run_id=best.info.run_id, overrides=here).run_id == best.info.run_id
+
+
+def test_what_is_worse_than_voxels_is_refused_and_what_is_not_told_from_it_is_said(store, here, best, tmp_path, caplog):
+    runs = {score: copy_of(best, store, tmp_path / str(score), f"at {score}", score=score) for score in (0.01, 0.99)}
+    try:
+        for choices in ({"run_id": runs[0.01]}, {"run_id": runs[0.01], "metric": "retrieval/p_at_5"}):
+            with pytest.raises(NeuroprintError, match=r"^at 0\.01 has 0\.01 in retrieval/p_at_5, and voxels.*--anyway"):
+                exporting.export(tmp_path / "bundle", store, overrides=here, **choices)
+        assert not (tmp_path / "bundle").exists()
+        assert exporting.export(tmp_path / "bundle", store, run_id=runs[0.01], overrides=here, anyway=True).cases == 8
+        caplog.clear()
+        assert exporting.export(tmp_path / "bundle", store, overrides=here).run_id == runs[0.99]
+        assert (
+            "at 0.99 has 0.99 in retrieval/p_at_5, and voxels" in caplog.text and "not told from voxels" in caplog.text
+        )
+    finally:
+        for run in runs.values():
+            store.client.delete_run(run)
+
+
+def test_of_several_leaderboards_one_has_to_be_named(work, here, tmp_path):
+    store = work.store("several")
+    ids = [work.run("projection=pca", f"task.radius_mm={radius}", "tracking.experiment=several") for radius in (50, 70)]
+    with pytest.raises(
+        NeuroprintError, match="2 leaderboards, which cannot be mixed: say with --leaderboard"
+    ) as caught:
+        export(tmp_path / "bundle", store, overrides=here)
+    _, *listed = str(caught.value).splitlines()
+    assert len(listed) == 2 and "within 50 mm" in "".join(listed) and "within 70 mm" in "".join(listed)
+    for line in listed:
+        made = export(tmp_path / "bundle", store, leaderboard=line.split()[0], overrides=here)
+        assert made.run_id == ids["within 70 mm" in line]
+    with pytest.raises(NeuroprintError, match="--leaderboard nothing is none of these"):
+        export(tmp_path / "bundle", store, leaderboard="nothing", overrides=here)
+
+
+def test_the_champion_stays_of_its_kind_unless_another_is_promoted(first, work, store, here, best, tmp_path):
+    champion = export(tmp_path / "same", store, run_id=best.info.run_id, overrides=here).registered
+    assert (champion.champion, champion.kept) == (champion.version, False)
+    other = work.run("projection=pca", "task.radius_mm=55", "tracking.experiment=another")
+    stays = export(tmp_path / "other", store, run_id=other, overrides=here).registered
+    assert (stays.champion, stays.kept) == (champion.version, True) and stays.version != champion.version
+    assert str(store.client.get_model_version_by_alias("neuroprint", "champion").version) == champion.version
+    moved = export(tmp_path / "other", store, run_id=other, overrides=here, promote=True).registered
+    assert (moved.champion, moved.kept) == (moved.version, False)
+    back = export(tmp_path / "same", store, run_id=best.info.run_id, overrides=here, promote=True).registered
+    assert back.champion == back.version
+
+
+def test_the_registered_model_carries_card_scores_and_an_example(first, store):
+    version = store.client.get_model_version("neuroprint", first.registered.version)
+    card = (first.folder / "card.md").read_text()
+    for described in (version, store.client.get_registered_model("neuroprint")):
+        assert described.description.startswith("# ") and "## Intended use" in described.description
+        assert (
+            'load_model("models:/neuroprint@champion")' in described.description
+            and "dataframe_split" in described.description
+        )
+    assert version.description.startswith(card.rstrip())
+    value = store.client.get_run(first.run_id).data.metrics["retrieval/p_at_5"]
+    assert version.tags["retrieval/p_at_5"].startswith(f"{value:.2f} [")
+    assert version.tags["holdout retrieval/p_at_5"]
+
+
+def test_the_line_that_asks_for_the_folder_again_works(small_cohort, tmp_path, monkeypatch):
+    """Of a folder, and of a manifest, whose scans lie elsewhere."""
+    work = Project(tmp_path, small_cohort)
+    rows = ["id,label," + ",".join(("flair", "t1", "t1ce", "t2"))]
+    for folder in sorted(small_cohort.iterdir()):
+        files = [str(folder / f"{folder.name}_{name}.nii.gz") for name in ("seg", "flair", "t1", "t1ce", "t2")]
+        rows.append(",".join([folder.name, *files]))
+    (tmp_path / "cohorts").mkdir()
+    (tmp_path / "cohorts" / "cohort.csv").write_text("\n".join(rows) + "\n")
+    places = {"brats": small_cohort, "manifest": tmp_path / "cohorts" / "cohort.csv"}
+    for name, place in places.items():
+        run_id = work.run(f"dataset={name}", f"dataset.root={place}", f"tracking.experiment={name}", "projection=pca")
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        monkeypatch.chdir(tmp_path / "empty")
+        store, kept = work.store(name), f"store.root={tmp_path / 'store'}"
+        with pytest.raises(NeuroprintError) as caught:
+            export(tmp_path / name, store, run_id=run_id, overrides=[kept])
+        said = str(caught.value)
+        asked = re.search(r"--set (dataset\.root)=(\S*)$", said)
+        assert asked and asked[2].endswith(place.name) and "\n" not in said, said
+        made = export(tmp_path / name, store, run_id=run_id, overrides=[kept, f"{asked[1]}={place}"])
+        assert made.cases >= 8

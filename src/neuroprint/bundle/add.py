@@ -198,9 +198,10 @@ def _longer_lists(
     return longer
 
 
-def _stored_pictures(bundle: Bundle, case: str) -> dict[str, npt.NDArray[np.uint8]]:
+def _stored_pictures(bundle: Bundle, case: str) -> dict[str, npt.NDArray[Any]]:
     gray, masks = bundle.pictures(case)
-    return {**gray, **{f"{plane}/tumor": mask.astype(np.uint8) for plane, mask in masks.items()}}
+    sizes = {f"{plane}/mm": np.array(mm, dtype=np.float32) for plane, mm in (bundle.picture_mm(case) or {}).items()}
+    return {**gray, **{f"{plane}/tumor": mask.astype(np.uint8) for plane, mask in masks.items()}, **sizes}
 
 
 def _is_unlike(bundle: Bundle, query: Query) -> bool:

@@ -361,6 +361,15 @@ class Bundle:
         masks = {plane: np.asarray(self._pictures[f"{row}/{plane}/tumor"]).astype(bool) for plane in PLANES}
         return gray, masks
 
+    def picture_mm(self, case: str) -> dict[str, tuple[float, float]] | None:
+        """Height and width in mm of a gallery case's pictures by plane; None in a bundle that does not hold them."""
+        row = self._row_of[case]
+        sizes = {plane: self._pictures.get(f"{row}/{plane}/mm") for plane in PLANES}
+        known = {plane: np.asarray(size) for plane, size in sizes.items() if size is not None}
+        if len(known) < len(PLANES) or not all(size.shape == (2,) and (size > 0).all() for size in known.values()):
+            return None
+        return {plane: (float(size[0]), float(size[1])) for plane, size in known.items()}
+
     @cached_property
     def _row_of(self) -> dict[str, int]:
         return {str(case): row for row, case in enumerate(self.cases["case"])}

@@ -94,8 +94,8 @@ def _how_good(about: Mapping[str, Any], scores: Mapping[str, Any]) -> list[str]:
         *_table(scores),
         "",
         f"A relevant case is one of another fold and patient {about['relevance']}.",
-        f"{scores['cases']['queries']} of {scores['cases']['sweep']} cases are queries to which there is one. Brackets hold 95 % "
-        "intervals over patients, who are query and gallery at once; they are conditional on what is fitted.",
+        f"{scores['cases']['queries']} of {scores['cases']['sweep']} cases are queries to which there is one. Brackets hold",
+        "95 % intervals over patients, who are query and gallery at once; they are conditional on what is fitted.",
         "Raw precision depends on the cohort's size and spread: figures from other cohorts compare by the AUC only.",
         "",
         "## Hold-out",

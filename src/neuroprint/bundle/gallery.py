@@ -15,7 +15,7 @@ from neuroprint.bundle.format import save_arrays
 from neuroprint.bundle.index import Neighborhoods, lengths_of
 from neuroprint.data.case import Case, Frame
 from neuroprint.data.case_facts import CaseFacts
-from neuroprint.data.facts import Weighting, center_mm, is_right, volume_cm3
+from neuroprint.data.facts import Weighting, center_mm, is_right, picture_mm, volume_cm3
 from neuroprint.data.metadata import is_missing
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Gallery:
     embeddings: npt.NDArray[np.float32]
     projected: npt.NDArray[np.float32]
     map_xy: npt.NDArray[np.float32]
-    pictures: Sequence[Mapping[str, npt.NDArray[np.uint8]]]
+    pictures: Sequence[Mapping[str, npt.NDArray[Any]]]
     neighborhoods: Neighborhoods
     quantiles: npt.NDArray[np.float32]
 
@@ -141,10 +141,12 @@ def cases_table(cases: Sequence[Case], facts: Sequence[CaseFacts], placing: Plac
     return table
 
 
-def pictures_of(facts: CaseFacts) -> dict[str, npt.NDArray[np.uint8]]:
-    """A case's small pictures by name: a plane, and a plane's tumor."""
-    found = {}
+def pictures_of(facts: CaseFacts) -> dict[str, npt.NDArray[Any]]:
+    """A case's small pictures by name: a plane (uint8), its tumor, and its height and width in mm (float32)."""
+    found: dict[str, npt.NDArray[Any]] = {}
+    sizes = picture_mm(facts)
     for plane, picture in facts.mips.items():
         found[plane] = picture
+        found[f"{plane}/mm"] = np.array(sizes[plane], dtype=np.float32)
         found[f"{plane}/tumor"] = facts.outlines[plane].astype(np.uint8)
     return found

@@ -27,18 +27,36 @@ _PICTURE, _MARGIN = 96.0, 11.0
 _SIDE: Final = _PICTURE + 2 * _MARGIN
 
 
-def case_plates(mips: Mapping[str, NDArray[np.uint8]], outlines: Mapping[str, NDArray[np.bool_]], name: str) -> str:
+def case_plates(
+    mips: Mapping[str, NDArray[np.uint8]],
+    outlines: Mapping[str, NDArray[np.bool_]],
+    name: str,
+    sizes_mm: Mapping[str, tuple[float, float]] | None = None,
+    longest_mm: float | None = None,
+) -> str:
     """The three planes of a case as SVG, in the order axial, coronal, sagittal, on one scale.
+
+    Tiles are of one size. Cases that are shown side by side are of one scale too if they are given the same ``longest_mm``.
 
     Args:
         mips: (rows, columns) uint8 by plane, first row on top.
         outlines: Tumor masks by plane, of the same shapes; one without a pixel has no outline.
         name: The case's id, for those who do not see the picture.
+        sizes_mm: Height and width by plane; None takes pixels for millimeters.
+        longest_mm: What fills a tile; by default the longest side of this case's pictures.
     """
-    longest = max((max(picture.shape) for picture in mips.values()), default=1)
+    sizes = dict(sizes_mm) if sizes_mm else {plane: picture.shape for plane, picture in mips.items()}
+    scale = _PICTURE / (longest_mm or longest_side(sizes))
     return "\n".join(
-        _plate(plane, mips[plane], outlines.get(plane), _PICTURE / longest, name) for plane in PLANES if plane in mips
+        _plate(plane, mips[plane], outlines.get(plane), (sizes[plane][0] * scale, sizes[plane][1] * scale), name)
+        for plane in PLANES
+        if plane in mips
     )
+
+
+def longest_side(*sizes_mm: Mapping[str, tuple[float, float]]) -> float:
+    """The longest side of the pictures of cases, mm."""
+    return max((side for sizes in sizes_mm for size in sizes.values() for side in size), default=1.0)
 
 
 def outline_path(mask: NDArray[np.bool_]) -> str:
@@ -51,9 +69,11 @@ def outline_path(mask: NDArray[np.bool_]) -> str:
     return "".join("M" + "L".join(f"{x - 0.5:g} {y - 0.5:g}" for x, y in line[:-1]) + "Z" for line in lines)
 
 
-def _plate(plane: str, picture: NDArray[np.uint8], mask: NDArray[np.bool_] | None, scale: float, name: str) -> str:
+def _plate(
+    plane: str, picture: NDArray[np.uint8], mask: NDArray[np.bool_] | None, size: tuple[float, float], name: str
+) -> str:
     rows, columns = picture.shape
-    left, top = (_SIDE - columns * scale) / 2, (_SIDE - rows * scale) / 2
+    (high, wide), left, top = size, (_SIDE - size[1]) / 2, (_SIDE - size[0]) / 2
     outline = "" if mask is None else outline_path(mask)
     drawn = f'<path class="outline" d="{outline}"/>' if outline else ""
     words = f"{plane} maximum intensity projection of {name}" + (", tumor outlined" if outline else "")
@@ -70,7 +90,7 @@ def _plate(plane: str, picture: NDArray[np.uint8], mask: NDArray[np.bool_] | Non
     )
     return (
         f'<svg class="plate" viewBox="0 0 {_SIDE:g} {_SIDE:g}" role="img" aria-label="{html.escape(words)}">'
-        f'<g transform="translate({left:.2f} {top:.2f}) scale({scale:.4f})">'
+        f'<g transform="translate({left:.2f} {top:.2f}) scale({wide / columns:.4f} {high / rows:.4f})">'
         f'<image width="{columns}" height="{rows}" preserveAspectRatio="none" href="{_png(picture)}"/>{drawn}</g>'
         f'<g class="letters">{letters}</g><text class="plane" x="4" y="{_SIDE - 4:g}">{plane}</text></svg>'
     )

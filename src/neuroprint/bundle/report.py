@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from neuroprint.bundle.answer import group_sentences, remarks
 from neuroprint.bundle.map_drawing import MOST_POINTS, group_colors, map_drawing
-from neuroprint.bundle.plates import CONVENTION, case_plates
+from neuroprint.bundle.plates import CONVENTION, case_plates, longest_side
 from neuroprint.bundle.query import MAP_NEIGHBORS, groups_of
 from neuroprint.bundle.score_table import score_table
+from neuroprint.data.facts import picture_mm
 from neuroprint.errors import NeuroprintError
 
 if TYPE_CHECKING:
@@ -43,7 +44,13 @@ def report(answer: Answer, bundle: Bundle) -> str:
     assets = files("neuroprint.bundle") / "assets"
     column = answer.column or "side"
     groups = groups_of(bundle, column)
-    cards = [_query_card(answer), *(_match_card(match, answer, bundle, groups) for match in answer.matches)]
+    sizes = [bundle.picture_mm(match.case) for match in answer.matches]
+    longest = longest_side(picture_mm(answer.query.facts), *(size for size in sizes if size))
+    cards = [_query_card(answer, longest)]
+    for match, size in zip(answer.matches, sizes, strict=True):
+        mips, outlines = bundle.pictures(match.case)
+        plates = case_plates(mips, outlines, match.case, size, longest if size else None)
+        cards.append(_match_card(match, answer, bundle, groups, plates))
     known = [answer.query.side, *(_text(bundle.cases["side"].iloc[match.row]) for match in answer.matches)]
     missing = sum(side is None for side in known)
     return Template((assets / "report.html").read_text(encoding="utf-8")).substitute(
@@ -93,19 +100,19 @@ def _remarks(answer: Answer, bundle: Bundle) -> str:
     )
 
 
-def _query_card(answer: Answer) -> str:
+def _query_card(answer: Answer, longest_mm: float) -> str:
     query = answer.query
     facts = [("tumor", query.side or "not known"), ("volume", _volume(query.volume_cm3))]
-    drawn = case_plates(query.facts.mips, query.facts.outlines, query.case)
+    sizes = picture_mm(query.facts)
+    drawn = case_plates(query.facts.mips, query.facts.outlines, query.case, sizes, longest_mm)
     return (
         f'<article class="case query"><h3><span class="rank">query</span>{html.escape(query.case)}</h3>'
         f'<div class="plates">{drawn}</div><dl class="facts">{_facts(facts)}</dl></article>'
     )
 
 
-def _match_card(match: Match, answer: Answer, bundle: Bundle, groups: list[str | None]) -> str:
+def _match_card(match: Match, answer: Answer, bundle: Bundle, groups: list[str | None], plates: str) -> str:
     case = bundle.cases.iloc[match.row]
-    mips, outlines = bundle.pictures(match.case)
     distance = "not known" if match.distance_mm is None else f"{match.distance_mm:.1f}{_SPACE}mm"
     facts = [("center distance", distance), ("tumor", _text(case["side"]) or "not known")]
     facts.append(("volume", _volume(float(case["volume_cm3"]))))
@@ -120,7 +127,7 @@ def _match_card(match: Match, answer: Answer, bundle: Bundle, groups: list[str |
     first = f'<dt>{html.escape(_measure(bundle))}</dt><dd class="main">{match.similarity:.3f}</dd>'
     return (
         f'<article class="case"><h3><span class="rank">{match.rank}</span>{html.escape(match.case)}</h3>'
-        f'<div class="plates">{case_plates(mips, outlines, match.case)}</div>'
+        f'<div class="plates">{plates}</div>'
         f'<dl class="facts">{first}<dt>percentile</dt><dd>{percentile}</dd>{bar}{_facts(facts)}</dl></article>'
     )
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from neuroprint.evaluation.metric import Metric
@@ -36,13 +38,45 @@ def score_table(scores: Mapping[str, Any], relevance: str) -> str:
     if first is None or not scores.get("sweep"):
         return '<p class="note">This bundle says nothing of how good it is: take its answers with caution.</p>'
     references = scores.get("references") or {}
-    lines = [_line(first, words, scores.get(name) or {}, kind) for name, words, kind in _ROWS]
-    lines += [_line(first, words, references.get(name) or {}, "") for name, words in _REFERENCES.items()]
+    rows = [(words, scores.get(name) or {}, kind) for name, words, kind in _ROWS]
+    rows += [(words, references.get(name) or {}, "") for name, words in _REFERENCES.items()]
+    ends = scale_ends(first, (metrics.get(name) for _, metrics, _ in rows for name in _names(first)))
+    lines = [_line(first, words, metrics, kind, ends) for words, metrics, kind in rows]
     further = [metric for metric in metrics.values() if (metric.headline or metric.shown) and metric is not first]
     return (
-        f'<table><thead><tr><th colspan="3">{html.escape(first.label)}</th></tr></thead>'
+        f"<table><thead><tr><th>{_head(first)}</th>"
+        f'<th class="ends"><span>{_number(ends[0])}</span><span>{_number(ends[1])}</span></th><th></th></tr></thead>'
         f'<tbody>{"".join(lines)}</tbody></table>{_further(scores, further)}<p class="note">{_note(scores, relevance)}</p>'
     )
+
+
+def scale_ends(metric: Metric, values: Iterable[float | None]) -> tuple[float, float]:
+    """Ends of the scale that a metric is drawn on: its natural bounds, or round numbers around zero and the values.
+
+    Args:
+        metric: The metric. What has no unit and lies between 0 and 1 is drawn from 0 to 1.
+        values: All that is drawn; None where there is none.
+    """
+    drawn = [float(value) for value in values if value is not None and math.isfinite(value)]
+    low, high = min([0.0, *drawn]), max([0.0 if metric.unit else 1.0, *drawn])
+    step = 10.0 ** math.floor(math.log10((high - low) or 1.0)) / 2
+    bounds = (metric.lowest, metric.highest)
+    rounded = (math.floor(low / step) * step, math.ceil(high / step) * step or step)
+    found = [end if bound is None else bound for bound, end in zip(bounds, rounded, strict=True)]
+    return found[0], found[1]
+
+
+def _names(metric: Metric) -> tuple[str, str, str]:
+    return metric.name, f"{metric.name}_lo", f"{metric.name}_hi"
+
+
+def _head(metric: Metric) -> str:
+    unit = f", {metric.unit}" if metric.unit else ""
+    return html.escape(f"{metric.label}{unit}" + (f" ({metric.direction})" if metric.lower_is_better else ""))
+
+
+def _number(value: float) -> str:
+    return f"{value:g}".replace("-", "−")
 
 
 def _note(scores: Mapping[str, Any], relevance: str) -> str:
@@ -59,20 +93,26 @@ def _note(scores: Mapping[str, Any], relevance: str) -> str:
     return " ".join([*said, "Intervals: 95 %, over query patients."])
 
 
-def _line(metric: Metric, words: str, metrics: Mapping[str, Any], kind: str) -> str:
-    value = metrics.get(metric.name)
+def _line(metric: Metric, words: str, metrics: Mapping[str, Any], kind: str, ends: tuple[float, float]) -> str:
+    value, low, high = (metrics.get(name) for name in _names(metric))
     if value is None:
         return ""
-    low, high = (metrics.get(f"{metric.name}_{end}") for end in ("lo", "hi"))
+
+    def place(number: float) -> float:
+        return min(max(100 * (number - ends[0]) / (ends[1] - ends[0]), 0.0), 100.0)
+
+    def printed(number: float) -> str:
+        return f"{number:.{metric.decimals}f}".replace("-", "−")
+
     interval, bounds = "", ""
     if low is not None and high is not None:
-        interval = f'<i style="left:{100 * low:.1f}%;width:{100 * (high - low):.1f}%"></i>'
-        bounds = f"<small>{low:.2f} to {high:.2f}</small>"
+        interval = f'<i style="left:{place(low):.1f}%;width:{place(high) - place(low):.1f}%"></i>'
+        bounds = f"<small>{printed(low)} to {printed(high)}</small>"
     style = "scale" if kind else "scale reference"
     return (
         f'<tr class="{kind}"><th scope="row">{html.escape(words)}</th>'
-        f'<td><div class="{style}">{interval}<b style="left:{100 * value:.1f}%"></b></div></td>'
-        f'<td class="figure">{value:.2f}{bounds}</td></tr>'
+        f'<td><div class="{style}">{interval}<b style="left:{place(value):.1f}%"></b></div></td>'
+        f'<td class="figure">{printed(value)}{bounds}</td></tr>'
     )
 
 

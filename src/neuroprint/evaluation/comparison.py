@@ -98,8 +98,9 @@ def _width(rows: Sequence[Influence], candidates: Flags, chance: float, covarian
     above = candidates & (values > chance)
     inside = ~candidates | above | (deviations <= deviations[above].max(initial=0.0)) | ~above.any()
     behind = np.abs(values[candidates].max() - values)
-    # The best and what comes next to it stay: a width is that of a difference.
-    nearest = np.flatnonzero(inside)[np.argsort(behind[inside], kind="stable")[:2]]
+    # What comes next to the best stays, unless it is a copy: a width is that of a difference.
+    apart = np.where(inside & (behind > 1e-10 * np.abs(values).max()), behind, np.inf)
+    nearest = np.argmin(apart) if np.isfinite(apart).any() else []
     while True:
         far = np.zeros(len(rows), dtype=bool)
         far[inside] = behind[inside] > errors.among(inside).widths(_ASIDE)
@@ -127,7 +128,7 @@ def with_one(rows: Sequence[Influence], other: Influence, level: float = LEVEL) 
     queries = errors.factor * np.square([row.own - other.own for row in rows]).sum(axis=1)
     variances = np.maximum(np.diagonal(covariance), queries)
     # Of equal rows only rounding is left: so much less than the rows vary themselves is nothing.
-    alone = np.diagonal(errors.covariance)
+    alone = np.maximum(np.diagonal(errors.covariance), 0.0)
     varies = variances > 1e-12 * (alone[:-1] + alone[-1])
     deviations = np.sqrt(np.where(varies, variances, 0.0))
     standard = np.where(varies, deviations, 1.0)

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from neuroprint.bundle.projection import why_not
 from neuroprint.catalog.gate import Gate
 from neuroprint.catalog.instantiate import instantiate, plain
@@ -87,8 +89,13 @@ def named_run(
         store = TrackingStore(store.root, experiment)
     others = store.search(f"{FINISHED_CANDIDATES} and tags.group = '{run.data.tags['group']}'")
     same = [other for other in others if other.data.tags["identity"] != run.data.tags["identity"]]
-    board = leaderboards(store, [run, *same], metric)[0]
-    _compare_with_voxels(board, next(row for row in board.records() if row["run_id"] == run_id), anyway)
+    try:
+        board = leaderboards(store, [run, *same], metric)[0]
+        _compare_with_voxels(board, next(row for row in board.records() if row["run_id"] == run_id), anyway)
+    except NeuroprintError as error:
+        if not anyway:
+            raise
+        log.warning("not compared with voxels: %s", error)
     return store, run
 
 
@@ -148,9 +155,15 @@ def _compare_with_voxels(board: Leaderboard, row: dict[str, Any], anyway: bool) 
         raise NeuroprintError(f"{said}: --anyway exports it all the same")
     if lead < 0:
         log.warning("%s", said)
-    elif abs(row.get("to_voxels", 0.0)) <= row.get("to_voxels_reach", 0.0):
-        apart = difference(row["to_voxels"], row["to_voxels_reach"], metric)
-        log.warning("%s: it is not told from voxels (%s)", said, apart)
+        return
+    apart, reach = (row.get(column, np.nan) for column in ("to_voxels", "to_voxels_reach"))
+    if not abs(apart) > reach:
+        by = (
+            f"the difference is {difference(apart, reach, metric)}"
+            if np.isfinite(apart)
+            else "there are too few queries"
+        )
+        log.warning("%s: it is not told from voxels: %s", said, by)
 
 
 def _encoders(node: Any) -> list[Any]:

@@ -104,7 +104,7 @@ def _check_places(config: DictConfig) -> None:
     # Phantoms are written where they are missing; all else has to be there.
     if config.dataset.name != "phantom" and not root.exists():
         raise NeuroprintError(
-            f"the run's scans were in {root.name}, and MLflow keeps no folders: give --set dataset.root=FOLDER"
+            f"the run's scans were in {root.name}, and MLflow keeps no folders: give --set dataset.root=FOLDER/{root.name}"
         )
     for key in ("weights", "monai_bundle", "path"):
         name = config.encoder.get(key)

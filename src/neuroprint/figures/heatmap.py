@@ -75,7 +75,10 @@ def draw_heatmap(
     across = max(1, math.ceil(len(names[0]) / down))
     width = COLUMN_INCHES if across * panel_inches + _BESIDE_INCHES <= COLUMN_INCHES else WIDTH_INCHES
     footnote = fill(_footnote(grouped.count()), int(width * _LETTERS_AN_INCH))
-    title = fill(f"{metric.title}, {metric.direction}", int(width * _TITLE_LETTERS_AN_INCH))
+    letters = int(width * _TITLE_LETTERS_AN_INCH)
+    title = f"{metric.title}, {metric.direction}"
+    if len(title) > letters:
+        title = f"{fill(metric.title, letters)},\n{metric.direction}"
     lines = footnote.count("\n") + title.count("\n")
     figure = new_figure(down * (len(names[1]) * _ROW_INCHES + 0.3) + 1.15 + 0.13 * lines, width)
     places = figure.add_gridspec(down, across)

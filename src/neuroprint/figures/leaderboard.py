@@ -22,6 +22,7 @@ from neuroprint.figures.style import (
     place,
     shorten,
     styled,
+    text_inches,
 )
 
 if TYPE_CHECKING:
@@ -40,9 +41,7 @@ _HEAD_INCHES, _FOOT_INCHES = 0.6, 0.76
 _EDGE_INCHES = 0.08
 # Between the names and the scale, for the stars.
 _STAR_INCHES = 0.2
-_LONGEST_NAME = 44
-# Of a letter on average, a little more than needed: 7 points for the names, the small type for the numbers.
-_NAME_LETTER_INCHES, _LETTER_INCHES = 0.0585, 0.0585
+_LONGEST_NAME, _WIDEST_NAME_INCHES = 44, 2.7
 _GAP_INCHES = 0.16
 _SHADE = 0.13
 
@@ -56,16 +55,17 @@ class _Column:
 
     @property
     def inches(self) -> float:
-        letters = max(map(len, [*self.head.splitlines(), *self.cells]), default=0)
-        return letters * _LETTER_INCHES
+        """Width of the widest line."""
+        return max(text_inches(text, SMALL) for text in [*self.head.splitlines(), *self.cells, ""])
 
 
 @styled
 def draw_leaderboard(table: pd.DataFrame, metric: Metric, reach: float = np.nan) -> Figure:
     """Draw the ranking by one metric, the best on top: dots with 95 % intervals, references in gray among them.
 
-    The zone within reach of the best is shaded. Candidates in there have a star and a filled dot, since they are not told
-    from it; those outside are hollow. Beside the scale stand the values and the differences to the best and to voxels.
+    The zone within reach of the best is shaded. Candidates in there have a star and a filled dot, since they may be as good;
+    those outside are hollow. A reference row has a star too if the best does not lead it by more than its reach. Beside the
+    scale stand the values and the differences to the best and to voxels. An arrow at the scale's end is a hopeless row.
     Of more than 40 candidates the best 40 are drawn, and the figure says so; rows in which the metric is not defined are
     counted, not drawn.
 
@@ -84,26 +84,31 @@ def draw_leaderboard(table: pd.DataFrame, metric: Metric, reach: float = np.nan)
     candidates = ranked[ranked["role"] != "reference"]
     shown = ranked[ranked.index.isin(candidates.index[:TOP]) | (ranked["role"] == "reference")].reset_index(drop=True)
     tied = shown["tied_with_best"] if "tied_with_best" in shown else pd.Series(pd.NA, index=shown.index)
-    shown["starred"] = tied.eq(True).fillna(False).astype(bool) & (shown["role"] != "reference")
+    shown["starred"] = tied.eq(True).fillna(False).astype(bool)
     told = bool(tied.notna().any())
 
     rows = shown.to_dict("records")
     columns = _columns(rows, metric, reach)
-    names = [shorten(str(name), _LONGEST_NAME) for name in shown["name"]]
+    names = [_fitting(str(name)) for name in shown["name"]]
     figure, axes = _page(names, columns)
     if compared and "to_best" in shown:
         best = float((shown[metric.name] - shown["to_best"]).dropna().iloc[0])
         worst = best + reach if metric.lower_is_better else best - reach
         axes.axvspan(min(best, worst), max(best, worst), color=BLUE, alpha=_SHADE, linewidth=0, zorder=0)
+    limits = _limits(shown, metric)
     for height, row in enumerate(rows):
-        _draw_row(axes, height, row, metric.name, told)
+        _draw_row(axes, height, row, metric.name, told, limits)
     axes.set_yticks(range(len(shown)), names)
     for label, role in zip(axes.get_yticklabels(), shown["role"], strict=True):
         label.set(color=GRAY, fontstyle="italic") if role == "reference" else None
     axes.set_xlabel(f"{metric.title}, {metric.direction}")
     axes.margins(x=0.04)
+    if limits is not None:
+        axes.set_xlim(limits)
     _write(axes, columns, shown)
-    figure.suptitle(_headline(len(candidates), len(table) - len(defined)), x=_EDGE_INCHES / WIDTH_INCHES, ha="left")
+    high = 1 - _EDGE_INCHES / figure.get_figheight()
+    said = _headline(len(candidates), len(table) - len(defined))
+    figure.suptitle(said, x=_EDGE_INCHES / WIDTH_INCHES, y=high, ha="left", va="top")
     keys = _keys(shown, metric, told, bool(axes.collections), bool(axes.patches))
     figure.legend(
         handles=keys, loc="lower left", bbox_to_anchor=(0, 0), ncols=len(keys), handletextpad=0.5, columnspacing=1.4,
@@ -112,11 +117,19 @@ def draw_leaderboard(table: pd.DataFrame, metric: Metric, reach: float = np.nan)
     return figure
 
 
+def _fitting(name: str) -> str:
+    """A name, shortened until it leaves room for the scale."""
+    longest = _LONGEST_NAME
+    while text_inches(shorten(name, longest)) > _WIDEST_NAME_INCHES:
+        longest -= 2
+    return shorten(name, longest)
+
+
 def _page(names: Sequence[str], columns: Sequence[_Column]) -> tuple[Figure, Axes]:
     """An empty page with the scale between names and numbers."""
     rows = max(len(names), 2)
     figure = new_figure(rows * _ROW_INCHES + _HEAD_INCHES + _FOOT_INCHES, placed=True)
-    left = _EDGE_INCHES + max(map(len, names), default=0) * _NAME_LETTER_INCHES + _STAR_INCHES
+    left = _EDGE_INCHES + max(map(text_inches, [*names, ""])) + _STAR_INCHES
     right = _EDGE_INCHES + sum(column.inches + _GAP_INCHES for column in columns)
     axes = place(figure, left, _FOOT_INCHES, WIDTH_INCHES - left - right, rows * _ROW_INCHES)
     axes.set(ylim=(rows - 0.5, -0.5))
@@ -173,22 +186,52 @@ def _write(axes: Axes, columns: Sequence[_Column], shown: pd.DataFrame) -> None:
             text(cell, across, height, va="center", fontsize=SMALL, color=GRAY if role == "reference" else INK)
         across += column.inches
     side = 0.0
-    for height in np.flatnonzero(shown["starred"]):
-        text(STAR, -_STAR_INCHES / 2, height, ha="center", va="center", color=BLUE)
+    for starred in np.flatnonzero(shown["starred"]):
+        color = GRAY if shown["role"].iloc[starred] == "reference" else BLUE
+        text(STAR, -_STAR_INCHES / 2, int(starred), ha="center", va="center", color=color)
 
 
-def _draw_row(axes: Axes, height: int, row: Mapping[Hashable, Any], metric: str, told: bool) -> None:
+def _draw_row(
+    axes: Axes,
+    height: int,
+    row: Mapping[Hashable, Any],
+    metric: str,
+    told: bool,
+    limits: tuple[float, float] | None,
+) -> None:
     low, high = (float(row.get(f"{metric}_{end}", np.nan)) for end in ("lo", "hi"))
     reference = row["role"] == "reference"
     color = GRAY if reference else BLUE
     if np.isfinite(low) and np.isfinite(high):
         axes.hlines(height, low, high, color=color, linewidth=1.1, zorder=2)
     filled = reference or row["starred"] or not told
+    value, marker = float(row[metric]), REFERENCE_MARKERS.get(str(row["name"]), "D") if reference else "o"
+    if limits is not None and not limits[0] <= value <= limits[1]:
+        value, marker = (limits[0], "<") if value < limits[0] else (limits[1], ">")
     axes.plot(
-        float(row[metric]), height, linestyle="none", zorder=3, markersize=4.8, color=color,
-        marker=REFERENCE_MARKERS.get(str(row["name"]), "D") if reference else "o",
+        value, height, linestyle="none", zorder=3, markersize=4.8, color=color, marker=marker, clip_on=False,
         markerfacecolor=color if filled else "white", markeredgewidth=1.1,
     )  # fmt: skip
+
+
+def _limits(shown: pd.DataFrame, metric: Metric) -> tuple[float, float] | None:
+    """Ends of the scale, where a candidate is so much worse than the rest that it would press them together.
+
+    Such candidates lie further below the references and the better half than these lie apart. An arrow stands for them.
+    """
+    sign = -1.0 if metric.lower_is_better else 1.0
+    values = sign * shown[metric.name].to_numpy(dtype=float)
+    candidate = (shown["role"] != "reference").to_numpy()
+    if not candidate.any():
+        return None
+    kept = np.append(values[~candidate], values[candidate & (values >= np.median(values[candidate]))])
+    apart = float(np.ptp(kept))
+    worst = float(kept.min()) - apart
+    if apart == 0 or values.min() >= worst:
+        return None
+    bounds = [shown[name].to_numpy(float) for end in ("lo", "hi") if (name := f"{metric.name}_{end}") in shown]
+    best = float(np.nanmax([values, *(sign * bound for bound in bounds)])) + 0.04 * apart
+    return (worst, best) if sign > 0 else (-best, -worst)
 
 
 def _headline(candidates: int, undefined: int) -> str:
@@ -202,7 +245,7 @@ def _keys(shown: pd.DataFrame, metric: Metric, told: bool, bounded: bool, shaded
 
     keys: list[Line2D | Patch] = []
     if told:
-        keys.append(dot(f"{STAR} not told from the best", marker="o", color=BLUE))
+        keys.append(dot(f"{STAR} may be as good as the best", marker="o", color=BLUE))
         keys.append(dot("worse than the best", marker="o", color=BLUE, markerfacecolor="white"))
     if shaded:
         keys.append(Patch(color=BLUE, alpha=_SHADE, linewidth=0, label="within reach of the best"))

@@ -82,7 +82,10 @@ def draw_precision_at_k(
     beside = 0.5 if deepest == 1 else 0.02 * deepest
     axes.set(xlim=(1 - beside, deepest + beside), ylim=(0, _top(known, band)), xlabel="k (number of nearest cases)")
     axes.set_ylabel("precision at k")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    if deepest <= 10:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    else:
+        axes.set_xticks([1, *range(step := 5 if deepest <= 30 else 10, deepest + 1, step)])
     axes.grid(True, axis="y")
     _draw_legend(figure, looks, labels, references, None if band is None else deepest)
     return figure

@@ -57,7 +57,7 @@ BODY_PANELS = tuple(Panel(axis.name, "mm", axis.letter, axis) for axis in BODY_A
 """The patient's three axes."""
 
 # Room left of a panel for its numbers and its label, between panels, above for its title, and below for numbers and label.
-_LABEL_INCHES, _GAP_INCHES, _HEAD_INCHES, _FOOT_INCHES = 0.5, 0.08, 0.4, 0.42
+_LABEL_INCHES, _GAP_INCHES, _HEAD_INCHES, _FOOT_INCHES = 0.55, 0.08, 0.4, 0.42
 _LINE_INCHES = 0.12
 _LETTERS_AN_INCH = 19
 
@@ -106,14 +106,14 @@ def draw_predictions(
         axes = place(figure, left, foot, side, side)
         limits = (center[number] - reach, center[number] + reach)
         _draw_panel(axes, panel, true[:, number], predicted[:, number], limits, middle)
-        score = f"{r2[number]:.2f}".replace("-", "−") if np.isfinite(r2[number]) else "undefined"
+        score = _two_digits(r2[number]) if np.isfinite(r2[number]) else "undefined"
         unit = f" {panel.unit}" if panel.unit else ""
         error = f", MAE {np.abs(true[:, number] - predicted[:, number]).mean():.3g}{unit}" if len(true) else ""
         line = calibration(true[:, number], predicted[:, number])
         if line is not None:
             slope, intercept = line
             axes.plot(limits, [slope * end + intercept for end in limits], color=VERMILLION, linewidth=1.2, zorder=4)
-            printed = f"slope {slope:.2f}\nintercept {intercept:.1f}{unit}".replace("-", "−")
+            printed = f"slope {_two_digits(slope)}\nintercept {intercept:.1f}{unit}".replace("-", "−")
             axes.annotate(
                 printed, (0.97, 0.03), xycoords="axes fraction", ha="right", va="bottom", fontsize=SMALL,
                 color=VERMILLION,
@@ -129,6 +129,11 @@ def _footnote(cases: int, colored: bool) -> str:
         f"{cases:,} cases, each predicted out of fold; dashed: perfect prediction; orange: line fitted to the predictions; "
         f"MAE: mean absolute error{colors}"
     )
+
+
+def _two_digits(value: float) -> str:
+    """Rounded, and without the sign of what is rounded to zero."""
+    return f"{round(value, 2) + 0.0:.2f}".replace("-", "−")
 
 
 def calibration(true: Floats, predicted: Floats) -> tuple[float, float] | None:

@@ -127,7 +127,8 @@ def choose_queries(average_precision: Floats, rows: int = 6) -> list[tuple[int, 
 def draw_retrieval(plates: Sequence[Plate], caption: str = "Maximum intensity projections of FLAIR") -> Figure:
     """Draw each query beside its five nearest cases, with tumor outlines and distances.
 
-    All tiles are of one size, and all pictures of one scale: a small head is small. Everything lies on one pair of axes in inches: a pair for each tile would take most of a second each way.
+    All tiles are of one size, and all pictures of one scale: a small head is small. Everything lies on one pair of axes in
+    inches: a pair for each tile would take most of a second each way.
 
     Args:
         plates: One a row.
@@ -149,7 +150,12 @@ def draw_retrieval(plates: Sequence[Plate], caption: str = "Maximum intensity pr
         bottom = total - _HEAD_INCHES - number * (high + _TEXT_INCHES) - _VERDICT_INCHES - high
         for column, tile in enumerate(tiles):
             frame = Rectangle(
-                (_middle(column) - _TILE_INCHES / 2, bottom), _TILE_INCHES, high, facecolor="black", linewidth=1.6, zorder=-1
+                (_middle(column) - _TILE_INCHES / 2, bottom),
+                _TILE_INCHES,
+                high,
+                facecolor="black",
+                linewidth=1.6,
+                zorder=-1,
             )
             color, line = (INK, "-") if column == 0 else _FRAMES[tile.relevant]
             frame.set(edgecolor=color, linestyle=line)
@@ -194,9 +200,7 @@ def _draw_bar(page: Axes, scale: float) -> None:
     page.text(right - _BAR_MM * scale - 0.06, low, words, ha="right", va="center", fontsize=SMALL, color=INK)
 
 
-def _draw_tile(
-    page: Axes, tile: Tile, window: tuple[slice, slice], middle: tuple[float, float], scale: float
-) -> None:
+def _draw_tile(page: Axes, tile: Tile, window: tuple[slice, slice], middle: tuple[float, float], scale: float) -> None:
     """One picture with its tumor's outline about the middle of its tile, at so many inches a millimeter."""
     picture = tile.mip[window]
     low, high = (0.0, 255.0) if picture.dtype == np.uint8 else _gray_range(picture)

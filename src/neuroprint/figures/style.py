@@ -12,6 +12,8 @@ import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,6 +113,15 @@ def shorten(text: str, limit: int) -> str:
     return f"{text[: limit - 1 - tail]}…{text[len(text) - tail :]}"
 
 
+def text_inches(text: str, size: float = 7.0) -> float:
+    """Width of a line of text, of so many points, in the figures' type."""
+    if not text:
+        return 0.0
+    font = FontProperties(family="DejaVu Sans", size=size)
+    width, _, _ = text_to_path.get_text_width_height_descent(text, font, False)
+    return float(width) / 72
+
+
 @styled
 def save(figure: Figure, path: Path, pdf: bool = False) -> None:
     """Write a figure as PNG; one that would exceed 2 MB (many photographs) gets fewer pixels.
@@ -125,7 +136,7 @@ def save(figure: Figure, path: Path, pdf: bool = False) -> None:
     for share in (1.0, 0.8, 0.65, 0.5, 0.33, 0.16):
         buffer = io.BytesIO()
         # Level 6, the default, takes more than twice as long to save a twentieth of the bytes.
-        options = {"metadata": {"Software": None}, "pil_kwargs": {"compress_level": 3}}
+        options: dict[str, Any] = {"metadata": {"Software": None}, "pil_kwargs": {"compress_level": 3}}
         figure.savefig(buffer, format="png", dpi=share * dpi, **options)
         if buffer.tell() < LARGEST_PNG:
             break

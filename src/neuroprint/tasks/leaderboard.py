@@ -48,9 +48,9 @@ class Leaderboard:
         metrics: What is known of the metrics, by name.
         table: A row a run: ``run_id`` (what it is known by), ``name``, ``role`` (``candidate`` or ``reference``), the
             choices, the metrics with bounds; and where rows can be compared ``to_best`` (its value less that of the best),
-            ``tied_with_best`` (whether the best leads it by no more than ``reach``; a reference row may even lead), ``to_voxels`` and ``to_voxels_reach`` (its value less
-            that of voxels, and half the width of the interval of that, simultaneous over the rows). What is not ranked
-            stands behind all others.
+            ``tied_with_best`` (whether the best leads it by no more than ``reach``; a reference row may even lead it),
+            ``to_voxels`` and ``to_voxels_reach`` (its value less that of voxels, and half the width of the interval of that,
+            simultaneous over the rows). What is not ranked stands behind all others.
         queries: Number of queries behind the metric, and number of cases.
         reach: Half the width of the difference to the best, one for all rows: they are told from it if they lie further
             behind. NaN where nothing is compared.

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroprint.data.case import Frame
-from neuroprint.data.facts import Weighting, center_mm, is_right
+from neuroprint.data.facts import Weighting, center_mm, is_right, midline_mm
 from neuroprint.data.labels import REGIONS, region_labels
 from neuroprint.evaluation.arrays import Array
 from neuroprint.tasks.task import Draw, Task, require
@@ -80,6 +80,16 @@ class Located(Task):
         """(n,) whether a tumor's center lies right of the brain box's."""
         return np.array([bool(is_right(facts[case.id], self.region, self.weighting)) for case in cases])
 
+    def midlines(self, cases: Sequence[Case], facts: Mapping[str, CaseFacts], frame: Frame) -> Array:
+        """(n,) x of the brain box's center, which separates left from right, in mm.
+
+        Args:
+            cases: Cases.
+            facts: By case id.
+            frame: The cohort's.
+        """
+        return np.array([midline_mm(facts[case.id], self._frame(frame)) for case in cases])
+
     def figures(self, evaluation: Evaluation) -> dict[str, Draw]:
         """Predicted against true positions."""
         from neuroprint.figures.predictions import BODY_PANELS, draw_predictions
@@ -87,7 +97,9 @@ class Located(Task):
         def draw() -> Any:
             true = np.stack([evaluation.queries[f"true_{axis}"].to_numpy(dtype=float) for axis in AXES], axis=1)
             scores = [evaluation.metrics.get(f"probe/r2_{axis}", np.nan) for axis in "xyz"]
-            return draw_predictions(true, evaluation.predicted, scores, BODY_PANELS)
+            queries = evaluation.queries
+            middle = queries["midline_mm"].to_numpy(dtype=float) if "midline_mm" in queries else None
+            return draw_predictions(true, evaluation.predicted, scores, BODY_PANELS, middle)
 
         return {"probe": draw}
 

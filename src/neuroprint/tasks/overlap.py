@@ -69,7 +69,7 @@ class Overlap(Located):
             judge=judge,
             ideal=overlap,
             metrics=self.metrics(POSITION_METRICS, ["distance_mm"]),
-            columns={"right": self.rights(cases, facts)},
+            columns={"right": self.rights(cases, facts), "midline_mm": self.midlines(cases, facts, frame)},
         )
 
 

@@ -68,5 +68,5 @@ class TumorPosition(Located):
             judge=judge,
             ideal=ideal,
             metrics=self.metrics(POSITION_METRICS, ["distance_mm"]),
-            columns={"right": self.rights(cases, facts)},
+            columns={"right": self.rights(cases, facts), "midline_mm": self.midlines(cases, facts, frame)},
         )

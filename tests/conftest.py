@@ -49,6 +49,17 @@ def write_case(folder: Path, seed: int) -> None:
     nib.save(nib.Nifti1Image(label.astype(np.uint8), AFFINE), folder / f"{folder.name}_seg.nii.gz")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """pytest-xdist hands out files in the order below; it would take those with the most tests first."""
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that no worker waits at the end for one that another has just begun."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(autouse=True)
 def environment() -> Iterator[None]:
     """What a test sets in the environment ends with it: MLflow's ``set_registry_uri`` too leaves a variable there."""

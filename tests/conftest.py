@@ -1,11 +1,22 @@
-"""Small cohorts that any test may ask for, on disk and as arrays, and the real one where it lies beside the repository."""
+"""What any test may ask for: small cohorts, the real one beside the repository, and commands that start fast."""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable, Iterator
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from itertools import count
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
+
+# On volumes this small threads wait for each other longer than they work, most of all where two pytest workers share the
+# cores. The libraries read this when they are loaded, and so do the commands that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import nibabel as nib
 import numpy as np
@@ -20,7 +31,7 @@ MODALITIES = ("flair", "t1", "t1ce", "t2")
 SHAPE = (40, 44, 36)
 AFFINE = np.array([[-3.0, 0, 0, 0], [0, -3, 0, 130], [0, 0, 3, 0], [0, 0, 0, 1]])
 
-WriteCohort = Callable[..., Path]
+_TIMEOUT_S = 180
 
 
 def write_case(folder: Path, seed: int) -> None:
@@ -36,6 +47,17 @@ def write_case(folder: Path, seed: int) -> None:
         image = (rng.integers(200, 400, SHAPE) + 500 * (label > 0)) * brain
         nib.save(nib.Nifti1Image(image.astype(np.int16), AFFINE), folder / f"{folder.name}_{modality}.nii.gz")
     nib.save(nib.Nifti1Image(label.astype(np.uint8), AFFINE), folder / f"{folder.name}_seg.nii.gz")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """pytest-xdist hands out files in the order below; it would take those with the most tests first."""
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that no worker waits at the end for one that another has just begun."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(autouse=True)
@@ -93,3 +115,94 @@ def make_question() -> Callable[..., Question]:
         )
 
     return make
+
+
+class Command:
+    """A command that was started: what :class:`subprocess.Popen` offers of a process."""
+
+    def __init__(self, warm: Warm, folder: Path, environment: Mapping[str, str], *arguments: str) -> None:
+        self._warm = warm
+        self._said = {name: warm.folder / f"{next(warm.numbers)}.{name}" for name in ("out", "err")}
+        for file in self._said.values():
+            file.touch()
+        said = {name: str(file) for name, file in self._said.items()}
+        request = {"arguments": arguments, "folder": str(folder), "environment": dict(environment), **said}
+        self.pid = warm.ask(request)
+        self.args = arguments
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            self.returncode = self._warm.ask({"process": self.pid})
+        return self.returncode
+
+    def kill(self) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, signal.SIGKILL)
+
+    def communicate(self, timeout: float = _TIMEOUT_S) -> tuple[str, str]:
+        """What was printed and said, once it has ended."""
+        deadline = time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() > deadline:
+                self.kill()
+                raise TimeoutError(f"{self.args} took more than {timeout} s")
+            time.sleep(0.01)
+        out, err = (file.read_text(encoding="utf-8") for file in self._said.values())
+        return out, err
+
+
+class Warm:
+    """The process of ``warm.py``, which forks for every command."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.numbers = count()
+        command = [sys.executable, str(Path(__file__).with_name("warm.py"))]
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def ask(self, request: Mapping[str, Any]) -> Any:
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
+
+    def start(self, folder: Path, environment: Mapping[str, str], target: str, *arguments: str) -> Command:
+        """``python TARGET ARGUMENTS`` in the background for a file, ``python -m TARGET ARGUMENTS`` for a module."""
+        return Command(self, folder, environment, target, *arguments)
+
+    def run(
+        self, folder: Path, environment: Mapping[str, str], target: str, *arguments: str
+    ) -> subprocess.CompletedProcess[str]:
+        """The same to its end."""
+        command = self.start(folder, environment, target, *arguments)
+        out, err = command.communicate()
+        return subprocess.CompletedProcess(command.args, command.returncode or 0, out, err)
+
+    def close(self) -> None:
+        """Ends once its input does."""
+        self._process.communicate()
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
+    """One for all commands of a test session."""
+    made = Warm(tmp_path_factory.mktemp("warm"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's tables without a run: they take seconds to make, and are the same for every project."""
+    from neuroprint.tracking.store import create_database
+
+    folder = tmp_path_factory.mktemp("mlruns")
+    create_database(folder / "mlflow.db", folder / "artifacts")
+    return folder / "mlflow.db"

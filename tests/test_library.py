@@ -48,25 +48,23 @@ Path("library.json").write_text(json.dumps({
 CHOICES = ("dataset=brats", "layer=stage2", "pooling=spatial_softmax", "projection=pca", "components=4", "folds=3")
 
 
-def python(folder: Path, *arguments: str) -> str:
-    environment = {name: value for name, value in os.environ.items() if name != "NEUROPRINT_CACHE"}
-    command = [sys.executable, *arguments]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def logged(metrics: dict[str, float]) -> dict[str, float]:
     """As MLflow keeps them."""
     return {name: float(f"{value:.{SIGNIFICANT_DIGITS}g}") for name, value in metrics.items()}
 
 
 @pytest.fixture(scope="module")
-def folder(small_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the same choices were scored by the library and by the application."""
+def folder(warm: Any, small_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the same choices were scored by the library, in a process of its own, and by the application."""
     place = tmp_path_factory.mktemp("library")
-    (place / "printed.txt").write_text(python(place, "-c", SCRIPT, str(small_cohort)), encoding="utf-8")
-    python(place, str(ROOT / "run.py"), *CHOICES, f"dataset.root={small_cohort}", "figures=false", "store.root=other")
+    environment = {name: value for name, value in os.environ.items() if name != "NEUROPRINT_CACHE"}
+    command = [sys.executable, "-c", SCRIPT, str(small_cohort)]
+    library = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
+    assert library.returncode == 0, library.stderr
+    (place / "printed.txt").write_text(library.stdout, encoding="utf-8")
+    choices = (*CHOICES, f"dataset.root={small_cohort}", "figures=false", "store.root=other")
+    application = warm.run(place, environment, str(ROOT / "run.py"), *choices)
+    assert application.returncode == 0, application.stderr
     return place
 
 

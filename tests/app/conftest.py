@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import count
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
@@ -24,89 +20,26 @@ ROOT = Path(__file__).parents[2]
 _TIMEOUT_S = 180
 
 
-class Command:
-    """A command that was started: what :class:`subprocess.Popen` offers of a process."""
-
-    def __init__(self, warm: Warm, folder: Path, environment: Mapping[str, str], *arguments: str) -> None:
-        self._warm = warm
-        self._said = {name: warm.folder / f"{next(warm.numbers)}.{name}" for name in ("out", "err")}
-        for file in self._said.values():
-            file.touch()
-        said = {name: str(file) for name, file in self._said.items()}
-        request = {"arguments": arguments, "folder": str(folder), "environment": dict(environment), **said}
-        self.pid = warm.ask(request)
-        self.args = arguments
-        self.returncode: int | None = None
-
-    def poll(self) -> int | None:
-        if self.returncode is None:
-            self.returncode = self._warm.ask({"process": self.pid})
-        return self.returncode
-
-    def kill(self) -> None:
-        if self.poll() is None:
-            os.kill(self.pid, signal.SIGKILL)
-
-    def communicate(self, timeout: float = _TIMEOUT_S) -> tuple[str, str]:
-        """What was printed and said, once it has ended."""
-        deadline = time.monotonic() + timeout
-        while self.poll() is None:
-            if time.monotonic() > deadline:
-                self.kill()
-                raise TimeoutError(f"{self.args} took more than {timeout} s")
-            time.sleep(0.01)
-        out, err = (file.read_text(encoding="utf-8") for file in self._said.values())
-        return out, err
-
-
-class Warm:
-    """The process of ``warm.py``, which forks for every command."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.numbers = count()
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, str(Path(__file__).with_name("warm.py"))]
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-            text=True,
-        )
-
-    def ask(self, request: Mapping[str, Any]) -> Any:
-        assert self._process.stdin and self._process.stdout
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
-
-    def close(self) -> None:
-        """Ends once its input does."""
-        self._process.communicate()
-
-
 class Project:
     """A working folder with its own MLflow store and feature store."""
 
-    def __init__(self, folder: Path, warm: Warm) -> None:
+    def __init__(self, folder: Path, warm: Any) -> None:
         self.folder = folder
         folder.mkdir(exist_ok=True)
-        self.environment = {**os.environ, "NEUROPRINT_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+        self.environment = {**os.environ, "NEUROPRINT_CACHE": str(folder / "cache")}
         self._warm = warm
 
-    def start(self, *arguments: str) -> Command:
+    def start(self, *arguments: str) -> Any:
         """``python run.py ...`` in the background."""
-        return Command(self._warm, self.folder, self.environment, str(ROOT / "run.py"), *arguments)
+        return self._warm.start(self.folder, self.environment, str(ROOT / "run.py"), *arguments)
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """``python run.py ...`` to its end."""
-        return _completed(self.start(*arguments))
+        return self._warm.run(self.folder, self.environment, str(ROOT / "run.py"), *arguments)
 
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """``python -m neuroprint ...`` to its end."""
-        return _completed(Command(self._warm, self.folder, self.environment, "neuroprint", *arguments))
+        return self._warm.run(self.folder, self.environment, "neuroprint", *arguments)
 
     def fresh(self, *command: str) -> subprocess.CompletedProcess[str]:
         """``python ...`` in a process of its own, imports and all."""
@@ -164,19 +97,6 @@ class Project:
         return {run.info.run_name: dict(run.data.metrics) for run in found}
 
 
-def _completed(command: Command) -> subprocess.CompletedProcess[str]:
-    out, err = command.communicate()
-    return subprocess.CompletedProcess(command.args, command.returncode or 0, out, err)
-
-
-@pytest.fixture(scope="session")
-def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
-    """One for all commands of a test session."""
-    made = Warm(tmp_path_factory.mktemp("warm"))
-    yield made
-    made.close()
-
-
 @pytest.fixture(scope="session")
 def artifact() -> Callable[..., Path]:
     """Where a run's artifact lies: ``artifact(run, "plots/map.png")``."""
@@ -188,17 +108,7 @@ def artifact() -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MLflow's tables without a run: they take seconds to make, and are the same for every project."""
-    from neuroprint.tracking.store import create_database
-
-    folder = tmp_path_factory.mktemp("mlruns")
-    create_database(folder / "mlflow.db", folder / "artifacts")
-    return folder / "mlflow.db"
-
-
-@pytest.fixture(scope="session")
-def new_project(tmp_path_factory: pytest.TempPathFactory, empty_database: Path, warm: Warm) -> Callable[[], Project]:
+def new_project(tmp_path_factory: pytest.TempPathFactory, empty_database: Path, warm: Any) -> Callable[[], Project]:
     """Makes a project in a folder that holds MLflow's tables and nothing else."""
 
     def make() -> Project:
@@ -211,6 +121,6 @@ def new_project(tmp_path_factory: pytest.TempPathFactory, empty_database: Path, 
 
 
 @pytest.fixture
-def project(tmp_path: Path, warm: Warm) -> Project:
+def project(tmp_path: Path, warm: Any) -> Project:
     """A project in an empty folder."""
     return Project(tmp_path / "project", warm)

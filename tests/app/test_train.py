@@ -3,7 +3,6 @@
 import shutil
 
 import pytest
-import torch
 
 from neuroprint.data.digests import file_sha256
 from neuroprint.encoders.checkpoints import load_weights
@@ -26,15 +25,6 @@ TINY = [
     "recipe.checkpoint_every=1",
     "recipe.workers=0",
 ]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """On networks this small threads wait for each other longer than they work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ class Looked:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.environment = {**os.environ, "NEUROPRINT_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+        self.environment = {**os.environ, "NEUROPRINT_CACHE": str(folder / "cache")}
         self.printed = self.address = ""
 
     @property
@@ -45,17 +46,15 @@ class Looked:
 
 
 @pytest.fixture(scope="session")
-def looked(tmp_path_factory: pytest.TempPathFactory, small_cohort: Path) -> Iterator[Looked]:
+def looked(warm: Any, tmp_path_factory: pytest.TempPathFactory, small_cohort: Path) -> Iterator[Looked]:
     """Three projections of voxels, swept, and the UI started on them as a user does."""
     pytest.importorskip("playwright", reason="playwright is not installed: it is in the extra 'dev'")
     if CHROMIUM is None:
         pytest.skip("chromium is not installed: apt-get install chromium")
     looked = Looked(tmp_path_factory.mktemp("looked"))
     where = ("dataset=brats", f"dataset.root={small_cohort}", "task.radius_mm=30", "components=3")
-    command = [sys.executable, str(ROOT / "run.py"), "-m", "encoder=voxels", "projection=none,pca,standardize", *where]
-    done = subprocess.run(
-        command, cwd=looked.folder, env=looked.environment, capture_output=True, text=True, timeout=600, check=False
-    )
+    choices = ("-m", "encoder=voxels", "projection=none,pca,standardize", *where)
+    done = warm.run(looked.folder, looked.environment, str(ROOT / "run.py"), *choices)
     assert done.returncode == 0, done.stderr
     looked.printed = done.stdout
     ui = subprocess.Popen(

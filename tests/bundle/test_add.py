@@ -1,8 +1,6 @@
 """Cases are added to a bundle all or none; the old bundle stays valid until the new one is whole."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 from shutil import copytree
 
@@ -155,10 +153,10 @@ adding.add_cases(Path(sys.argv[1]), [Path(sys.argv[2])])
 
 
 @pytest.mark.parametrize(("where", "when", "cases"), [("_swap", "before", 9), ("_swap", "after", 10)])
-def test_a_bundle_is_whole_whenever_its_writer_is_killed(folder, newcomer, where, when, cases):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", KILLED, str(folder), str(newcomer), where, when]
-    killed = subprocess.run(command, env=environment, capture_output=True, timeout=120, check=False)
+def test_a_bundle_is_whole_whenever_its_writer_is_killed(warm, tmp_path, folder, newcomer, where, when, cases):
+    (tmp_path / "killed.py").write_text(KILLED)
+    command = (str(tmp_path / "killed.py"), str(folder), str(newcomer), where, when)
+    killed = warm.run(tmp_path, os.environ, *command)
     assert killed.returncode == -9, killed.stderr
     assert len(Bundle.open(folder).cases) == cases
     if cases == 9:

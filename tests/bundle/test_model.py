@@ -32,8 +32,11 @@ def model_folder(bundle_folder, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return TrackingStore(tmp_path_factory.mktemp("project") / "mlruns", "neuroprint")
+def store(tmp_path_factory, empty_database):
+    root = tmp_path_factory.mktemp("project") / "mlruns"
+    root.mkdir()
+    shutil.copyfile(empty_database, root / "mlflow.db")
+    return TrackingStore(root, "neuroprint")
 
 
 @pytest.fixture(scope="module")

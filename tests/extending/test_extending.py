@@ -6,8 +6,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -49,21 +47,24 @@ def flat(small_cohort, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def project(flat, tmp_path_factory):
+def neuroprint(warm):
+    """``python -m neuroprint ...`` with the package installed, in a folder."""
+
+    def run(folder, *arguments):
+        environment = {**os.environ, "PYTHONPATH": str(HERE), "NEUROPRINT_CACHE": str(folder / "cache")}
+        return warm.run(folder, environment, "neuroprint", *arguments)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def project(neuroprint, flat, tmp_path_factory):
     """A folder in which the sweep was run and exported, by the commands that a user gives."""
     folder = tmp_path_factory.mktemp("project")
     sweep = ["run", "-m", "--config-dir", str(HERE / "conf"), *CHOICES, f"dataset.root={flat}", "folds=3"]
     done = neuroprint(folder, *sweep, "pooling.share=1,2", "layer=edges2,edges4")
     assert done.returncode == 0, done.stderr
     return folder
-
-
-def neuroprint(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(HERE), "NEUROPRINT_CACHE": str(folder / "cache")}
-    command = [sys.executable, "-m", "neuroprint", *arguments]
-    return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=180, check=False
-    )
 
 
 def test_a_pooling_is_numpys():
@@ -141,7 +142,7 @@ def test_a_task_gives_its_question(flat):
     np.testing.assert_array_equal(judged.relevant, (apart <= 4.0) & ~np.eye(len(cases), dtype=bool))
 
 
-def test_all_of_it_goes_through_a_sweep_and_a_leaderboard(project):
+def test_all_of_it_goes_through_a_sweep_and_a_leaderboard(neuroprint, project):
     done = neuroprint(project, "leaderboard", "--json", "--metric", "retrieval/hit_at_5")
     (board,) = json.loads(done.stdout)["leaderboards"]
     rows = {row["name"]: row for row in board["rows"]}
@@ -154,12 +155,12 @@ def test_all_of_it_goes_through_a_sweep_and_a_leaderboard(project):
     assert "hit_at_5" in printed
 
 
-def test_the_doctor_knows_the_format(project, flat):
+def test_the_doctor_knows_the_format(neuroprint, project, flat):
     done = neuroprint(project, "check", str(flat), "--config-dir", str(HERE / "conf"))
     assert done.returncode == 0 and "9 cases: 9 usable" in done.stdout
 
 
-def test_an_export_refuses_it_by_name_and_takes_it_with_trust(project, flat):
+def test_an_export_refuses_it_by_name_and_takes_it_with_trust(neuroprint, project, flat):
     refused = neuroprint(project, "export", "bundle", "--set", f"dataset.root={flat}")
     assert refused.returncode == 2 and "Traceback" not in refused.stderr
     assert any(name in refused.stderr for name in REFUSED.values()) and f"--trust {PACKAGE}" in refused.stderr
@@ -176,7 +177,7 @@ def test_an_export_refuses_it_by_name_and_takes_it_with_trust(project, flat):
     assert added.returncode == 0 and "added Small_00009" in added.stdout
 
 
-def test_the_mlflow_model_takes_it_from_its_environment(project, flat):
+def test_the_mlflow_model_takes_it_from_its_environment(warm, project, flat, tmp_path):
     """Runs after the export above, whose registered model it loads."""
     new = str(flat.with_name("new") / "Small_00009.flair.nii.gz")
     lines = [
@@ -186,12 +187,12 @@ def test_the_mlflow_model_takes_it_from_its_environment(project, flat):
     ]
     uri = f"sqlite:///{project / 'mlruns' / 'mlflow.db'}"
 
-    def load(trust: str) -> subprocess.CompletedProcess[str]:
+    script = tmp_path / "load.py"
+    script.write_text("\n".join(lines))
+
+    def load(trust):
         named = {"PYTHONPATH": str(HERE), "MLFLOW_TRACKING_URI": uri, "NEUROPRINT_TRUST": trust}
-        command = [sys.executable, "-c", "\n".join(lines), new]
-        return subprocess.run(
-            command, env={**os.environ, **named}, capture_output=True, text=True, timeout=180, check=False
-        )
+        return warm.run(tmp_path, {**os.environ, **named}, str(script), new)
 
     refused, found = load(""), load(PACKAGE)
     assert refused.returncode and f"--trust {PACKAGE}" in refused.stderr

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
+import os
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -13,26 +14,39 @@ from neuroprint.experiment.session import Session
 from neuroprint.tracking.store import FINISHED_CANDIDATES, TrackingStore
 
 
+@pytest.fixture
+def root(tmp_path, empty_database):
+    """A folder in which there is a store already."""
+    (tmp_path / "mlruns").mkdir()
+    shutil.copyfile(empty_database, tmp_path / "mlruns" / "mlflow.db")
+    return tmp_path / "mlruns"
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     return TrackingStore(tmp_path_factory.mktemp("tracking") / "mlruns", "trial")
 
 
-def _create_and_log(root, number):
-    store = TrackingStore(root, "trial")
-    run_id = store.create(f"run {number}", {"role": "candidate", "identity": str(number)})
-    with store.running(run_id):
-        store.log(run_id, {"probe/r2": number / 10})
+CREATE_AND_LOG = """
+import sys
+from pathlib import Path
+from neuroprint.tracking.store import TrackingStore
+number = int(sys.argv[2])
+store = TrackingStore(Path(sys.argv[1]), "trial")
+run_id = store.create(f"run {number}", {"role": "candidate", "identity": str(number)})
+with store.running(run_id):
+    store.log(run_id, {"probe/r2": number / 10})
+"""
 
 
-def test_processes_that_find_no_store_make_one_between_them(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_create_and_log, args=(tmp_path / "mlruns", number)) for number in range(4)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(120)
-    assert [process.exitcode for process in processes] == [0, 0, 0, 0]
+def test_processes_that_find_no_store_make_one_between_them(warm, tmp_path):
+    script = tmp_path / "create_and_log.py"
+    script.write_text(CREATE_AND_LOG)
+    started = [
+        warm.start(tmp_path, os.environ, str(script), str(tmp_path / "mlruns"), str(number)) for number in range(4)
+    ]
+    said = [process.communicate()[1] for process in started]
+    assert [process.returncode for process in started] == [0, 0, 0, 0], said
     runs = TrackingStore(tmp_path / "mlruns", "trial").search("tags.role = 'candidate'")
     assert sorted(run.data.metrics["probe/r2"] for run in runs) == [0.0, 0.1, 0.2, 0.3]
     assert {run.info.status for run in runs} == {"FINISHED"}
@@ -99,8 +113,8 @@ def test_the_newest_finished_run_of_an_identity_is_found(store):
     assert store.settled("same").info.run_id == runs[-1]
 
 
-def test_finished_candidates_are_neither_references_nor_failed_nor_still_running(tmp_path):
-    store = TrackingStore(tmp_path / "mlruns", "trial")
+def test_finished_candidates_are_neither_references_nor_failed_nor_still_running(root):
+    store = TrackingStore(root, "trial")
     done, failed, reference = (store.create(role, {"role": role}) for role in ("candidate", "candidate", "reference"))
     store.create("running", {"role": "candidate"})
     store.end(done)
@@ -117,16 +131,16 @@ def test_what_a_killed_process_left_running_is_set_to_killed(store):
     assert store.client.get_run(done).info.status == "FINISHED"
 
 
-def test_a_deleted_experiment_is_named(tmp_path):
-    store = TrackingStore(tmp_path / "mlruns", "gone")
+def test_a_deleted_experiment_is_named(root):
+    store = TrackingStore(root, "gone")
     store.client.delete_experiment(store.experiment_id)
     with pytest.raises(NeuroprintError, match="gone"):
-        TrackingStore(tmp_path / "mlruns", "gone").create("run", {})
+        TrackingStore(root, "gone").create("run", {})
 
 
-def test_a_session_opens_a_store_once_until_its_experiment_is_gone(tmp_path):
+def test_a_session_opens_a_store_once_until_its_experiment_is_gone(root):
     session = Session()
-    tracking = SimpleNamespace(root=str(tmp_path / "mlruns"), experiment="short-lived")
+    tracking = SimpleNamespace(root=str(root), experiment="short-lived")
     store = session.tracking(tracking)
     assert store.holds
     store.create("run", {})

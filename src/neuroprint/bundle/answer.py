@@ -66,6 +66,9 @@ class Answer:
     column: str | None = None
     group: GroupVote | None = None
 
+    def __repr__(self) -> str:
+        return f"Answer({self.query.case} is like {', '.join(match.case for match in self.matches)})"
+
     def __str__(self) -> str:
         from neuroprint.bundle.terminal import as_text
 

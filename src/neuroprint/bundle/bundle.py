@@ -108,6 +108,8 @@ class Bundle:
         >>> cohort = npr.load_cohort("phantom", cases=12, spacing_mm=8.0)
         >>> _ = npr.Bundle.build(npr.embed(cohort, encoder="voxels"), path="voxel_bundle")
         >>> bundle = npr.Bundle.open("voxel_bundle")
+        >>> bundle
+        Bundle(voxels · mean: 12 cases, compared by euclidean)
         >>> case = bundle.read_case(".neuroprint/phantom/12-cases-8mm-seed0/Phantom_00004")
         >>> answer = bundle.query(case, k=3)
         >>> answer.matches[0].case
@@ -228,6 +230,9 @@ class Bundle:
             load_steps(folder),
             gate,
         )
+
+    def __repr__(self) -> str:
+        return f"Bundle({self.name}: {len(self.cases)} cases, compared by {self.similarity})"
 
     @property
     def name(self) -> str:

@@ -16,8 +16,8 @@ from neuroprint.errors import NeuroprintError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-# In a checkout conf/ stands beside src/; in an installed wheel it lies inside the package.
-_PLACES = (Path(__file__).parents[3] / "conf", Path(__file__).parents[1] / "conf")
+# In an installed wheel conf/ lies inside the package; in a checkout it stands beside src/.
+_PLACES = (Path(__file__).parents[1] / "conf", Path(__file__).parents[3] / "conf")
 CONF = next((folder for folder in _PLACES if (folder / "config.yaml").is_file()), _PLACES[-1])
 """The menu that comes with neuroprint."""
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
 
+from neuroprint.data.files import written_whole
 from neuroprint.errors import NeuroprintError
 from neuroprint.phantom.seeds import refuse_training_seed
 from neuroprint.phantom.types import GENERATOR_VERSION, PHANTOM_MODALITIES, PhantomSettings
@@ -184,7 +185,6 @@ def _refuse_foreign(out: Path, settings: dict[str, object]) -> None:
             )
 
 
-def _write_json(file: Path, content: dict[str, object]) -> None:
-    temporary = file.with_name(f".{file.name.lstrip('.')}.tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(file)
+def _write_json(path: Path, content: dict[str, object]) -> None:
+    with written_whole(path) as file:
+        file.write((json.dumps(content, indent=2) + "\n").encode())

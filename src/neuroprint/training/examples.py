@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 import torch
 
+from neuroprint.data.files import written_whole
 from neuroprint.errors import NeuroprintError
 
 if TYPE_CHECKING:
@@ -61,10 +61,8 @@ def kept(file: Path, make: Callable[[], Example]) -> Example:
     else:
         made = make()
         image, regions = made.image.half().numpy(), made.regions.bool().numpy()
-        file.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = file.with_suffix(f".{os.getpid()}.npz")
-        np.savez(unfinished, image=image, regions=regions)
-        unfinished.replace(file)
+        with written_whole(file) as stream:
+            np.savez(stream, image=image, regions=regions)
     return Example(torch.from_numpy(image).float(), torch.from_numpy(regions).float())
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
@@ -15,6 +14,7 @@ import torch
 
 from neuroprint.data.brain_box import brain_box
 from neuroprint.data.digests import digest
+from neuroprint.data.files import written_whole
 from neuroprint.embedding.preprocessing import prepare, resample
 from neuroprint.errors import NeuroprintError
 from neuroprint.phantom import GENERATOR_VERSION, PhantomSettings, make_phantom
@@ -154,13 +154,6 @@ class PhantomSource:
         maps = np.concatenate([phantom.tissues[:, *box], regions.astype(np.float32)])
         maps = resample(maps, (self._made_mm,) * 3, self._spacing_mm)
         bytes_: npt.NDArray[np.uint8] = np.rint(maps * 255).astype(np.uint8)
-        _save(file, bytes_)
+        with written_whole(file) as stream:
+            np.save(stream, bytes_)
         return bytes_
-
-
-def _save(file: Path, array: npt.NDArray[Any]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_suffix(f".{os.getpid()}")
-    with unfinished.open("wb") as stream:
-        np.save(stream, array)
-    unfinished.rename(file)

@@ -13,6 +13,7 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from neuroprint.data.files import written_whole
 from neuroprint.data.labels import REGIONS
 from neuroprint.errors import NeuroprintError
 from neuroprint.training.examples import Example, Source
@@ -244,10 +245,8 @@ class _State:
 
 
 def _save(checkpoint: Path, network: Module, optimizer: torch.optim.Optimizer, state: _State) -> None:
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = checkpoint.with_suffix(".unfinished")
-    torch.save({"network": network.state_dict(), "optimizer": optimizer.state_dict(), **vars(state)}, unfinished)
-    unfinished.replace(checkpoint)
+    with written_whole(checkpoint) as file:
+        torch.save({"network": network.state_dict(), "optimizer": optimizer.state_dict(), **vars(state)}, file)
 
 
 def _resume(network: Module, optimizer: torch.optim.Optimizer, checkpoint: Path, device: str) -> _State:

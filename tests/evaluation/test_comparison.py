@@ -108,6 +108,8 @@ def test_a_leaderboard_whose_others_are_all_hopeless_has_a_width_all_the_same():
     error = (values[0] - values[1]).std(ddof=1) / np.sqrt(60)
     assert found.width == pytest.approx(students.ppf(0.955, 59) * error, rel=0.06)
     assert found.out.tolist() == [False, True, True, True, True]
+    copied = compared(values[[0, 0, 1, 2, 3, 4]])
+    assert copied.width == pytest.approx(found.width, rel=0.06) and copied.out.tolist() == [False, *found.out]
 
 
 def test_of_equally_good_rows_the_truly_best_is_seldom_out():

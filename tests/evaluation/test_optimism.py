@@ -7,7 +7,7 @@ from neuroprint.errors import NeuroprintError
 from neuroprint.evaluation.benchmark import Benchmark, Protocol
 from neuroprint.evaluation.optimism import optimism
 
-QUICK = Protocol(resamples=300)
+QUICK = Protocol()
 HEADLINE = {"probe/r2", "probe/error_mm", "retrieval/p_at_5", "retrieval/map", "retrieval/ndcg_at_10"}
 
 
@@ -33,7 +33,7 @@ def test_the_best_of_a_hundred_noisy_configurations_looks_better_than_it_is(make
         question, held, _ = cohort(make_question, seed)
         rng = np.random.default_rng(seed)
         noise = [rng.normal(size=(75, 4)) for _ in range(100)]
-        sweep = Benchmark(question.among(~held), Protocol(resamples=100))
+        sweep = Benchmark(question.among(~held), Protocol())
         chosen = max(noise, key=lambda rows: sweep.score(rows[~held]).metrics["retrieval/p_at_5"])
         differences.append(optimism(question, held, chosen, QUICK).difference["retrieval/p_at_5"][0])
     assert min(differences) > 0 and np.mean(differences) > 0.03
@@ -43,7 +43,12 @@ def test_the_sweeps_side_is_the_sweep_and_the_holdouts_has_its_galleries(make_qu
     question, held, rows = cohort(make_question, 0)
     result = optimism(question, held, rows, QUICK)
     assert set(result.difference) == HEADLINE
-    assert result.sweep.metrics == Benchmark(question.among(~held), QUICK).score(rows[~held]).metrics
+    alone = Benchmark(question.among(~held), QUICK).score(rows[~held]).metrics
+    # The hold-out's patients are groups of the sweep too, in which nothing happens; that moves bounds a little.
+    assert result.sweep.metrics == pytest.approx(alone, rel=0.02)
+    assert {name: value for name, value in result.sweep.metrics.items() if not name.endswith(("_lo", "_hi"))} == {
+        name: value for name, value in alone.items() if not name.endswith(("_lo", "_hi"))
+    }
     assert set(result.holdout.queries["gallery"]) == set(result.sweep.queries["gallery"])
     assert set(result.holdout.queries["case"]) == {case for case, out in zip(question.ids, held, strict=True) if out}
     value = result.sweep.metrics["retrieval/map"] - result.holdout.metrics["retrieval/map"]

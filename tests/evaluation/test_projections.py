@@ -136,7 +136,7 @@ def gain_on_noise(make_question, seed, prepare=None, **score):
     noise = np.random.default_rng(100 + seed).normal(size=(50, 60))
     if prepare is not None:
         noise = prepare(noise, question.targets)
-    benchmark = Benchmark(question, Protocol(resamples=100, seed=seed))
+    benchmark = Benchmark(question, Protocol(seed=seed))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         metrics = benchmark.score(noise, **score).metrics
@@ -322,7 +322,7 @@ def test_tsne_lays_out_gallery_and_queries_together(make_question):
             seen.append(np.array(rows))
             return rows[:, :3]
 
-    benchmark = Benchmark(question, Protocol(resamples=100))
+    benchmark = Benchmark(question, Protocol())
     found = benchmark.score(X, projection=Recording())
     assert len(seen) == 5
     for split, rows in zip(benchmark.splits, seen, strict=True):
@@ -346,7 +346,7 @@ def test_embeddings_of_one_number_are_served(name):
 def test_embeddings_in_half_precision_are_scored_as_the_numbers_they_are(make_question):
     question = make_question(30)
     half = (question.targets @ np.random.default_rng(0).normal(size=(3, 12))).astype(np.float16)
-    benchmark = Benchmark(question, Protocol(resamples=100))
+    benchmark = Benchmark(question, Protocol())
     for name in ("whiten", "pls"):
         found = [benchmark.score(X, projection=build(name)) for X in (half, half.astype(np.float64))]
         assert found[0].metrics == found[1].metrics

@@ -410,19 +410,36 @@ def test_results_are_ranked_as_their_metrics_are(results, metric):
         for column, value in metrics.items():
             assert table.loc[row, column] == value
     assert set(table.index[table["role"] == "reference"]) == {"chance", "voxels", "oracle"}
-    assert table["tied_with_best"][table["role"] == "reference"].isna().all()
+    marks = table["tied_with_best"].tolist()
+    assert marks == sorted(marks, reverse=True) and marks[0] is True
 
 
 def test_the_best_and_what_cannot_be_told_from_it_are_marked(results):
-    from neuroprint.evaluation.comparison import tied
-    from neuroprint.tasks.leaderboard import metrics_of
-
-    metrics = metrics_of(results[0].queries)
     for name in ("retrieval/map", "probe/error_mm"):
-        marks = compare(results, name).table.set_index("name")["tied_with_best"]
-        expected = tied([result.queries for result in results], metrics[name])
-        assert [bool(marks[result.name]) for result in results] == expected.tolist()
-        assert marks["centers"]
+        board = compare(results, name)
+        sign = -1 if board.metric.lower_is_better else 1
+        table = board.table.set_index("name")
+        marks, values = table["tied_with_best"], table[name]
+        assert board.is_ranked and board.reach > 0 and marks["centers"]
+        for result in results:
+            assert marks[result.name] == (sign * (values["centers"] - values[result.name]) <= board.reach)
+        assert not marks["noise"]
+
+
+def test_differences_to_voxels_are_those_of_the_metrics(results):
+    table = compare(results, "probe/error_mm").table.set_index("name")
+    for result in results:
+        difference = result.metrics["probe/error_mm"] - results[0].references["voxels"].metrics["probe/error_mm"]
+        assert table.loc[result.name, "to_voxels"] == pytest.approx(difference)
+    assert (table.loc["voxels", "to_voxels"], table.loc["voxels", "to_voxels_reach"]) == (0.0, 0.0)
+    assert table.loc["centers", "to_voxels"] < -table.loc["centers", "to_voxels_reach"] < 0
+
+
+def test_the_legend_says_how_many_queries_stand_behind_a_number(results):
+    board = compare(results)
+    asked = sum(query > 0 for query in results[0].queries["relevant"])
+    assert board.queries == (asked, 10) and board.legend[0].startswith(f"{asked} of 10 cases are queries")
+    assert compare(results, "probe/r2").queries == (10, 10)
 
 
 def test_one_result_is_a_leaderboard_of_its_own(results):

@@ -14,7 +14,7 @@ from neuroprint.errors import NeuroprintError
 from neuroprint.evaluation.benchmark import Benchmark, Protocol
 from neuroprint.tasks import Metadata
 
-QUICK = Protocol(resamples=100)
+QUICK = Protocol()
 
 
 def cases_of(**columns: list) -> list[Case]:

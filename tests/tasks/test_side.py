@@ -9,7 +9,7 @@ from neuroprint.evaluation.benchmark import Benchmark, Protocol
 from neuroprint.tasks import Side
 
 EVERY = np.arange(4)
-QUICK = Protocol(resamples=100)
+QUICK = Protocol()
 
 
 def test_cases_of_the_same_side_are_relevant_and_ideally_come_first(located):

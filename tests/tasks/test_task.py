@@ -15,7 +15,7 @@ from neuroprint.evaluation.question import Question, equal_classes
 from neuroprint.tasks import Metadata, Overlap, Side, TumorPosition
 from neuroprint.tasks.task import Task
 
-QUICK = Protocol(resamples=100)
+QUICK = Protocol()
 SHARES = {"retrieval/p_at_5_share", "retrieval/map_share", "retrieval/ndcg_at_10_share"}
 
 TASKS = [
@@ -153,7 +153,6 @@ def hit_at(name: str) -> RetrievalMetric:
         "a hit among the first two",
         of_query=lambda ranked: ranked.relevant[:, :2].any(axis=1).astype(float),
         expected=lambda judged: np.full(len(judged.count), np.nan),
-        credit=lambda ranked: ranked.relevant & (ranked.hits == 1) & (ranked.place <= 2),
     )
 
 

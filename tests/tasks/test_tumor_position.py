@@ -42,7 +42,7 @@ def test_embeddings_score_as_under_relevance_written_down_by_hand(located, make_
     question = TumorPosition(radius_mm=radius_mm).question(*given, "world")
     rng = np.random.default_rng(5)
     vectors = expected.targets + 30 * rng.normal(size=(40, 3))
-    protocol = Protocol(resamples=100)
+    protocol = Protocol()
     for ours, theirs in zip(
         (Benchmark(question, protocol).score(vectors), Benchmark(question, protocol).oracle),
         (Benchmark(expected, protocol).score(vectors), Benchmark(expected, protocol).oracle),

@@ -29,7 +29,7 @@ class CentroidDirections:
 def test_the_oracle_is_perfect_wherever_there_is_something_to_find(make_question, n, radius_mm):
     for seed in range(5):
         question = make_question(n, seed=seed, radius_mm=radius_mm)
-        oracle = Benchmark(question, Protocol(seed=seed, resamples=100)).oracle
+        oracle = Benchmark(question, Protocol(seed=seed)).oracle
         if oracle.answerable:
             for name in ("p_at_1", "mrr", "map", "ndcg_at_10", "auc", "p_at_5_share", "map_share", "ndcg_at_10_share"):
                 # With everything relevant in tiny galleries, AUC is undefined and a share may have no room.
@@ -40,15 +40,16 @@ def test_the_oracle_is_perfect_wherever_there_is_something_to_find(make_question
 
 
 def test_chance_is_exactly_no_skill(make_question):
-    metrics = Benchmark(make_question(53), Protocol(resamples=200)).chance.metrics
-    assert metrics["probe/r2"] == metrics["probe/r2_x"] == metrics["probe/r2_lo"] == metrics["probe/r2_hi"] == 0.0
+    metrics = Benchmark(make_question(53), Protocol()).chance.metrics
+    assert metrics["probe/r2"] == metrics["probe/r2_x"] == 0.0
+    assert -0.1 < metrics["probe/r2_lo"] < 0.0 < metrics["probe/r2_hi"] < 0.1
     assert metrics["probe/side_auc"] == metrics["retrieval/auc"] == 0.5
     assert all(metrics[f"{name}_share"] == 0.0 for name in RETRIEVAL)
 
 
 def test_chance_is_the_mean_of_random_rankings(make_question):
     question = make_question(40)
-    benchmark = Benchmark(question, Protocol(resamples=100))
+    benchmark = Benchmark(question, Protocol())
     rng = np.random.default_rng(0)
     random = [benchmark.score(rng.normal(size=(40, 3))).metrics for _ in range(60)]
     for name, expected in benchmark.chance.metrics.items():
@@ -60,7 +61,7 @@ def test_chance_is_the_mean_of_random_rankings(make_question):
 def test_shuffled_labels_give_chance(make_question):
     question = make_question(64)
     rng = np.random.default_rng(1)
-    benchmark = Benchmark(question, Protocol(resamples=1000))
+    benchmark = Benchmark(question, Protocol())
     chance = benchmark.chance.metrics
     vectors = question.targets @ rng.normal(size=(3, 60)) + rng.normal(size=(64, 60))
     informed = benchmark.score(vectors).metrics
@@ -80,7 +81,7 @@ def test_shuffled_labels_give_chance(make_question):
 def test_noise_through_a_supervised_projection_scores_chance(make_question, d):
     # Fitted on all cases, this projection lets noise of 200 dimensions tell positions perfectly.
     question = make_question(64)
-    benchmark = Benchmark(question, Protocol(resamples=1000))
+    benchmark = Benchmark(question, Protocol())
     chance = benchmark.chance.metrics
     rng = np.random.default_rng(1)
     r2, inside = [], []
@@ -97,7 +98,7 @@ def test_noise_through_a_supervised_projection_scores_chance(make_question, d):
 def test_noise_in_a_layout_that_sees_the_queries_scores_chance(make_question):
     # t-SNE lays out gallery and queries together. It sees no center, so that noise has nothing to gain by it.
     question = make_question(64)
-    benchmark = Benchmark(question, Protocol(resamples=1000))
+    benchmark = Benchmark(question, Protocol())
     chance = benchmark.chance.metrics
     rng = np.random.default_rng(1)
     inside = dict.fromkeys(RETRIEVAL, 0)
@@ -118,5 +119,5 @@ def test_a_supervised_projection_finds_what_is_there(make_question):
     rng = np.random.default_rng(0)
     noise = rng.normal(size=(64, 100)) * 20
     noise[:, :3] += question.targets * 3
-    metrics = Benchmark(question, Protocol(resamples=100)).score(noise, projection=CentroidDirections()).metrics
+    metrics = Benchmark(question, Protocol()).score(noise, projection=CentroidDirections()).metrics
     assert metrics["probe/r2"] > 0.8

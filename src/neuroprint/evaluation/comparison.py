@@ -98,9 +98,10 @@ def _width(rows: Sequence[Influence], candidates: Flags, chance: float, covarian
     above = candidates & (values > chance)
     inside = ~candidates | above | (deviations <= deviations[above].max(initial=0.0)) | ~above.any()
     behind = np.abs(values[candidates].max() - values)
-    # What comes next to the best stays, unless it is a copy: a width is that of a difference.
-    apart = np.where(inside & (behind > 1e-10 * np.abs(values).max()), behind, np.inf)
-    nearest = np.argmin(apart) if np.isfinite(apart).any() else []
+    # The candidate next to the best stays, unless it is a copy; or the reference row. A width is that of a difference.
+    others = inside & (behind > 1e-10 * np.abs(values).max())
+    others = others & candidates if (others & candidates).any() else others
+    nearest = np.argmin(np.where(others, behind, np.inf)) if others.any() else []
     while True:
         far = np.zeros(len(rows), dtype=bool)
         far[inside] = behind[inside] > errors.among(inside).widths(_ASIDE)

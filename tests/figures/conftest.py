@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from neuroprint.figures.style import save
+from neuroprint.figures.style import COLUMN_INCHES, WIDTH_INCHES, save
 
 
 @pytest.fixture(scope="session")
@@ -22,14 +22,17 @@ def words() -> Callable[[Figure], str]:
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Callable[[Figure], int]:
-    """Saves a figure and checks what holds for all of them: a PNG below 2 MB, every word within the page; its bytes."""
+    """Saves a figure and checks what holds for all of them: a PNG below 2 MB, as wide as a column or a page of a journal,
+    every word within the page; its bytes."""
 
     def check(figure: Figure) -> int:
+        assert figure.get_figwidth() in (COLUMN_INCHES, WIDTH_INCHES)
         path = tmp_path / "plots" / "figure.png"
         save(figure, path)
         with Image.open(path) as image:
             assert image.format == "PNG"
-            assert 600 < image.width <= 1200
+            assert 1000 < image.width <= 1200
+            figure.set_dpi(image.width / figure.get_figwidth())  # letters differ in width by their size in pixels
         size = path.stat().st_size
         assert size < 2_000_000
         renderer, page = figure.canvas.get_renderer(), figure.bbox  # type: ignore[attr-defined]

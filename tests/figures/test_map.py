@@ -87,10 +87,19 @@ class TestMap:
     def test_left_and_right_colors_meet_at_the_midline(self, cohort: Any) -> None:
         points, centers = cohort(20)
         for midline in (0.0, -119.5):
-            dots = draw_map(points, np.add(centers, [midline, 0, 0]), "", midline_mm=midline).axes[0].collections[-1]
+            figure = draw_map(points, np.add(centers, [midline, 0, 0]), "", midline_mm=midline)
+            dots = figure.axes[0].collections[-1]
+            np.testing.assert_allclose(dots.get_array(), centers[:, 0])
             low, high = dots.get_clim()
-            assert (low + high) / 2 == pytest.approx(midline)
-            assert high - midline == pytest.approx(np.abs(centers[:, 0]).max())
+            assert -low == high == pytest.approx(np.abs(centers[:, 0]).max())
+            assert dots.get_cmap().name == "coolwarm"
+            assert {axes.collections[-1].get_cmap().name for axes in figure.axes[1:3]} == {"viridis"}
+
+    def test_each_head_has_its_own_midline(self, cohort: Any) -> None:
+        points, centers = cohort(20)
+        midlines = np.random.default_rng(0).uniform(-150, -90, 20)
+        figure = draw_map(points, centers + midlines[:, None] * [1, 0, 0], "", midlines)
+        np.testing.assert_allclose(figure.axes[0].collections[-1].get_array(), centers[:, 0])
 
     def test_cases_without_a_center_are_hollow_and_counted(self, words: Any, cohort: Any) -> None:
         points, centers = cohort(8)

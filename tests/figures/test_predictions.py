@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from neuroprint.figures.predictions import BODY_PANELS, Panel, calibration, draw_predictions
+from neuroprint.figures.style import COLUMN_INCHES, WIDTH_INCHES
 
 
 class TestPredictions:
@@ -31,6 +32,26 @@ class TestPredictions:
             assert axes.get_xlim()[0] <= pairs.min() and axes.get_xlim()[1] >= pairs.max()
         spans = [np.ptp(axes.get_xlim()) for axes in figure.axes]
         np.testing.assert_allclose(spans, spans[0])
+        saved(figure)
+
+    def test_left_and_right_are_told_by_color_about_the_midline(self, cohort: Any) -> None:
+        true = cohort(30)[1]
+        for midline in (0.0, -119.5, np.linspace(-130, -110, 30)):
+            moved = true + np.multiply.outer(np.broadcast_to(midline, 30), [1, 0, 0])
+            panels = draw_predictions(moved, moved, [1.0] * 3, BODY_PANELS, midline).axes
+            x, y, z = (axes.collections[0] for axes in panels)
+            np.testing.assert_allclose(x.get_array(), true[:, 0])
+            assert x.get_clim() == pytest.approx((-np.abs(true[:, 0]).max(), np.abs(true[:, 0]).max()))
+            np.testing.assert_allclose(y.get_array(), true[:, 1])
+            assert [dots.get_cmap().name for dots in (x, y, z)] == ["coolwarm", "viridis", "viridis"]
+
+    @pytest.mark.parametrize(("panels", "inches"), [(1, COLUMN_INCHES), (2, WIDTH_INCHES), (3, WIDTH_INCHES)])
+    def test_panels_fill_the_page(self, panels: int, inches: float, saved: Any) -> None:
+        true = np.random.default_rng(0).normal(size=(20, panels))
+        figure = draw_predictions(true, true, [1.0] * panels, [Panel(f"number {k}") for k in range(panels)])
+        assert figure.get_figwidth() == inches
+        assert sum(axes.get_position().width for axes in figure.axes) > 0.7
+        assert figure.axes[-1].get_position().x1 > 0.95
         saved(figure)
 
     def test_each_panel_shows_the_calibration(self, saved: Any, cohort: Any) -> None:

@@ -41,6 +41,11 @@ def tile(case: str, seed: int, **known: Any) -> Tile:
     return Tile(case, picture, outline, **known)
 
 
+def middle_of(image: Any) -> tuple[float, float]:
+    left, right, bottom, top = image.get_extent()
+    return (left + right) / 2, (bottom + top) / 2
+
+
 class TestRetrieval:
     def test_rows_are_queries_with_their_neighbors_distances_and_frames(self, words: Any, saved: Any) -> None:
         neighbors = [tile(f"n{k}", k, distance_mm=4.4 * k, relevant=k < 3) for k in range(1, 8)]
@@ -49,7 +54,7 @@ class TestRetrieval:
         (page,) = figure.axes
         assert len(page.images) == len(page.patches) == 36
         written = [text.get_text() for text in page.texts]
-        assert written[1:12:2] == ["query-wit…ong-name", "n1", "n2", "n3", "n4", "n5"]
+        assert written[1:12:2] == ["query-with…long-name", "n1", "n2", "n3", "n4", "n5"]
         assert written[0:12:2] == ["worst, AP 0.25", "4 mm", "9 mm", "13 mm", "18 mm", "22 mm"]
         assert written[-6:] == ["query", *(f"nearest {k}" for k in range(1, 6))]
         frames = page.patches[1:6]
@@ -73,13 +78,35 @@ class TestRetrieval:
         assert (row.min(), row.max()) == pytest.approx((19.5, 29.5))
         assert (right - left) / columns == pytest.approx((top - bottom) / rows)
         for image, frame in zip(page.images, page.patches, strict=True):
-            corners = (
-                frame.get_x(),
-                frame.get_x() + frame.get_width(),
-                frame.get_y(),
-                frame.get_y() + frame.get_height(),
-            )
-            assert corners == pytest.approx(image.get_extent())
+            assert middle_of(image) == pytest.approx(frame.get_center())
+
+    @pytest.mark.parametrize("neighbors", [1, 3, 5, 8])
+    def test_tiles_are_even_and_pictures_of_one_scale(self, neighbors: int, saved: Any) -> None:
+        random = np.random.default_rng(0)
+        shapes = [(96, 70), (80, 96), (40, 30), (96, 96), (60, 90), (96, 80), (50, 50), (90, 60), (96, 75)]
+        sizes = [(175.0, 130.0), (140.0, 150.0), (90.0, 60.0), (160.0, 160.0), (100.0, 150.0), *[(170.0, 140.0)] * 4]
+        tiles = [
+            Tile(f"case {k}", random.integers(0, 255, shape, dtype=np.uint8), np.ones(shape, bool), 3.0, True, size)
+            for k, (shape, size) in enumerate(zip(shapes, sizes, strict=True))
+        ]
+        figure = draw_retrieval([Plate(tiles[k], tiles[k + 1 : k + 1 + neighbors], 0.5, "best") for k in range(3)])
+        (page,) = figure.axes
+        frames = [frame.get_bbox() for frame in page.patches]
+        assert len(frames) == len(page.images) == sum(1 + min(neighbors, 5, 8 - k) for k in range(3))
+        np.testing.assert_allclose([box.size for box in frames], [frames[0].size] * len(frames))
+        assert len({round(box.y0, 6) for box in frames}) == 3
+        assert len({round(box.x0, 6) for box in frames}) == 1 + min(neighbors, 5)
+        shown = [tile for k in range(3) for tile in tiles[k : k + 2 + min(neighbors, 5) - 1]]
+        scales = []
+        for tile, image, frame in zip(shown, page.images, frames, strict=True):
+            left, right, bottom, top = image.get_extent()
+            scales.append([(top - bottom) / tile.size_mm[0], (right - left) / tile.size_mm[1]])  # type: ignore[index]
+            assert frame.x0 <= left < right <= frame.x1 and frame.y0 <= bottom < top <= frame.y1
+        np.testing.assert_allclose(scales, scales[0][0])
+        bar = page.collections[-1].get_segments()[0]
+        assert bar[1][0] - bar[0][0] == pytest.approx(50 * scales[0][0])
+        assert "50 mm" in [text.get_text() for text in page.texts]
+        saved(figure)
 
     def test_what_is_not_known_is_left_out(self, saved: Any) -> None:
         floats = np.random.default_rng(0).normal(size=(20, 30))

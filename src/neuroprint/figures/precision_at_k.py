@@ -22,6 +22,7 @@ from neuroprint.figures.style import (
     place,
     shorten,
     styled,
+    text_inches,
 )
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ _AXES_INCHES = 1.9
 _LEFT_INCHES, _RIGHT_INCHES, _FOOT_INCHES = 0.42, 0.1, 0.36
 # Of the legend above the axes: a line, and what is free above and below.
 _LINE_INCHES, _AROUND_INCHES = 0.145, 0.12
-_LETTERS_A_LINE = 46
+_LETTERS_A_LINE = 48
+_LABEL_INCHES = COLUMN_INCHES - _LEFT_INCHES - 0.4
 _IN_A_ROW = 4
 # So many markers lie on a curve, at different places on each: curves that coincide show both.
 _MARKERS = 5
@@ -61,7 +63,7 @@ def draw_precision_at_k(
     runs = [name for name in known if name == emphasized or name not in REFERENCE_LINES]
     runs.sort(key=lambda name: name != emphasized)
     references = sorted((name for name in known if name not in runs), key=lambda name: -_mean(known[name]))
-    labels = {name: fill(shorten(name, 2 * _LETTERS_A_LINE), _LETTERS_A_LINE) for name in runs}
+    labels = {name: _label(name) for name in runs}
     lines = sum(text.count("\n") + 1 for text in labels.values()) + (band is not None) + bool(references)
     head = lines * _LINE_INCHES + _AROUND_INCHES
 
@@ -89,6 +91,16 @@ def draw_precision_at_k(
     axes.grid(True, axis="y")
     _draw_legend(figure, looks, labels, references, None if band is None else deepest)
     return figure
+
+
+def _label(name: str) -> str:
+    """A name in at most two lines that fit beside the sample of its line."""
+    letters = _LETTERS_A_LINE
+    while True:
+        text = fill(shorten(name, 2 * letters - 4), letters)
+        if letters < 10 or max(text_inches(line, SMALL) for line in text.splitlines() or [""]) < _LABEL_INCHES:
+            return text
+        letters -= 2
 
 
 def _draw_band(axes: Axes, band: tuple[Floats, Floats]) -> None:

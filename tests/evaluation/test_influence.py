@@ -292,6 +292,12 @@ def test_the_variance_is_the_jackknifes_less_the_pairs_and_never_less_than_that_
     assert replace(found, pairs=1e9).variance == pytest.approx(alone)
 
 
+def test_groups_that_neither_ask_nor_answer_move_no_variance():
+    found = made()
+    more = replace(found, own=np.append(found.own, np.zeros(10)), effect=np.append(found.effect, np.zeros(10)))
+    assert more.variance == pytest.approx(found.variance)
+
+
 def test_a_row_less_itself_owes_nothing_and_a_multiple_owes_multiples():
     found = made()
     assert found.minus(found).variance == 0.0 and found.minus(found).value == 0.0

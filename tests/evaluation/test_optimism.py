@@ -44,11 +44,7 @@ def test_the_sweeps_side_is_the_sweep_and_the_holdouts_has_its_galleries(make_qu
     result = optimism(question, held, rows, QUICK)
     assert set(result.difference) == HEADLINE
     alone = Benchmark(question.among(~held), QUICK).score(rows[~held]).metrics
-    # The hold-out's patients are groups of the sweep too, in which nothing happens; that moves bounds a little.
-    assert result.sweep.metrics == pytest.approx(alone, rel=0.02)
-    assert {name: value for name, value in result.sweep.metrics.items() if not name.endswith(("_lo", "_hi"))} == {
-        name: value for name, value in alone.items() if not name.endswith(("_lo", "_hi"))
-    }
+    assert result.sweep.metrics == pytest.approx(alone, rel=1e-9)  # bounds too, whoever is held out
     assert set(result.holdout.queries["gallery"]) == set(result.sweep.queries["gallery"])
     assert set(result.holdout.queries["case"]) == {case for case, out in zip(question.ids, held, strict=True) if out}
     value = result.sweep.metrics["retrieval/map"] - result.holdout.metrics["retrieval/map"]

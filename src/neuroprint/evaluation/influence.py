@@ -63,7 +63,10 @@ class Influence:
         """Of the metric over cohorts; never less than that of the queries alone."""
         factor = self.asked / max(self.asked - 1, 1)
         alone = factor * float(np.square(self.own).sum())
-        return max(alone, factor * float(np.square(self.effect - self.effect.mean()).sum()) - self.pairs)
+        # Groups that neither ask nor answer, such as those of a hold-out, have no part in the mean.
+        effect = self.effect[(self.own != 0.0) | (self.effect != 0.0)]
+        spread = float(np.square(effect - effect.mean()).sum()) if effect.size else 0.0
+        return max(alone, factor * spread - self.pairs)
 
     def times(self, factor: float) -> Influence:
         """Of the metric times a number: -1 where less is better."""

@@ -94,7 +94,9 @@ class Tally:
             effect[group] = value - metric.of(rest.among(others))
         shrink = (asked - 1) / asked
         own, effect = (np.nan_to_num(part) * shrink for part in (own, effect))
-        known = influence(value, own - own.mean(), np.zeros((count, count)), asked)
+        asking = np.isin(np.arange(count), self.groups.of_case[queries])
+        own = np.where(asking, own - own[asking].mean(), 0.0)
+        known = influence(value, own, np.zeros((count, count)), asked)
         return Influence(value, known.own, effect, 0.0, known.sketch, asked)
 
     def _by_groups(self, queries: Indices, gallery: Indices, values: Array) -> Array:

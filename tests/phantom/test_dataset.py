@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,3 +63,19 @@ def test_seeds_for_training_are_refused(tmp_path: Path) -> None:
     with pytest.raises(NeuroprintError, match="kept for training"):
         PhantomFormat(tmp_path, **SMALL, seed=FIRST_TRAINING_SEED).cohort()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_plain_script_may_write_a_cohort_side_by_side(tmp_path):
+    """Without a guard against being run again by the processes that it starts."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from pathlib import Path\n"
+        "from neuroprint.phantom.cohort import write_cohort\n"
+        "print('once')\n"
+        "write_cohort(Path('phantoms'), 2, 8.0, workers=2)\n"
+        "print(__file__)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout.split() == ["once", str(script)]

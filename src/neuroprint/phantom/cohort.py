@@ -7,7 +7,9 @@ import json
 import os
 import re
 import shutil
+import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +21,7 @@ from neuroprint.phantom.seeds import refuse_training_seed
 from neuroprint.phantom.types import GENERATOR_VERSION, PHANTOM_MODALITIES, PhantomSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import numpy as np
@@ -120,7 +122,8 @@ def _write_cases(
                 progress(done)
         return
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(_write_case, out, seed, index, settings) for index in missing]
+        with _script_hidden():
+            futures = [pool.submit(_write_case, out, seed, index, settings) for index in missing]
         try:
             for future in as_completed(futures):
                 future.result()
@@ -130,6 +133,20 @@ def _write_cases(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+@contextmanager
+def _script_hidden() -> Iterator[None]:
+    """A process that starts meanwhile does not run the caller's script again, which need not have a guard against it."""
+    main = sys.modules["__main__"]
+    kept = {name: vars(main)[name] for name in ("__file__", "__spec__") if name in vars(main)}
+    try:
+        for name in kept:
+            setattr(main, name, None)
+        yield
+    finally:
+        for name, value in kept.items():
+            setattr(main, name, value)
 
 
 def _write_case(out: Path, seed: int, index: int, settings: PhantomSettings) -> None:

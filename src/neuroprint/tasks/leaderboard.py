@@ -152,13 +152,16 @@ class Leaderboard:
         from rich.console import Console
 
         buffer = io.StringIO()
-        Console(file=buffer, width=_PRINTED_WIDTH).print(self.to_terminal())
+        # A notebook would show rich's table by itself, beside what is printed.
+        Console(file=buffer, width=_PRINTED_WIDTH, force_jupyter=False).print(self.to_terminal())
         return buffer.getvalue().rstrip("\n")
 
+    def __repr__(self) -> str:
+        return f"<Leaderboard of {len(self.table)} rows, {self.title}>"
+
     def _repr_html_(self) -> str:
-        head = "".join(
-            f"<th>{html.escape(label)}</th>" for label in self.heads([metric.label for metric in self.shown])
-        )
+        labels = [f"{metric.label}, {metric.unit}" if metric.unit else metric.label for metric in self.shown]
+        head = "".join(f"<th>{html.escape(label)}</th>" for label in self.heads(labels))
         rows = []
         for row in self.records():
             star = "★" if row["tied_with_best"] is True else ""
@@ -168,7 +171,7 @@ class Leaderboard:
             rows.append(f"<tr><td>{star}</td><td style='text-align:left'>{shown}</td>{cells}</tr>")
         legend = "; ".join(self.legend).replace("*:", "★:")
         return (
-            f"<table><thead><tr><th></th><th></th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+            f"<p>{html.escape(self.title)}</p><table><thead><tr><th></th><th></th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
             f"<p><small>{html.escape(legend)}</small></p>"
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -145,15 +146,22 @@ class Result:
         """This result among the reference rows."""
         return leaderboard_of([self])
 
+    def __repr__(self) -> str:
+        return f"<Result {self.name!r} of {self.task.name} on {len(self.ids)} cases>"
+
     def __str__(self) -> str:
+        return f"{self._asked}\n{self.leaderboard}"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(self._asked)}</p>{self.leaderboard._repr_html_()}"
+
+    @property
+    def _asked(self) -> str:
+        """Who was asked what, in a line."""
         question = self.benchmark.question
         left_out = f", {len(self.excluded)} left out" if self.excluded else ""
         asked = f"{self.task.name}: {len(question)} cases of {len(set(question.patients))} patients{left_out}"
-        answered = f"{self.evaluation.answerable} queries have a case {self.task.relevance}"
-        return f"{asked}; {answered}\n{self.leaderboard}"
-
-    def _repr_html_(self) -> str:
-        return self.leaderboard._repr_html_()
+        return f"{asked}; {self.evaluation.answerable} queries have a case {self.task.relevance}"
 
     def figures(self) -> dict[str, Draw]:
         """The pictures of the result by the name of their file; each is drawn when it is called."""

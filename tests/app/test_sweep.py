@@ -21,7 +21,8 @@ COUNTS = {
     *("extract/forwards", "extract/cached", "extract/seconds"),
 }
 ARTIFACTS = {
-    *("config.yaml", "embeddings.parquet", "queries.parquet", "plots/map.png", "plots/map.html"),
+    *("config.yaml", "embeddings.parquet", "queries.parquet", "influence.safetensors"),
+    *("plots/map.png", "plots/map.html"),
     *("plots/probe.png", "plots/precision_at_k.png", "plots/retrieval.png"),
 }
 NETWORK = ("encoder=untrained", "encoder.feature_size=12", "encoder.spacing_mm=6")

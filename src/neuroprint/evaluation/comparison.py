@@ -101,7 +101,7 @@ def _width(rows: Sequence[Influence], candidates: Flags, chance: float, covarian
     # The candidate next to the best stays, unless it is a copy; or the reference row. A width is that of a difference.
     others = inside & (behind > 1e-10 * np.abs(values).max())
     others = others & candidates if (others & candidates).any() else others
-    nearest = np.argmin(np.where(others, behind, np.inf)) if others.any() else []
+    nearest = others & (behind == np.where(others, behind, np.inf).min())
     while True:
         far = np.zeros(len(rows), dtype=bool)
         far[inside] = behind[inside] > errors.among(inside).widths(_ASIDE)

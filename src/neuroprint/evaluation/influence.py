@@ -139,7 +139,9 @@ def influence(value: float, own: Array, lost: Array, asked: int) -> Influence:
         own=own,
         effect=own + lost.sum(axis=0),
         pairs=float(np.square(both).sum()),
-        sketch=np.bincount(np.arange(len(both)) % SKETCH, both * _signs(len(both)), minlength=SKETCH),
+        sketch=np.asarray(
+            np.bincount(np.arange(len(both)) % SKETCH, both * _signs(len(both)), minlength=SKETCH), dtype=np.float64
+        ),
         asked=asked,
     )
 

@@ -14,8 +14,10 @@ from neuroprint.bundle.bundle import Bundle
 from neuroprint.bundle.map_drawing import map_drawing
 from neuroprint.bundle.plates import case_plates, outline_path
 from neuroprint.bundle.report import report
-from neuroprint.bundle.score_table import score_table
-from neuroprint.data.mips import as_gray, as_mask, project
+from neuroprint.bundle.score_table import scale_ends, score_table
+from neuroprint.data.facts import picture_mm
+from neuroprint.data.mips import PLANES, as_gray, as_mask, project, projected_mm
+from neuroprint.evaluation.metric import Metric
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +167,35 @@ def test_letters_pictures_and_outlines_agree_on_which_side_is_which():
         assert outline.max(axis=0) == pytest.approx([columns.max() + 1, rows.max() + 1], abs=0.6)
 
 
+def drawn_mm(svg):
+    """Width and height of a plate's picture, in the drawing's units."""
+    across, down = map(float, re.search(r"scale\((\S+) (\S+)\)", svg).groups())
+    width, height = map(float, re.search(r'<image width="(\d+)" height="(\d+)"', svg).groups())
+    return np.array([across * width, down * height])
+
+
+def test_plates_are_of_one_size_and_their_pictures_of_one_scale():
+    affine = np.diag([1.0, 1.0, 3.0, 1.0])
+    plates, extents = [], []
+    for shape in ((150, 180, 50), (100, 120, 30)):
+        mips, sizes = as_gray(project(np.random.default_rng(0).random(shape), affine)), projected_mm(shape, affine)
+        svg = case_plates(mips, {}, "case", sizes, 180.0)
+        plates += re.findall(r'<svg class="plate".*?</svg>', svg)
+        extents += [sizes[plane][::-1] for plane in PLANES]
+    assert len(set(re.findall(r'viewBox="[^"]+"', "".join(plates)))) == 1
+    scales = np.array([drawn_mm(svg) / mm for svg, mm in zip(plates, extents, strict=True)])
+    np.testing.assert_allclose(scales, 96 / 180, rtol=1e-3)
+
+
+def test_a_report_shows_all_heads_on_one_scale(page, bundle, found):
+    sizes = [picture_mm(found.query.facts), *(bundle.picture_mm(match.case) for match in found.matches)]
+    extents = [size[plane][::-1] for size in sizes for plane in PLANES]
+    drawn = [drawn_mm(svg) for svg in re.findall(r'<svg class="plate".*?</svg>', page)]
+    scales = np.array(drawn) / np.array(extents)
+    np.testing.assert_allclose(scales, scales[0, 0], rtol=1e-3)
+    assert np.max(drawn) == pytest.approx(96, rel=1e-3)
+
+
 def test_outlines_close_at_the_pictures_edge_and_have_holes():
     ring = np.ones((6, 6), bool)
     ring[2:4, 2:4] = False
@@ -203,6 +234,37 @@ def test_scores_are_shown_with_intervals_and_what_they_are_worth():
     said = score_table({**SHARED, "sweep": SWEEP, **held}, "with the same <b>")
     assert "took no part in the choice" in said and "2 case(s) joined" in said and "3 times before" in said
     assert "same &lt;b&gt;" in said and "<b>." not in said
+
+
+R2 = {"name": "probe/r2", "label": "R² of the center", "headline": True, "highest": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "ends"),
+    [
+        (PRECISION, {"sweep": 0.5, "chance": 0.1}, (0, 1)),
+        (ERROR, {"sweep": 12.4, "voxels": 33.0, "chance": 46.0}, (0, 50)),
+        (R2, {"sweep": -0.7, "voxels": 0.4, "oracle": 1.0}, (-1, 1)),
+    ],
+)
+def test_scores_lie_on_a_scale_of_their_own_unit(metric, values, ends):
+    name = metric["name"]
+    bounds = {kind: {name: mean, f"{name}_lo": mean - 0.1, f"{name}_hi": mean + 0.1} for kind, mean in values.items()}
+    scores = {"metrics": [metric], "headline": name, "sweep": bounds.pop("sweep"), "references": bounds}
+    said = score_table(scores, "")
+    assert (
+        scale_ends(Metric(**metric), [bound for row in [scores["sweep"], *bounds.values()] for bound in row.values()])
+        == ends
+    )
+    assert re.search(r'class="ends"><span>(\S+)</span><span>(\S+)</span>', said).groups() == tuple(
+        f"{end:g}".replace("-", "−") for end in ends
+    )
+    places = [float(place) for place in re.findall(r'<b style="left:([-\d.]+)%"', said)]
+    ordered = [values[kind] for kind in ("sweep", "oracle", "voxels", "chance") if kind in values]
+    assert places == pytest.approx([100 * (mean - ends[0]) / (ends[1] - ends[0]) for mean in ordered], abs=0.06)
+    for left, width in re.findall(r'<i style="left:([-\d.]+)%;width:([-\d.]+)%"', said):
+        assert float(left) >= 0 and float(width) > 0 and float(left) + float(width) <= 100.1
+    assert ("lower is better" in said) == (metric is ERROR)
 
 
 @pytest.mark.parametrize("scores", [{}, {"sweep": {}, **SHARED}, {"sweep": SWEEP}, {"sweep": SWEEP, "headline": "a"}])

@@ -75,7 +75,8 @@ def test_saving_writes_tables_pictures_and_the_interactive_map(result, tmp_path)
     result.save(tmp_path / "kept")
     names = {str(path.relative_to(tmp_path / "kept")) for path in (tmp_path / "kept").rglob("*") if path.is_file()}
     plots = {f"plots/{name}" for name in ("map.png", "map.html", "precision_at_k.png", "probe.png", "retrieval.png")}
-    assert names == {"embeddings.parquet", "queries.parquet", "influence.safetensors"} | plots
+    printed = {name.replace(".png", ".pdf") for name in plots if name.endswith(".png")}
+    assert names == {"embeddings.parquet", "queries.parquet", "influence.safetensors"} | plots | printed
     for name in plots:
         if name.endswith(".png"):
             with Image.open(tmp_path / "kept" / name) as picture:
@@ -112,7 +113,14 @@ def test_chance_has_no_ranking_to_draw_or_to_keep(result, tmp_path):
     assert set(chance.figures()) == {"precision_at_k", "probe"}
     chance.save(tmp_path)
     assert {path.name for path in tmp_path.rglob("*.*")} == {
-        *("queries.parquet", "influence.safetensors", "precision_at_k.png", "probe.png"),
+        *(
+            "queries.parquet",
+            "influence.safetensors",
+            "precision_at_k.png",
+            "precision_at_k.pdf",
+            "probe.png",
+            "probe.pdf",
+        ),
     }
 
 

@@ -94,6 +94,15 @@ def _parser() -> argparse.ArgumentParser:
     _takes_store(ui)
     ui.set_defaults(run=_ui)
 
+    figures = commands.add_parser("figures", help="the figures of a run as PNG and PDF, at a journal's column width")
+    figures.add_argument("run_id", metavar="RUN", help="its id; neuroprint leaderboard --json gives the ids")
+    figures.add_argument("out", type=Path, metavar="OUT", help="folder to write to")
+    _takes_store(figures)
+    _takes_overrides(figures)
+    _takes_trust(figures)
+    _takes_folders(figures)
+    figures.set_defaults(run=_figures)
+
     export = commands.add_parser("export", help="the best run, or a named one, as a bundle that answers queries")
     export.add_argument(
         "out", type=Path, metavar="OUT", help="folder of the bundle; a bundle that is there is replaced"
@@ -106,14 +115,7 @@ def _parser() -> argparse.ArgumentParser:
         "--promote", action="store_true", help="make it the champion in the place of one of another task or cohort"
     )
     _takes_store(export)
-    export.add_argument(
-        "--set",
-        dest="overrides",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="where the run's files are now, as MLflow keeps no folders: dataset.root=DIR, encoder.weights=FILE ...",
-    )
+    _takes_overrides(export)
     _takes_trust(export)
     _takes_folders(export)
     export.set_defaults(run=_export)
@@ -166,6 +168,17 @@ def _takes_store(command: argparse.ArgumentParser) -> None:
     command.add_argument("--mlruns", type=Path, default=Path("mlruns"), metavar="DIR", help="default: %(default)s")
     command.add_argument(
         "--mlflow-experiment", default="neuroprint", metavar="NAME", help="MLflow's experiment (default: %(default)s)"
+    )
+
+
+def _takes_overrides(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="where the run's files are now, as MLflow keeps no folders: dataset.root=DIR, encoder.weights=FILE ...",
     )
 
 
@@ -276,6 +289,17 @@ def _ui(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         return 0
     raise NeuroprintError("MLflow's UI has stopped by itself")
+
+
+def _figures(options: argparse.Namespace) -> int:
+    from neuroprint.experiment.figures import draw_run
+    from neuroprint.experiment.session import Session
+
+    _log_to_stderr()
+    session = Session(options.folders)
+    drawn = draw_run(options.out, _store(options), options.run_id, options.overrides, options.trust, session)
+    print("\n".join(map(str, drawn)))
+    return 0
 
 
 def _export(options: argparse.Namespace) -> int:

@@ -115,6 +115,6 @@ def _draw(board: Leaderboard, folder: Path, suffix: str) -> None:
     from neuroprint.figures.style import save
 
     table = board.ranked_rows
-    save(draw_leaderboard(table, board.metric, board.reach), folder / f"leaderboard{suffix}.png")
+    save(draw_leaderboard(table, board.metric, board.reach), folder / f"leaderboard{suffix}.png", pdf=True)
     candidates = table[table["role"] == "candidate"]
-    save(draw_heatmap(candidates, board.metric), folder / f"heatmap{suffix}.png")
+    save(draw_heatmap(candidates, board.metric), folder / f"heatmap{suffix}.png", pdf=True)

@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from neuroprint.figures.style import (
+    BLUE,
     GRAY,
     GREEN,
     INK,
@@ -157,7 +158,7 @@ def draw_retrieval(plates: Sequence[Plate], caption: str = "Maximum intensity pr
                 linewidth=1.6,
                 zorder=-1,
             )
-            color, line = (INK, "-") if column == 0 else _FRAMES[tile.relevant]
+            color, line = (BLUE, "-") if column == 0 else _FRAMES[tile.relevant]
             frame.set(edgecolor=color, linestyle=line)
             page.add_patch(frame)
             _draw_tile(page, tile, window, (_middle(column), bottom + high / 2), scale)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import logging
+from contextlib import contextmanager
 from functools import cache, wraps
 from pathlib import Path
 from threading import RLock
@@ -16,7 +18,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
@@ -142,4 +144,17 @@ def save(figure: Figure, path: Path, pdf: bool = False) -> None:
             break
     path.write_bytes(buffer.getvalue())
     if pdf:
-        figure.savefig(path.with_suffix(".pdf"), dpi=_PDF_DPI, metadata={"CreationDate": None})
+        with _quiet("fontTools"):  # it would tell which tables of a font it leaves out
+            figure.savefig(path.with_suffix(".pdf"), dpi=_PDF_DPI, metadata={"CreationDate": None})
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Hear only the warnings of a package."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

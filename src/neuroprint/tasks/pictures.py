@@ -47,23 +47,33 @@ def figures_of(result: Result, method: MapMethod = "tsne", perplexity: float | N
 
 
 def save_result(result: Result, folder: Path, method: MapMethod = "tsne", perplexity: float | None = None) -> None:
-    """Write the tables of a result, and its pictures below ``plots``."""
+    """Write the tables of a result, and its pictures below ``plots``, for the screen and for print."""
     save_tables(result, folder)
-    save_pictures(result, folder / "plots", method, perplexity)
+    save_pictures(result, folder / "plots", method, perplexity, pdf=True)
 
 
-def save_pictures(result: Result, folder: Path, method: MapMethod = "tsne", perplexity: float | None = None) -> None:
-    """Write the pictures of a result, and the interactive map."""
+def save_pictures(
+    result: Result, folder: Path, method: MapMethod = "tsne", perplexity: float | None = None, pdf: bool = False
+) -> None:
+    """Write the pictures of a result, and the interactive map.
+
+    Args:
+        result: The result.
+        folder: Where to.
+        method: How the map is made.
+        perplexity: Of a t-SNE map; None for the usual.
+        pdf: Write each as PDF too.
+    """
     from neuroprint.figures.style import save
 
     folder.mkdir(parents=True, exist_ok=True)
     drawn = figures_of(result, method, perplexity)
     if drawn.pop("map", None) is not None:  # laid out once for both
         points, title = map_points(result, method, perplexity), f"{result.name} ({method})"
-        save(_draw_map(result, points, title), folder / "map.png")
+        save(_draw_map(result, points, title), folder / "map.png", pdf)
         (folder / "map.html").write_text(_map_page(result, points, title), encoding="utf-8")
     for name, draw in drawn.items():
-        save(draw(), folder / f"{name}.png")
+        save(draw(), folder / f"{name}.png", pdf)
 
 
 def save_tables(result: Result, folder: Path) -> None:

@@ -124,5 +124,14 @@ class TestRetrieval:
         noisy = [Tile("n", random.integers(0, 255, (240, 240), dtype=np.uint8)) for _ in range(6)]
         figure = draw_retrieval([Plate(noisy[0], noisy[1:], 0.5, "best")] * 6)
         path = tmp_path / "figure.png"
-        save(figure, path)
+        save(figure, path, pdf=True)
         assert 100_000 < path.stat().st_size < 2_000_000
+
+    def test_a_pdf_holds_photographs_once_and_as_they_are(self, tmp_path: Path) -> None:
+        random = np.random.default_rng(0)
+        noisy = [Tile("n", random.integers(0, 255, (96, 80), dtype=np.uint8)) for _ in range(6)]
+        figure = draw_retrieval([Plate(noisy[0], noisy[1:], 0.5, "best")] * 6)
+        save(figure, tmp_path / "figure.png", pdf=True)
+        assert (tmp_path / "figure.pdf").stat().st_size < 36 * 96 * 80 * 1.1 + 50_000
+        assert (tmp_path / "figure.pdf").read_bytes().count(b"/Subtype /Image") == 36
+        assert {image.get_interpolation() for image in figure.axes[0].images} == {"antialiased"}

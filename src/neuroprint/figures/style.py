@@ -30,8 +30,9 @@ WIDTH_INCHES: Final = 7.2
 WIDEST_PNG: Final = 1200
 LARGEST_PNG: Final = 2_000_000
 _PNG_DPI: Final = 300
-# Of the photographs in a PDF; its lines and letters have no pixels.
+# Of the pictures in a PDF that are no photographs; its lines and letters have no pixels.
 _PDF_DPI: Final = 220
+_SMALLEST_PHOTOGRAPH: Final = 1000
 # Points of the type of notes and of what stands in a picture; the style has those of the rest.
 SMALL: Final = 6.5
 
@@ -144,8 +145,24 @@ def save(figure: Figure, path: Path, pdf: bool = False) -> None:
             break
     path.write_bytes(buffer.getvalue())
     if pdf:
-        with _quiet("fontTools"):  # it would tell which tables of a font it leaves out
+        # It would tell which tables of a font it leaves out.
+        with _quiet("fontTools"), _own_pixels(figure):
             figure.savefig(path.with_suffix(".pdf"), dpi=_PDF_DPI, metadata={"CreationDate": None})
+
+
+@contextmanager
+def _own_pixels(figure: Figure) -> Iterator[None]:
+    """Photographs as they are, not scaled up: a PDF places them itself, and is a fifth as large."""
+    images = [image for axes in figure.axes for image in axes.images]
+    photographs = [image for image in images if np.asarray(image.get_array()).size > _SMALLEST_PHOTOGRAPH]
+    before = [image.get_interpolation() for image in photographs]
+    for image in photographs:
+        image.set_interpolation("none")
+    try:
+        yield
+    finally:
+        for image, interpolation in zip(photographs, before, strict=True):
+            image.set_interpolation(interpolation)
 
 
 @contextmanager

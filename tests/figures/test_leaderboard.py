@@ -66,3 +66,69 @@ class TestLeaderboard:
         assert "4 candidates; 2 rows without this metric" in words(figure)
         assert not figure.axes[0].collections
         saved(draw_leaderboard(table.iloc[:2], SIDE))
+
+
+def compared(n: int, metric: Metric, reach: float) -> pd.DataFrame:
+    """A board as it is compared, its names long, its references far apart."""
+    table = leaderboard_table(n, metric.name)
+    sign = -1.0 if metric.lower_is_better else 1.0
+    best = sign * (sign * table[metric.name][table["role"] == "candidate"]).max()
+    table["name"] = [
+        f"a/long/encoder · stage1+stage2+stage3 · {'W' * 12} · {name}" if "run" in name else name
+        for name in table["name"]
+    ]
+    table["to_best"] = table[metric.name] - best
+    table["tied_with_best"] = (sign * table["to_best"] >= -reach).astype("boolean")
+    table["to_voxels"] = table[metric.name] - 0.4
+    table["to_voxels_reach"] = np.where(table["name"] == "voxels", 0.0, 0.07)
+    return table
+
+
+class TestComparedLeaderboard:
+    @pytest.mark.parametrize("n", [3, 42])
+    @pytest.mark.parametrize("metric", [PRECISION, ERROR])
+    def test_star_shade_and_columns_say_the_same(self, n: int, metric: Metric, saved: Any) -> None:
+        table = compared(n, metric, 0.1)
+        figure = draw_leaderboard(table, metric, 0.1)
+        saved(figure)
+        (axes,) = figure.axes
+        values = np.array([line.get_xdata()[0] for line in axes.lines])
+        (shade,) = axes.patches
+        best = table[metric.name].iloc[table["to_best"].abs().argmin()]
+        ends = (best, best + 0.1) if metric.lower_is_better else (best - 0.1, best)
+        assert (shade.get_x(), shade.get_x() + shade.get_width()) == pytest.approx(ends)
+        starred = sorted(text.xy[1] for text in axes.texts if text.get_text() == "★")  # type: ignore[attr-defined]
+        behind = (values - best) * (1 if metric.lower_is_better else -1)
+        assert starred == np.flatnonzero(behind <= 0.1).tolist()
+        written = [text.get_text() for text in axes.texts]
+        assert f"to the best\n± {0.1:.{metric.decimals}f}" in written and "\nto voxels" in written
+        cell = f"{values[0] - 0.4:+.{metric.decimals}f} ± {0.07:.{metric.decimals}f}".replace("-", "−")
+        assert cell in written
+
+    def test_names_stars_scale_and_numbers_do_not_overlap(self, saved: Any) -> None:
+        figure = draw_leaderboard(compared(42, PRECISION, 0.1), PRECISION, 0.1)
+        saved(figure)
+        (axes,) = figure.axes
+        scale = axes.get_window_extent()
+        names = [label.get_window_extent() for label in axes.get_yticklabels()]
+        stars = [text.get_window_extent() for text in axes.texts if text.get_text() == "★"]
+        numbers = [text.get_window_extent() for text in axes.texts if text.get_text() != "★"]
+        assert scale.width > 0.15 * figure.bbox.width
+        assert max(box.x1 for box in names) < min(box.x0 for box in stars)
+        assert max(box.x1 for box in stars) < scale.x0
+        assert scale.x1 < min(box.x0 for box in numbers)
+        assert not any(one.overlaps(other) for place, one in enumerate(numbers) for other in numbers[:place])
+
+    @pytest.mark.parametrize("metric", [SIDE, ERROR])
+    def test_a_hopeless_row_does_not_press_the_others_together(self, metric: Metric, saved: Any) -> None:
+        table = compared(9, metric, 0.1)
+        wild = 40.0 if metric.lower_is_better else -40.0
+        table.loc[0, metric.name] = wild
+        figure = draw_leaderboard(table, metric, 0.1)
+        saved(figure)
+        (axes,) = figure.axes
+        low, high = axes.get_xlim()
+        assert high - low < 3
+        arrow = axes.lines[int(np.argmax(np.abs(np.array([line.get_xdata()[0] for line in axes.lines]) - 0.4)))]
+        assert arrow.get_marker() in ("<", ">") and low <= arrow.get_xdata()[0] <= high
+        assert any(f"{wild:.{metric.decimals}f}".replace("-", "−") in text.get_text() for text in axes.texts)

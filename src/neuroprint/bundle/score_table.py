@@ -90,7 +90,7 @@ def _note(scores: Mapping[str, Any], relevance: str) -> str:
         said.append("No patients were kept out: the index was chosen by these very figures, which are thus too good.")
     if added := scores.get("added"):
         said.append(f"{len(added)} case(s) joined the gallery since; the scores are those of the gallery before.")
-    return " ".join([*said, "Intervals: 95 %, over query patients."])
+    return " ".join([*said, "Intervals: 95 %, over patients."])
 
 
 def _line(metric: Metric, words: str, metrics: Mapping[str, Any], kind: str, ends: tuple[float, float]) -> str:

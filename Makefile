@@ -5,13 +5,14 @@ CACHE := $(or $(NEUROPRINT_CACHE),.neuroprint)
 # A patient of the hold-out: the sweep has not seen it.
 DEMO_CASE := $(CACHE)/phantom/80-cases-2mm-seed0/Phantom_00003
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format
+.PHONY: help install demo test test-fast lint format
 
 help:
-	@echo "make demo     install, sweep two levels by two poolings, export the best, query it with a new case"
-	@echo "make test     install, run the whole test suite"
-	@echo "make lint     install, check format, lint and types"
-	@echo "make format   put the code into ruff's format"
+	@echo "make demo       install, sweep two levels by two poolings, export the best, query it with a new case"
+	@echo "make test       install, run the whole test suite"
+	@echo "make test-fast  the same without what is slow"
+	@echo "make lint       install, check format, lint and types"
+	@echo "make format     put the code into ruff's format"
 
 install: .venv/installed
 
@@ -27,6 +28,9 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-fast: install
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 lint: install
 	$(BIN)/ruff format --check .

@@ -1,4 +1,4 @@
-"""What an evaluation costs: all metrics, folds and intervals, without figures, and the statistics by themselves.
+"""What an evaluation costs: all metrics, folds and intervals, without figures, and a leaderboard.
 
     python benchmarks/evaluation.py [--cases 300,1251,5000] [--dimensions 768] [--repeats 5]
 
@@ -16,11 +16,14 @@ from functools import partial
 import numpy as np
 
 from neuroprint.evaluation.benchmark import Benchmark
+from neuroprint.evaluation.influence import Groups, influence
 from neuroprint.evaluation.question import Question
-from neuroprint.evaluation.statistics import MeanOfRatios, Resamples, bootstrap_intervals, tied_with_best
+from neuroprint.evaluation.retrieval import RETRIEVAL_METRICS
+from neuroprint.tasks.leaderboard import rank_rows
 from questions import position_question
 
 SPREAD_MM = (30, 30, 20)
+METRIC = "retrieval/p_at_5"
 
 
 def question_of(cases: int) -> Question:
@@ -61,13 +64,24 @@ def main() -> None:
         print(f"| {cases} cases: what all rows share | {seconds(share, options.repeats)} |", flush=True)
         cost = seconds(partial(benchmark.score, embeddings), options.repeats)
         print(f"| {cases} cases: one row of {options.dimensions} numbers | {cost} |", flush=True)
-    names = [f"p{number:04d}" for number in range(1251)]
-    five = {str(k): MeanOfRatios(rng.random((1251, 1)), np.ones((1251, 1))) for k in range(4)}
-    five["r2"] = MeanOfRatios(rng.random((1251, 3)), rng.random((1251, 3)), complement=True)
-    intervals = seconds(lambda: bootstrap_intervals(five, names, Resamples(10_000, seed=0)), options.repeats)
-    print(f"| intervals of 5 metrics, 1251 queries, 10,000 resamples | {intervals} |")
-    values = rng.random((100, 1251))
-    print(f"| 100 rows of 1251 queries compared | {seconds(lambda: tied_with_best(values, names), options.repeats)} |")
+    print(f"| 100 rows of 1251 queries compared | {seconds(comparison(), options.repeats)} |")
+
+
+def comparison() -> Callable[[], object]:
+    """A leaderboard of 100 rows, ranked and compared with the best and with voxels."""
+    rng = np.random.default_rng(0)
+    groups = len(np.unique(Groups.of([f"p{number:04d}" for number in range(1251)]).of_case))
+    known = {metric.name: metric for metric in RETRIEVAL_METRICS}
+    shared = rng.normal(size=groups)
+    rows, influences = [], {}
+    for number in range(100):
+        own = (shared + rng.normal(size=groups)) / 1251
+        lost = 0.1 * rng.normal(size=(groups, groups)) / 1251
+        name, value = f"row {number:03d}", 0.3 + 0.001 * number
+        role = {0: ("chance", "reference"), 1: ("voxels", "reference")}.get(number, (name, "candidate"))
+        rows.append({"run_id": name, "name": role[0], "role": role[1], METRIC: value})
+        influences[name] = {METRIC: influence(value, own - own.mean(), lost, groups)}
+    return partial(rank_rows, rows, influences, METRIC, known, (1251, 1251))
 
 
 if __name__ == "__main__":

@@ -420,21 +420,21 @@ def print_tables(folder: Path) -> None:
     print("| --- " * 9 + "|")
     for told in equal:
         geometry, patients, runs, metric, _ = told["row"].split(", ")
-        print(
-            f"| {geometry} | {patients} | {runs} | {metric} | {told['boards']} | {told['value'][0]:.2f} | {told['width']:.3f} | "
-            f"{told['left_out']:.1%} ± {2 * told['error']:.1%} | {told['any_out']:.0%} |"
-        )
+        out = f"{told['left_out']:.1%} ± {2 * told['error']:.1%} | {told['any_out']:.0%}"
+        value = f"{told['value'][0]:.2f} | {told['width']:.3f}"
+        print(f"| {geometry} | {patients} | {runs} | {metric} | {told['boards']} | {value} | {out} |")
     print()
     print(
-        "| unequal boards: geometry | patients | runs | metric | boards | best, least | w | the best is out | lesser out | ceiling | of it |"
+        "| unequal boards: geometry | patients | runs | metric | boards | best, least | w | the best is out | lesser out "
+        "| ceiling | of it |"
     )
     print("| --- " * 11 + "|")
     for told in kept:
         if "ceiling" in told:
             geometry, patients, runs, metric, _ = told["row"].split(", ")
             print(
-                f"| {geometry} | {patients} | {runs} | {metric} | {told['boards']} | {told['value'][0]:.2f}, {told['value'][1]:.2f} | "
-                f"{told['width']:.3f} | {told['left_out']:.1%} ± {2 * told['error']:.1%} | {told['lesser_out']:.0%} | "
+                f"| {geometry} | {patients} | {runs} | {metric} | {told['boards']} | "
+                f"{told['value'][0]:.2f}, {told['value'][1]:.2f} | {told['width']:.3f} | {told['left_out']:.1%} ± {2 * told['error']:.1%} | {told['lesser_out']:.0%} | "
                 f"{told['ceiling']:.0%} | {told['lesser_out'] / told['ceiling']:.2f} |"
             )
     print()
@@ -443,9 +443,8 @@ def print_tables(folder: Path) -> None:
     for patients in (20, 64, 250):
         file = folder / f"coverage_{patients}.json"
         for name, told in json.loads(file.read_text()).items() if file.is_file() else ():
-            print(
-                f"| {name} | {patients} | {told['cohorts']} | {told['expectation']:.3f} | {told['width']:.3f} | {told['held']:.1%} |"
-            )
+            numbers = f"{told['expectation']:.3f} | {told['width']:.3f} | {told['held']:.1%}"
+            print(f"| {name} | {patients} | {told['cohorts']} | {numbers} |")
 
 
 def main() -> None:

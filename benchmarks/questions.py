@@ -24,6 +24,9 @@ class _Placed(TumorPosition):
     def rights(self, cases: Sequence[Case], facts: Mapping[str, CaseFacts]) -> npt.NDArray[np.bool_]:
         return np.asarray(self.centers_mm[:, 0] > 0)
 
+    def midlines(self, cases: Sequence[Case], facts: Mapping[str, CaseFacts], frame: Frame) -> npt.NDArray[np.float64]:
+        return np.zeros(len(self.centers_mm))
+
 
 def position_question(centers_mm: npt.NDArray[np.float64]) -> Question:
     """The question about one case a patient.

@@ -161,10 +161,14 @@ def test_the_doctor_knows_the_format(neuroprint, project, flat):
 
 
 def test_an_export_refuses_it_by_name_and_takes_it_with_trust(neuroprint, project, flat):
-    refused = neuroprint(project, "export", "bundle", "--set", f"dataset.root={flat}")
+    # Of nine queries nothing is ranked: a run is named.
+    rows = json.loads(neuroprint(project, "leaderboard", "--json").stdout)["leaderboards"][0]["rows"]
+    run = next(row["run_id"] for row in rows if row["role"] == "candidate")
+    export = ("export", "bundle", "--run", run, "--anyway", "--set", f"dataset.root={flat}")
+    refused = neuroprint(project, *export)
     assert refused.returncode == 2 and "Traceback" not in refused.stderr
     assert any(name in refused.stderr for name in REFUSED.values()) and f"--trust {PACKAGE}" in refused.stderr
-    done = neuroprint(project, "export", "bundle", "--set", f"dataset.root={flat}", "--trust", PACKAGE)
+    done = neuroprint(project, *export, "--trust", PACKAGE)
     assert done.returncode == 0, done.stderr
     assert "a relevant case among the first 5" in (project / "bundle" / "card.md").read_text()
 

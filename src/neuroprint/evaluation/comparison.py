@@ -14,7 +14,7 @@ import numpy as np
 from neuroprint.evaluation.arrays import Array, Flags
 from neuroprint.evaluation.influence import Influence
 
-LEVEL = 0.05
+_LEVEL = 0.05
 _ASIDE = 0.005  # of that, what setting rows aside may cost
 _DRAWS = 10_000
 _FEW_DRAWS = 2_000
@@ -107,11 +107,11 @@ def _width(rows: Sequence[Influence], candidates: Flags, chance: float, covarian
         far[inside] = behind[inside] > errors.among(inside).widths(_ASIDE)
         far[nearest] = False
         if not far.any():
-            return errors.among(inside).width(LEVEL - _ASIDE)
+            return errors.among(inside).width(_LEVEL - _ASIDE)
         inside &= ~far
 
 
-def with_one(rows: Sequence[Influence], other: Influence, level: float = LEVEL) -> tuple[Array, Array]:
+def with_one(rows: Sequence[Influence], other: Influence, level: float = _LEVEL) -> tuple[Array, Array]:
     """Differences to one row, simultaneous over all rows (Dunnett 1955).
 
     Args:

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -146,7 +145,6 @@ def influence(value: float, own: Array, lost: Array, asked: int) -> Influence:
     )
 
 
-@lru_cache(maxsize=8)
 def _signs(pairs: int) -> npt.NDArray[np.float64]:
     """(pairs,) of +1 and -1, the same for every row of a leaderboard."""
     return np.where(np.random.default_rng(0).random(pairs) < 0.5, -1.0, 1.0)

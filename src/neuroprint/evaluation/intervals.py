@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 
@@ -59,7 +58,6 @@ def interval(
     return low if lowest is None else max(low, lowest), high if highest is None else min(high, highest)
 
 
-@lru_cache(maxsize=1024)
 def student(degrees: int, level: float = LEVEL) -> float:
     """The two-sided quantile of Student's distribution."""
     from scipy.special import stdtrit

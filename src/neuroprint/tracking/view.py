@@ -117,8 +117,11 @@ def _standings(board: Leaderboard) -> dict[str, str]:
             standing = told.get(row["tied_with_best"], "not compared")
         if standing != "not ranked":
             record = {str(name): value for name, value in row.items()}
-            differences = [f"{text} {head}" for head, text in board.differences(record).items() if text != "–"]
-            standing = "; ".join([standing, *differences])
+            differences = board.differences(record)
+            if differences.get("to the best") == "the best":
+                standing = differences.pop("to the best")
+            said = [f"{text} {head}" for head, text in differences.items() if text != "–"]
+            standing = "; ".join([standing, *said])
         standings[str(row["run_id"])] = standing
     return standings
 

@@ -19,7 +19,7 @@ import argparse
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +30,13 @@ from tqdm import tqdm
 from neuroprint.evaluation.benchmark import Benchmark, Protocol
 from neuroprint.evaluation.comparison import with_the_best
 from neuroprint.evaluation.influence import Groups, Influence
-from neuroprint.evaluation.metric import Predictions, RetrievalMetric
+from neuroprint.evaluation.metric import Predictions, ProbeMetric, RetrievalMetric
 from neuroprint.evaluation.probe import RidgeProbe
 from neuroprint.evaluation.ranking import rank
 from neuroprint.evaluation.regression import POSITION_METRICS
 from neuroprint.evaluation.retrieval import RETRIEVAL_METRICS
 from neuroprint.evaluation.similarity import cosine
-from neuroprint.evaluation.splits import sweep_splits
+from neuroprint.evaluation.splits import Split, sweep_splits
 from neuroprint.evaluation.tally import Tally
 from questions import position_question
 
@@ -150,31 +150,42 @@ class Cohort:
     def owed(self, vectors: Array, metric: Any) -> Influence:
         """What a metric of these embeddings owes to whom, as :meth:`Benchmark.score` finds it."""
         if isinstance(metric, RetrievalMetric):
-            values, tally = self._retrieved(vectors, metric, keep=True)
-            found = tally.of_queries(metric.name, np.arange(len(vectors)), values)[1]
-            assert found is not None
-            return found
+            return self._retrieved(vectors, metric)
         return Tally(self.groups).of_predictions(metric, np.arange(len(vectors)), self._predicted(vectors, keep=True))
 
     def value(self, vectors: Array, metric: Any) -> float:
         """The metric alone."""
-        if isinstance(metric, RetrievalMetric):
-            return float(np.nanmean(self._retrieved(vectors, metric, keep=False)[0]))
-        return float(metric.of(self._predicted(vectors, keep=False)))
+        return self.values(vectors, [metric])[metric.name]
 
-    def _retrieved(self, vectors: Array, metric: RetrievalMetric, keep: bool) -> tuple[Array, Tally]:
+    def values(self, vectors: Array, metrics: Sequence[Any]) -> dict[str, float]:
+        """Metrics alone, by name."""
+        probe = [metric for metric in metrics if isinstance(metric, ProbeMetric)]
+        found = self._predicted(vectors, keep=False) if probe else None
+        values = {metric.name: metric.of(found) for metric in probe if found}
+        retrieval = [metric for metric in metrics if isinstance(metric, RetrievalMetric)]
+        worth = {metric.name: np.full(len(vectors), np.nan) for metric in retrieval}
+        for split, judged in zip(self.splits, self.judged, strict=True) if retrieval else ():
+            ranked = judged.ranked(self._order(split, vectors))
+            for metric in retrieval:
+                worth[metric.name][split.queries] = np.where(judged.count > 0, metric.of_query(ranked), np.nan)
+        return values | {name: float(np.nanmean(each)) for name, each in worth.items()}
+
+    def _order(self, split: Split, vectors: Array) -> npt.NDArray[np.int64]:
+        ids = [self.question.ids[case] for case in split.gallery]
+        return rank(cosine(vectors[split.queries], vectors[split.gallery]), ids)
+
+    def _retrieved(self, vectors: Array, metric: RetrievalMetric) -> Influence:
         tally, values = Tally(self.groups), np.full(len(vectors), np.nan)
         for split, judged in zip(self.splits, self.judged, strict=True):
-            ids = [self.question.ids[case] for case in split.gallery]
-            order = rank(cosine(vectors[split.queries], vectors[split.gallery]), ids)
+            order = self._order(split, vectors)
             ranked = judged.ranked(order)
-            worth = np.where(judged.count > 0, metric.of_query(ranked), np.nan)
-            values[split.queries] = worth
-            if keep:
-                only = ranked.relevant & (judged.count == 1)[:, None]
-                without = np.where(only, np.nan, metric.worth_without(ranked))
-                tally.add(metric.name, split.queries, split.gallery[order], worth, without)
-        return values, tally
+            values[split.queries] = worth = np.where(judged.count > 0, metric.of_query(ranked), np.nan)
+            only = ranked.relevant & (judged.count == 1)[:, None]
+            without = np.where(only, np.nan, metric.worth_without(ranked))
+            tally.add(metric.name, split.queries, split.gallery[order], worth, without)
+        owed = tally.of_queries(metric.name, np.arange(len(vectors)), values)[1]
+        assert owed is not None
+        return owed
 
     def _predicted(self, vectors: Array, keep: bool) -> Predictions:
         targets = self.question.targets
@@ -364,8 +375,9 @@ def one_cohort(seed: int, patients: int, intervals: bool) -> dict[str, Any]:
     cohort = Cohort(seed, patients)
     vectors = isotropic(cohort.centers, NOISE, cohort.rng)
     if not intervals:
-        return {name: cohort.value(vectors, METRICS[name]) for name in HEADLINE}
-    scored = Benchmark(cohort.question, cohort.protocol).score(vectors).metrics
+        return cohort.values(vectors, [METRICS[name] for name in HEADLINE])
+    question = replace(cohort.question, metrics=tuple(METRICS[name] for name in HEADLINE))
+    scored = Benchmark(question, cohort.protocol).score(vectors).metrics
     return {name: [scored.get(f"{name}{end}", np.nan) for end in ("", "_lo", "_hi")] for name in HEADLINE}
 
 
@@ -434,7 +446,8 @@ def print_tables(folder: Path) -> None:
             geometry, patients, runs, metric, _ = told["row"].split(", ")
             print(
                 f"| {geometry} | {patients} | {runs} | {metric} | {told['boards']} | "
-                f"{told['value'][0]:.2f}, {told['value'][1]:.2f} | {told['width']:.3f} | {told['left_out']:.1%} ± {2 * told['error']:.1%} | {told['lesser_out']:.0%} | "
+                f"{told['value'][0]:.2f}, {told['value'][1]:.2f} | {told['width']:.3f} | "
+                f"{told['left_out']:.1%} ± {2 * told['error']:.1%} | {told['lesser_out']:.0%} | "
                 f"{told['ceiling']:.0%} | {told['lesser_out'] / told['ceiling']:.2f} |"
             )
     print()

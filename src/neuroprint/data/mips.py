@@ -11,7 +11,7 @@ from nibabel.orientations import io_orientation
 PLANES = ("axial", "coronal", "sagittal")
 LONGEST_PX = 96
 # The patient's axes: the one that is projected, the one that runs across a picture, and the one that runs up.
-_AXES = dict(zip(PLANES, ((2, 0, 1), (1, 0, 2), (0, 1, 2)), strict=True))
+_AXES = {"axial": (2, 0, 1), "coronal": (1, 0, 2), "sagittal": (0, 1, 2)}
 
 
 def project(image: np.ndarray, affine: np.ndarray) -> dict[str, np.ndarray]:

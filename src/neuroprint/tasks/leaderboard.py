@@ -64,10 +64,23 @@ class Leaderboard:
         >>> voxels = npr.embed(cohort, encoder="voxels")
         >>> results = [npr.evaluate(voxels, npr.tasks.TumorPosition(), projection=name) for name in ("none", "pca")]
         >>> board = npr.compare(results)
-        >>> [row["name"] for row in board.records() if row["role"] == "reference"][0]
-        'oracle'
-        >>> "retrieval/p_at_5" in board.table
+        >>> board.queries  # how many queries stand behind it, and how many cases there are
+        (5, 12)
+        >>> board.is_ranked
+        False
+        >>> board.heads(["precision at 5"])  # with ten queries, "to the best" and "to voxels" follow
+        ['precision at 5']
+        >>> [board.cells(row)[0] for row in board.records() if row["name"] == "oracle"] == [
+        ...     line["retrieval/p_at_5"] for line in board.lines() if line["run"] == "oracle"]
         True
+        >>> board.differences(board.records()[0])
+        {}
+        >>> "retrieval/p_at_5" in board.to_frame()
+        True
+        >>> print(board.to_markdown(most=1).splitlines()[0])
+        **by retrieval/p_at_5 · tumor_position: a case whose tumor's center lies within 20 mm · phantom, 12 cases in 5 folds**
+        >>> board.to_latex().splitlines()[0]
+        '\\\\begin{table}'
         >>> board.to_terminal(most=1).row_count  # the best candidate, the reference rows, and "... and 1 more"
         5
     """
@@ -120,8 +133,8 @@ class Leaderboard:
         rows = self.table[(self.table["role"] == "reference") & (self.table["name"] == "chance")]
         if rows.empty or not np.isfinite(rows.iloc[0]["to_best"]):
             return []
-        told = abs(float(rows.iloc[0]["to_best"])) > self.reach
-        return [] if told else ["the best is not told from chance either"]
+        lead = float(rows.iloc[0]["to_best"]) * (1.0 if self.metric.lower_is_better else -1.0)
+        return [] if lead > self.reach else ["the best is not told from chance either"]
 
     @property
     def ranked_rows(self) -> pd.DataFrame:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NeighborhoodComponentsAnalysis
-from sklearn.preprocessing import Normalizer
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import Normalizer, StandardScaler
 
 from neuroprint.catalog.menu import Catalog
 from neuroprint.errors import NeuroprintError
@@ -482,3 +483,14 @@ def test_more_components_than_a_fit_can_have_are_clipped_and_said(caplog):
     ]
     assert clipped(PCA(0.5), 8).n_components == 0.5  # a share of the variance
     assert isinstance(clipped(Normalizer(), 8), Normalizer)
+
+
+def test_what_a_projection_draws_by_chance_is_the_same_each_time(make_question):
+    """scikit-learn's PCA of many columns takes a random start, unless it is told which."""
+    question = make_question(60)
+    vectors = np.random.default_rng(0).normal(size=(60, 900))
+    benchmark = Benchmark(question)
+    wide = Pipeline([("scale", StandardScaler()), ("pca", PCA(5, svd_solver="randomized", iterated_power=0))])
+    for projection in (PCA(5, svd_solver="randomized", iterated_power=0), wide):
+        first, again = (benchmark.score(vectors, projection=projection).metrics for _ in range(2))
+        assert first == again

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import re
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -19,8 +20,8 @@ from neuroprint.evaluation.probe import PenalizedProbe, Probe, RemovableProbe, b
 
 log = logging.getLogger(__name__)
 
-
 _INNER_FOLDS = 5
+_SEED = re.compile(r"(.*__)?random_state")
 
 
 class Projection(Protocol):
@@ -129,12 +130,17 @@ def fit(
 
 
 def unfitted(estimator: Any) -> Any:
-    """A clone of a projection or a probe, as scikit-learn makes them, or a copy of one that does not know its parameters."""
+    """A clone of a projection or a probe, as scikit-learn makes them, or a copy of one that does not know its parameters.
+
+    What it would draw by chance, such as a randomized PCA of many columns, is drawn by seed 0 where it has none.
+    """
     if not hasattr(estimator, "get_params"):
         return deepcopy(estimator)
     from sklearn.base import clone
 
-    return clone(estimator)
+    made = clone(estimator)
+    unseeded = [name for name, value in made.get_params().items() if value is None and _SEED.fullmatch(name)]
+    return made.set_params(**dict.fromkeys(unseeded, 0)) if unseeded else made
 
 
 def clipped(projection: Any, most: int) -> Any:

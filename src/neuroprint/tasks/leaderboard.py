@@ -41,7 +41,7 @@ MOST_PRINTED = 25
 
 @dataclass(frozen=True, eq=False)
 class Leaderboard:
-    """Rows that agree in cohort, folds, hold-out and task, the best first. It prints as a table, and shows as HTML.
+    r"""Rows that agree in cohort, folds, hold-out and task, the best first. It prints as a table, and shows as HTML.
 
     Attributes:
         metric: What they are ranked by.

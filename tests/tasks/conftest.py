@@ -90,6 +90,7 @@ def located() -> Callable[..., Asked]:
                     )
                 },
                 contents={},
+                appearance={},
             )
             cases.append(case)
         return cases, facts

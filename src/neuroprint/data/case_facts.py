@@ -35,6 +35,7 @@ class CaseFacts:
             numbers of the cells it reaches, uint16 ascending, and the share of each that it fills, uint8 in 255ths.
         contents: Hash of each modality's voxels within the brain's box, by which the same image is known again after
             it was compressed, cropped, padded or turned anew.
+        appearance: What each series looks like as an image (see :mod:`neuroprint.data.appearance`).
     """
 
     affine: np.ndarray
@@ -48,6 +49,7 @@ class CaseFacts:
     outlines: Mapping[str, np.ndarray]
     label_cells: Mapping[int, tuple[np.ndarray, np.ndarray]]
     contents: Mapping[str, str]
+    appearance: Mapping[str, float]
 
     def to_arrays(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Return the facts for storage: arrays by name, and a record that JSON can hold."""
@@ -63,6 +65,7 @@ class CaseFacts:
             "label_convention": self.label_convention,
             "label_moments": {str(value): [count, *mean] for value, (count, mean) in self.label_moments.items()},
             "contents": dict(self.contents),
+            "appearance": dict(self.appearance),
         }
         return arrays, record
 
@@ -84,4 +87,5 @@ class CaseFacts:
             outlines={plane: arrays[f"outline_{plane}"] for plane in PLANES},
             label_cells={value: (arrays[f"cells_{value}"], arrays[f"filled_{value}"]) for value in moments},
             contents=record["contents"],
+            appearance=record["appearance"],
         )

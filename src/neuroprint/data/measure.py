@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from nibabel.affines import voxel_sizes
 
+from neuroprint.data.appearance import appearance
 from neuroprint.data.brain_box import brain_box
 from neuroprint.data.brain_grid import along_patient, shares
 from neuroprint.data.case_facts import CaseFacts
@@ -57,6 +58,7 @@ def measure(volume: Volume, convention: LabelConvention) -> CaseFacts:
             modality: _content(image[inside], volume.affine)
             for modality, image in zip(volume.modalities, volume.images, strict=True)
         },
+        appearance=appearance(volume.images, volume.affine, box, volume.modalities),
     )
 
 

@@ -77,6 +77,12 @@ def small_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def write_small_case() -> Callable[[Path, int], None]:
+    """Writes a case of :func:`small_cohort`'s kind into a folder, from a seed."""
+    return write_case
+
+
+@pytest.fixture(scope="session")
 def real_cohort() -> Path:
     """Ten real BraTS patients; the test skips where they are not at hand."""
     beside = Path(__file__).parents[2] / "shared" / "data" / "brats2021"

@@ -77,7 +77,6 @@ def test_embeddings_and_a_result_give_the_same_gallery(embeddings, tmp_path):
             np.testing.assert_allclose(first[key], second[key], rtol=1e-5, atol=1e-5, err_msg=f"{name} {key}")
     pd.testing.assert_frame_equal(one.cases, two.cases)
     assert one.similarity == two.similarity == "dot"
-    assert one.scores["novelty"]["threshold"] == pytest.approx(two.scores["novelty"]["threshold"])
 
 
 def test_a_result_brings_its_scores_and_embeddings_have_none(result, bundle_folder, embeddings, place):
@@ -91,7 +90,7 @@ def test_a_result_brings_its_scores_and_embeddings_have_none(result, bundle_fold
     assert "whose tumor's center lies within 60 mm" in card
     assert f"{result.metrics['retrieval/p_at_5']:.3f} [" in card
     plain = npr.Bundle.build(embeddings, path=place)
-    assert list(plain.scores) == ["novelty"]
+    assert dict(plain.scores) == {}
     assert "It was not scored: take its answers with caution." in (place / "card.md").read_text()
 
 

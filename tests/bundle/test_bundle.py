@@ -75,13 +75,6 @@ def test_percentiles_are_those_of_pairs_of_different_folds(bundle, embeddings):
     assert found.percentiles[0] == 100
 
 
-def test_a_query_unlike_the_gallery_is_said_to_be_so(bundle, embeddings):
-    """The threshold is of cases that are as new to the projection as the query is."""
-    threshold = np.quantile(out_of_fold(embeddings).max(axis=1), 0.05)
-    assert bundle.unlike_gallery(np.array([threshold - 1e-6, -1]))
-    assert not bundle.unlike_gallery(np.array([-1, threshold + 1e-6]))
-
-
 def test_it_works_from_another_folder_without_anything_it_was_made_from(
     bundle_folder, small_cohort, tmp_path, monkeypatch
 ):

@@ -69,8 +69,8 @@ def test_a_newer_format_is_refused(copy_of_bundle):
 
 def test_an_older_format_is_to_be_exported_anew(copy_of_bundle):
     folder = copy_of_bundle()
-    rewrite(folder, format_version=2)
-    assert f"a bundle of format 2; this neuroprint reads format {FORMAT_VERSION}: export it anew" in said(folder)
+    rewrite(folder, format_version=3)
+    assert f"a bundle of format 3; this neuroprint reads format {FORMAT_VERSION}: export it anew" in said(folder)
 
 
 def test_lists_of_neighbors_that_are_not_there_are_refused(copy_of_bundle):

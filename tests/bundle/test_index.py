@@ -65,7 +65,6 @@ def test_usual_similarities_are_those_of_cases_that_the_projection_has_not_seen(
     close = cosine(vectors[held], vectors[inside])
     np.testing.assert_allclose(lists.similarities[held, 0], close.max(axis=1), atol=1e-5)
     np.testing.assert_array_equal(lists.rows[held, 0], inside[close.argmax(axis=1)])
-    assert lists.novelty_threshold == pytest.approx(np.quantile(lists.similarities[:, 0], 0.05))
     assert quantiles.shape == (1001,) and quantiles[-1] == pytest.approx(lists.similarities.max())
 
 
@@ -109,7 +108,7 @@ def test_a_supervised_projection_is_fitted_to_the_cases_with_a_center_and_all_ha
 def test_one_patient_has_no_neighbors_and_few_have_few_folds():
     embeddings, centers, _ = noise(4)
     lists, quantiles = out_of_fold((embeddings, centers, ["one"] * 80), "none")
-    assert (lists.rows == -1).all() and lists.novelty_threshold is None and not len(quantiles)
+    assert (lists.rows == -1).all() and not len(quantiles)
     lists, _ = out_of_fold((embeddings, centers, ["one"] * 40 + ["two"] * 40), "none")
     assert (lists.rows[:40, :40] >= 40).all() and (lists.rows[:, 40:] == -1).all()
 

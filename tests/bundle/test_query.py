@@ -13,6 +13,7 @@ import pytest
 
 from neuroprint.bundle.answer import group_sentences, remarks, to_json
 from neuroprint.bundle.bundle import Bundle
+from neuroprint.bundle.novelty import Novelty, Reason
 from neuroprint.bundle.query import group_columns, groups_of
 from neuroprint.cli.commands import main
 from neuroprint.errors import CaseError, NeuroprintError
@@ -72,7 +73,7 @@ def test_matches_are_those_of_the_gallery_with_the_distances_of_the_tumors(bundl
 
 def test_json_is_the_contract_and_nothing_else(found):
     said = json.loads(json.dumps(to_json(found), allow_nan=False))
-    assert list(said) == ["query", "bundle", "neighbours", "unlike_gallery", "group"]
+    assert list(said) == ["query", "bundle", "neighbours", "unlike_gallery", "novelty", "group"]
     assert said["query"] == "Small_00009" and said["bundle"] == found.bundle
     assert list(said["neighbours"][0]) == ["rank", "case", "similarity", "percentile", "distance_mm"]
     assert said["group"]["column"] == "grade" and sum(said["group"]["shares"].values()) == pytest.approx(1)
@@ -101,9 +102,9 @@ def test_a_newcomer_lies_between_its_nearest_cases_on_the_map(bundle, found):
 
 
 def test_what_looks_unlike_the_gallery_is_said_to_be_so(found):
-    assert remarks(replace(found, unlike_gallery=False)) == []
-    (said,) = remarks(replace(found, unlike_gallery=True, novelty=0.9))
-    assert "unlike anything in the gallery" in said and "0.900" in said
+    assert remarks(found) == []
+    (said,) = remarks(replace(found, novelty=Novelty(0.01, 99, (Reason("t1/volume", 1900.0, 1020.0, 1300.0),))))
+    assert "unlike anything in the gallery" in said and "1,900 (gallery: 1,020 to 1,300)" in said
 
 
 def test_a_resemblance_is_never_stated_without_what_it_is_worth(found):

@@ -12,6 +12,7 @@ from PIL import Image
 
 from neuroprint.bundle.bundle import Bundle
 from neuroprint.bundle.map_drawing import map_drawing
+from neuroprint.bundle.novelty import Novelty
 from neuroprint.bundle.plates import case_plates, outline_path
 from neuroprint.bundle.report import report
 from neuroprint.bundle.score_table import scale_ends, score_table
@@ -96,7 +97,7 @@ def test_the_page_says_what_a_reader_must_know(page, found, bundle):
 
 
 def test_a_query_unlike_the_gallery_carries_a_warning(found, bundle):
-    page = report(replace(found, unlike_gallery=True), bundle)
+    page = report(replace(found, novelty=Novelty(0.01, 99)), bundle)
     assert 'class="remark unlike"' in page and "unlike anything in the gallery" in page
     assert 'class="remark unlike"' not in report(replace(found, known_as="Small_00001"), bundle)
 

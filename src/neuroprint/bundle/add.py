@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from neuroprint.bundle.bundle import Query
+    from neuroprint.bundle.novelty import Novelty
     from neuroprint.data.case import Case
 
 # Written anew by the manifest's writer; all else of a bundle but the gallery stays as it is.
@@ -40,11 +41,11 @@ class Added:
 
     Attributes:
         case: Its id.
-        unlike_gallery: Whether it looked unlike anything that was there.
+        novelty: How it lay to the gallery before.
     """
 
     case: str
-    unlike_gallery: bool
+    novelty: Novelty
 
 
 def add_cases(
@@ -58,8 +59,8 @@ def add_cases(
     """Add cases to a bundle's gallery, all of them or none.
 
     The bundle stays valid and in place until the new one is whole. The scores of the card stay those of the gallery that was
-    scored, and say so, and so do the percentiles; the novelty threshold is taken anew. A new case is placed on the map as
-    a query is.
+    scored, and say so, and so do the percentiles; what is unlike the gallery is judged by all its cases. A new case is
+    placed on the map as a query is.
 
     The projection has not seen the new cases, so that their neighbors are those that it finds in the whole gallery; of a
     patient that it was fitted to they are left open, and such a case is not counted when a vote is scored.
@@ -96,7 +97,7 @@ def add_cases(
         raise NeuroprintError(f"another neuroprint add is at work on {folder}: wait for it to end") from error
     except PermissionError as error:
         raise NeuroprintError(f"{folder.parent} may not be written to (permission denied)") from error
-    return [Added(query.case, _is_unlike(bundle, query)) for query in queries]
+    return [Added(query.case, bundle.novelty(query)) for query in queries]
 
 
 def _tidy(folder: Path) -> None:
@@ -202,10 +203,6 @@ def _stored_pictures(bundle: Bundle, case: str) -> dict[str, npt.NDArray[Any]]:
     gray, masks = bundle.pictures(case)
     sizes = {f"{plane}/mm": np.array(mm, dtype=np.float32) for plane, mm in (bundle.picture_mm(case) or {}).items()}
     return {**gray, **{f"{plane}/tumor": mask.astype(np.uint8) for plane, mask in masks.items()}, **sizes}
-
-
-def _is_unlike(bundle: Bundle, query: Query) -> bool:
-    return bundle.unlike_gallery(bundle.rank(query.projected, 1).similarities)
 
 
 def _note(cases: Sequence[Case], total: int) -> str:

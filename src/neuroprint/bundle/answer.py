@@ -6,11 +6,14 @@ import html
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from neuroprint.bundle.novelty import ALARMS
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
     from neuroprint.bundle.bundle import Query
+    from neuroprint.bundle.novelty import Novelty
     from neuroprint.evaluation.vote import GroupVote
 
 
@@ -45,9 +48,8 @@ class Answer:
         bundle: Name of the bundle.
         gallery: Number of its cases.
         similarity: How they were compared.
-        novelty: Similarity below which a query counts as unlike the gallery; None where that is not known.
+        novelty: Whether the scan is unlike anything in the gallery, and why.
         matches: Best first.
-        unlike_gallery: Whether even the best match is less similar than gallery cases are among themselves.
         known_as: The gallery's case that holds one of the query's images, if any does.
         map_xy: (2,) where the query falls on the cohort's 2-D map.
         column: The metadata column that was asked about.
@@ -58,9 +60,8 @@ class Answer:
     bundle: str
     gallery: int
     similarity: str
-    novelty: float | None
+    novelty: Novelty
     matches: tuple[Match, ...]
-    unlike_gallery: bool
     known_as: str | None
     map_xy: npt.NDArray[np.float64]
     column: str | None = None
@@ -96,7 +97,12 @@ def to_json(answer: Answer) -> dict[str, Any]:
         "query": answer.query.case,
         "bundle": answer.bundle,
         "neighbours": [{key: match[key] for key in keys} for match in matches],
-        "unlike_gallery": answer.unlike_gallery,
+        "unlike_gallery": answer.novelty.is_unlike,
+        "novelty": {
+            "p_value": answer.novelty.p_value,
+            "patients": answer.novelty.patients,
+            "reasons": [asdict(reason) for reason in answer.novelty.reasons] if answer.novelty.is_unlike else [],
+        },
         "group": None if answer.group is None else {"column": answer.column, **vote},
     }
 
@@ -106,11 +112,10 @@ def remarks(answer: Answer) -> list[str]:
     said = []
     if answer.known_as is not None:
         said.append(f"This scan, or an image of it, is in the gallery already, as {answer.known_as}.")
-    if answer.unlike_gallery and answer.novelty is not None:
+    if answer.novelty.is_unlike:
         said.append(
-            f"This scan looks unlike anything in the gallery: its best match has a similarity of "
-            f"{answer.matches[0].similarity:.3f}, while 95 % of the gallery's own cases find another patient at "
-            f"{answer.novelty:.3f} or closer. The cases below are the least different ones, not similar ones."
+            f"This scan looks unlike anything in the gallery ({answer.novelty.because}). Of new patients of the gallery's "
+            f"kind at most {ALARMS:.0%} are told so. The cases listed are the least different ones, not similar ones."
         )
     return said
 

@@ -15,13 +15,15 @@ import numpy.typing as npt
 from neuroprint.bundle.build import build_bundle, part_of_projection
 from neuroprint.bundle.embedder import Embedder
 from neuroprint.bundle.format import FORMAT_VERSION, mapped, read_manifest
-from neuroprint.bundle.gallery import NEIGHBORS_FILE, Placing
+from neuroprint.bundle.gallery import IMAGE, NEIGHBORS_FILE, Placing
 from neuroprint.bundle.index import Floats32, Neighborhoods, Search, percentiles
+from neuroprint.bundle.novelty import Novelty, novelty
 from neuroprint.bundle.projection import Step, apply_steps, load_steps
 from neuroprint.bundle.upload import check_space
 from neuroprint.catalog.gate import Gate
 from neuroprint.catalog.instantiate import instantiate
 from neuroprint.catalog.menu import Catalog
+from neuroprint.data.appearance import series_of
 from neuroprint.data.case import Case
 from neuroprint.data.case_facts import CaseFacts
 from neuroprint.data.formats import DatasetFormat
@@ -92,8 +94,9 @@ class Bundle:
         manifest: ``bundle.json``.
         config: The run's resolved configuration, for people: nothing is built from it. Empty where there was none.
         cases: The gallery, sorted by id: ``case``, ``patient``, ``x_mm``, ``y_mm``, ``z_mm``, ``volume_cm3``, ``side``
-            (``left``, ``right``), the cohort's metadata as ``meta:NAME``, and a hash of each image's voxels as
-            ``content:MODALITY``; unknown values are missing.
+            (``left``, ``right``), the cohort's metadata as ``meta:NAME``, a hash of each image's voxels as
+            ``content:MODALITY``, and what the images look like as ``image:FACT`` (see
+            :mod:`neuroprint.data.appearance`); unknown values are missing.
         projected: (n, d) float32, mapped: what is compared.
         embeddings: (n, D) float32, mapped: before projection.
         map_xy: (n, 2) float32, the cohort's 2-D picture.
@@ -116,7 +119,7 @@ class Bundle:
         'Phantom_00004'
         >>> seen = bundle.embed(case)
         >>> nearest = bundle.rank(bundle.project(seen.embedding[None])[0], k=2)
-        >>> nearest.cases[0], bundle.unlike_gallery(nearest.similarities)
+        >>> nearest.cases[0], bundle.novelty(seen).is_unlike
         ('Phantom_00004', False)
         >>> gray, mask = bundle.pictures("Phantom_00004")
         >>> gray["axial"].shape == mask["axial"].shape
@@ -345,13 +348,36 @@ class Bundle:
         ids = tuple(str(self.cases["case"].iloc[row]) for row in rows)
         return Neighbors(tuple(rows), ids, similarities, percentiles(self.quantiles, similarities))
 
-    def unlike_gallery(self, similarities: npt.NDArray[np.floating[Any]]) -> bool:
-        """Whether the best of a query's similarities is low: below the 5th percentile (``scores["novelty"]``) of how
-        similar the gallery's own cases are to their nearest case of another patient, out of fold: by a projection that
-        has seen them no more than it has seen the query.
+    def novelty(self, query: Query) -> Novelty:
+        """Whether a scan is unlike anything in the gallery, and why; see :mod:`neuroprint.bundle.novelty`.
+
+        It is not where all of its images are those of one case of the gallery.
         """
-        threshold = self.scores["novelty"]["threshold"]
-        return threshold is not None and bool(np.max(similarities) < threshold)
+        patients = [str(patient) for patient in self.cases["patient"]]
+        if self._holds(query.facts):
+            return Novelty(None, len(set(patients)))
+        facts = self._image_facts
+        return novelty(
+            facts,
+            self.cases[[f"{IMAGE}{fact}" for fact in facts]].to_numpy(dtype=np.float64),
+            self.embeddings,
+            patients,
+            np.array([query.facts.appearance[fact] for fact in facts]),
+            query.embedding,
+        )
+
+    def _holds(self, facts: CaseFacts) -> bool:
+        same = [
+            (self.cases[f"content:{name}"] == facts.contents[name]).to_numpy(dtype=bool) for name in self.modalities
+        ]
+        return bool(np.logical_and.reduce(same).any())
+
+    @cached_property
+    def _image_facts(self) -> list[str]:
+        """What is known of every case's images, of the modalities that a query must have."""
+        known = [str(column) for column in self.cases.columns[self.cases.notna().all()]]
+        facts = [column.removeprefix(IMAGE) for column in known if column.startswith(IMAGE)]
+        return [fact for fact in facts if set(series_of(fact)) <= set(self.modalities)]
 
     def pictures(self, case: str) -> tuple[dict[str, npt.NDArray[np.uint8]], dict[str, npt.NDArray[np.bool_]]]:
         """A gallery case's FLAIR MIPs (uint8) and tumor masks (bool) by plane, as in ``CaseFacts``.

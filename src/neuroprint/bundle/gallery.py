@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 META = "meta:"
 """Beginning of the columns of metadata in the table of cases."""
+IMAGE = "image:"
+"""Beginning of the columns of what the images look like."""
 NEIGHBORS_FILE = "neighbors.safetensors"
 GALLERY_FILES = (
     "gallery.safetensors",
@@ -87,7 +89,7 @@ class Gallery:
 
 
 def write_gallery(folder: Path, gallery: Gallery, scores: Mapping[str, Any]) -> None:
-    """Write the part of a bundle that grows with its cases, and the scores with the novelty threshold of these cases."""
+    """Write the part of a bundle that grows with its cases, and its scores."""
     save_arrays(
         folder / "gallery.safetensors",
         {
@@ -103,16 +105,11 @@ def write_gallery(folder: Path, gallery: Gallery, scores: Mapping[str, Any]) -> 
     gallery.table.to_parquet(folder / "cases.parquet", index=False)
     named = {f"{row}/{name}": array for row, found in enumerate(gallery.pictures) for name, array in found.items()}
     save_arrays(folder / "mips.safetensors", named)
-    novelty = {
-        "threshold": lists.novelty_threshold,
-        "percentile": 5,
-        "of": "similarity to the nearest case of another patient, by a projection that was fitted without the case",
-    }
-    (folder / "scores.json").write_text(json.dumps({**scores, "novelty": novelty}, indent=2) + "\n", encoding="utf-8")
+    (folder / "scores.json").write_text(json.dumps(dict(scores), indent=2) + "\n", encoding="utf-8")
 
 
 def cases_table(cases: Sequence[Case], facts: Sequence[CaseFacts], placing: Placing) -> pd.DataFrame:
-    """A row a case: id, patient, center, volume, side, metadata, and by which the same image is known again."""
+    """A row a case: id, patient, center, volume, side, metadata, by which the same image is known again, and its looks."""
     import pandas as pd
 
     columns = sorted({column for case in cases for column in case.metadata})
@@ -131,7 +128,8 @@ def cases_table(cases: Sequence[Case], facts: Sequence[CaseFacts], placing: Plac
             "side": placing.side(found),
         }
         row |= {f"{META}{column}": case.metadata.get(column) for column in columns}
-        rows.append(row | {f"content:{modality}": found.contents.get(modality) for modality in modalities})
+        row |= {f"content:{modality}": found.contents.get(modality) for modality in modalities}
+        rows.append(row | {f"{IMAGE}{fact}": value for fact, value in found.appearance.items()})
     table = pd.DataFrame(rows)
     table["volume_cm3"] = table["volume_cm3"].astype("float64")
     for column in columns:

@@ -22,7 +22,6 @@ Floats32 = npt.NDArray[np.float32]
 
 _QUANTILES = 1001
 _MOST_PAIRS = 2000  # cases of which all pairs are compared: beyond, a sample
-_NOVEL = 0.05
 _BLOCK = 256
 
 
@@ -97,15 +96,6 @@ class Neighborhoods:
 
     rows: npt.NDArray[np.int64]
     similarities: Floats32
-
-    @property
-    def novelty_threshold(self) -> float | None:
-        """The 5th percentile of the cases' similarity to their nearest: a query whose best match is below that is unlike
-        the gallery. None where no case has a list.
-        """
-        nearest = self.similarities[:, 0]
-        nearest = nearest[np.isfinite(nearest)]
-        return float(np.quantile(nearest, _NOVEL)) if len(nearest) else None
 
 
 def leave_fold_out(

@@ -93,7 +93,7 @@ def _lead(answer: Answer, bundle: Bundle) -> str:
 
 def _remarks(answer: Answer, bundle: Bundle) -> str:
     said = remarks(answer)
-    unlike = [answer.unlike_gallery and remark is said[-1] for remark in said]
+    unlike = [answer.novelty.is_unlike and remark is said[-1] for remark in said]
     return "\n".join(
         f'<p class="remark{" unlike" if warn else ""}" role="note">{html.escape(remark)}</p>'
         for remark, warn in zip(said, unlike, strict=True)

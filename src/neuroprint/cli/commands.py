@@ -367,7 +367,10 @@ def _add(options: argparse.Namespace) -> int:
     except NeuroprintError as error:
         return _one_line(error)
     for case in added:
-        print(f"added {case.case}" + (": it looks unlike anything that was there" if case.unlike_gallery else ""))
+        print(
+            f"added {case.case}"
+            + (f": it looks unlike anything that was there ({case.novelty.because})" if case.novelty.is_unlike else "")
+        )
     return 0
 
 

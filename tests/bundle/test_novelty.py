@@ -87,7 +87,7 @@ def test_what_is_far_off_is_flagged_by_what_it_is_far_off_in(change):
     new, vector = numbers[-1].copy(), vectors[-1].copy()
     assert not novelty(NAMES, numbers[:-1], vectors[:-1], named(40), new, vector).is_unlike
     if change == "a number":
-        new[9], expected = 30.0, "flair, intensity within 6 mm of the surface: 30.0 (gallery: "
+        new[9], expected = 30.0, "flair, intensity within 6 mm of the surface: 30.0, in the gallery "
     elif change == "the embedding's direction":
         vector, expected = -vector, "angle to the nearest embedding, degrees"
     else:
@@ -126,9 +126,12 @@ def test_of_a_large_gallery_500_patients_stand_for_all():
 @pytest.mark.parametrize(
     ("reason", "said"),
     [
-        (Reason("t1/volume", 2410.4, 1020.2, 1300.0), f"t1, {FACTS['volume']}: 2,410 (gallery: 1,020 to 1,300)"),
-        (Reason("t1|t2/correlation", 0.71, -0.2, 0.4), "correlation of t1 and t2: 0.710 (gallery: -0.200 to 0.400)"),
-        (Reason("flair/height", 0.0, 155.0, 155.0), f"flair, {FACTS['height']}: 0 (gallery: 155)"),
+        (Reason("t1/volume", 2410.4, 1020.2, 1300.0), f"t1, {FACTS['volume']}: 2,410, in the gallery 1,020 to 1,300"),
+        (
+            Reason("t1|t2/correlation", 0.71, -0.2, 0.4),
+            "correlation of t1 and t2: 0.710, in the gallery -0.200 to 0.400",
+        ),
+        (Reason("flair/height", 0.0, 155.0, 155.0), f"flair, {FACTS['height']}: 0, in the gallery 155"),
     ],
 )
 def test_a_reason_is_a_number_beside_those_of_the_gallery(reason, said):
@@ -217,7 +220,7 @@ def test_what_was_added_is_judged_by_what_was_there_and_joins_those_that_judge(f
     with pytest.raises(SystemExit) as stopped:
         main(["add", str(copy), str(odd[0])])
     said = capsys.readouterr().out
-    assert stopped.value.code == 0 and "unlike anything that was there (t2, " in said
+    assert stopped.value.code == 0 and "unlike anything that was there: t2, " in said
     after = Bundle.open(copy)
     assert after.cases["image:t2/volume"].iloc[-1] == 0
     again = after.query(odd[1])

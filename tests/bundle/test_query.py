@@ -104,7 +104,7 @@ def test_a_newcomer_lies_between_its_nearest_cases_on_the_map(bundle, found):
 def test_what_looks_unlike_the_gallery_is_said_to_be_so(found):
     assert remarks(found) == []
     (said,) = remarks(replace(found, novelty=Novelty(0.01, 99, (Reason("t1/volume", 1900.0, 1020.0, 1300.0),))))
-    assert "unlike anything in the gallery" in said and "1,900 (gallery: 1,020 to 1,300)" in said
+    assert "unlike anything in the gallery" in said and "1,900, in the gallery 1,020 to 1,300" in said
 
 
 def test_a_resemblance_is_never_stated_without_what_it_is_worth(found):

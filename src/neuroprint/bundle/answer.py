@@ -84,7 +84,8 @@ class Answer:
             for match in self.matches
         )
         said = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in (*remarks(self), *group_sentences(self)))
-        return f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>{said}"
+        asked = html.escape(f"Most similar to {self.query.case} in {self.bundle}")
+        return f"<p>{asked}</p><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>{said}"
 
 
 def to_json(answer: Answer) -> dict[str, Any]:
@@ -114,8 +115,8 @@ def remarks(answer: Answer) -> list[str]:
         said.append(f"This scan, or an image of it, is in the gallery already, as {answer.known_as}.")
     if answer.novelty.is_unlike:
         said.append(
-            f"This scan looks unlike anything in the gallery ({answer.novelty.because}). Of new patients of the gallery's "
-            f"kind at most {ALARMS:.0%} are told so. The cases listed are the least different ones, not similar ones."
+            f"This scan looks unlike anything in the gallery: {answer.novelty.because}. Of new patients of the gallery's "
+            f"kind at most {ALARMS:.0%} are called so. The cases listed are the least different ones, not similar ones."
         )
     return said
 

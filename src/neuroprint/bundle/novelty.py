@@ -38,7 +38,7 @@ _EMBEDDING = {
     "embedding/length": "length of the embedding",
 }
 
-Floats = npt.NDArray[np.float64]
+Numbers = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Reason:
             words = f"{kind} of {' and '.join(series_of(self.fact))}"
         digits = _digits(self.low, self.high, self.value)
         low, high = (f"{end:,.{digits}f}" for end in (self.low, self.high))
-        return f"{words}: {self.value:,.{digits}f} (gallery: {low if low == high else f'{low} to {high}'})"
+        return f"{words}: {self.value:,.{digits}f}, in the gallery {low if low == high else f'{low} to {high}'}"
 
 
 @dataclass(frozen=True)
@@ -100,10 +100,10 @@ class Novelty:
 
 def novelty(
     facts: Sequence[str],
-    appearances: Floats,
+    appearances: Numbers,
     embeddings: npt.NDArray[np.floating[Any]],
     patients: Sequence[str],
-    appearance: Floats,
+    appearance: Numbers,
     embedding: npt.NDArray[np.floating[Any]],
 ) -> Novelty:
     """Compare a scan with a gallery.
@@ -129,7 +129,7 @@ def novelty(
         >>> names = ["t1/volume", "t1/rim", "t1/grain"]
         >>> found = novelty(names, gallery, embeddings, patients, np.array([0.1, 9.0, 0.2]), embeddings[0] + 0.1)
         >>> found.is_unlike, found.because
-        (True, 't1, intensity within 6 mm of the surface: 9.00 (gallery: -1.26 to 2.00)')
+        (True, 't1, intensity within 6 mm of the surface: 9.00, in the gallery -1.26 to 2.00')
     """
     rows = _drawn(patients)
     names = [patients[row] for row in rows]
@@ -156,13 +156,15 @@ def _drawn(patients: Sequence[str]) -> npt.NDArray[np.int64]:
     return np.array([row for row, patient in enumerate(patients) if patient in chosen], dtype=np.int64)
 
 
-def _of_embeddings(vectors: Floats, weights: Floats, group: npt.NDArray[np.int64]) -> tuple[Floats, Floats, Floats]:
+def _of_embeddings(
+    vectors: Numbers, weights: Numbers, group: npt.NDArray[np.int64]
+) -> tuple[Numbers, Numbers, Numbers]:
     close = np.where(group[:, None] == group, -1.0, cosine(vectors, vectors))
     angle = np.degrees(np.arccos(close.max(axis=1)))
     return _distance(vectors, weights), angle, np.asarray(np.linalg.norm(vectors, axis=1))
 
 
-def _distance(numbers: Floats, weights: Floats) -> Floats:
+def _distance(numbers: Numbers, weights: Numbers) -> Numbers:
     """(n,) Mahalanobis distance of rows, (n, d), from their mean. What is the same in all rows does not count."""
     from sklearn.covariance import ledoit_wolf_shrinkage
 
@@ -187,7 +189,7 @@ def _distance(numbers: Floats, weights: Floats) -> Floats:
     return np.asarray(np.sqrt(np.maximum(squares, 0.0)))
 
 
-def _reasons(names: Sequence[str], numbers: Floats, weights: Floats) -> tuple[Reason, ...]:
+def _reasons(names: Sequence[str], numbers: Numbers, weights: Numbers) -> tuple[Reason, ...]:
     """Of each kind of number the series that lies farthest outside the gallery's range, in its standard deviations."""
     gallery, new = numbers[:-1], numbers[-1]
     low, high = gallery.min(axis=0), gallery.max(axis=0)

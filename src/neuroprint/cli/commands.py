@@ -369,7 +369,7 @@ def _add(options: argparse.Namespace) -> int:
     for case in added:
         print(
             f"added {case.case}"
-            + (f": it looks unlike anything that was there ({case.novelty.because})" if case.novelty.is_unlike else "")
+            + (f"; it looks unlike anything that was there: {case.novelty.because}" if case.novelty.is_unlike else "")
         )
     return 0
 

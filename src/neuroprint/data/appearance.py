@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 FACTS = {
-    "volume": "volume of what is not background, cm³",
-    "width": "its extent from left to right, mm",
-    "length": "its extent from back to front, mm",
-    "height": "its extent from bottom to top, mm",
-    "filled": "share of the box of that extent that it fills",
+    "volume": "volume in cm³",
+    "width": "width in mm",
+    "length": "length in mm, back to front",
+    "height": "height in mm",
+    "filled": "share of its box that it fills",
     "middle": "median intensity",
     "spread": "spread of the middle half of the intensities",
     "peak": "excess of the brightest voxels",
@@ -28,7 +28,10 @@ FACTS = {
     "rim": "intensity within 6 mm of the surface",
     "below": "intensity 6 to 14 mm below the surface",
 }
-"""What is measured on each series. Intensities count relative to the 2nd (0) and the 98th percentile (1) of the series."""
+"""What is measured on each series, of all that is not background.
+
+Intensities count relative to the series' 2nd (0) and 98th percentile (1).
+"""
 
 _LATTICE_MM = 4.0
 _RIM_MM = 6.0

@@ -2,7 +2,7 @@
 
 python benchmarks/novelty.py [--real DIR] [--heads DIR] [--new N] [--layer L --pooling P] [--folder DIR]
 
-Phantoms are drawn anew: 80 of seed 0, of which the 64 that are no hold-out make the gallery, and N of another seed. DIR are
+Phantoms are drawn anew: 80 of seed 0, of which 64 that are no hold-out make the gallery, and N of another seed. DIR are
 cohorts in BraTS layout, of skull-stripped scans and of scans with their skull. What is judged is judged by the bundle's own
 test, on the numbers that the bundle keeps.
 """

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,14 +42,15 @@ def run(arguments: Sequence[str] | None = None) -> None:
         arguments: By default those of the process.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given in (["--help"], ["-h"]):
-        print(help_text())
+    folders = _folders(given)
+    if given and given[-1] in ("--help", "-h") and (len(given) == 1 or (len(given) < 4 and _names_folder(given[:1]))):
+        with suppress(BrokenPipeError):
+            print(help_text(folders), flush=True)
         return
     prepare_process()
     # Hydra then raises its errors instead of printing them with a traceback; they are put in plain lines here.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     register_schema()
-    folders = _folders(given)
     sys.argv = [sys.argv[0], *given, *(() if _names_folder(given) else _flags(folders))]
     application = hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_job)
     code, interrupted = 0, False

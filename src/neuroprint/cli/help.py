@@ -5,6 +5,8 @@ Hydra's own help takes several times as long, and shows no comments.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -27,13 +29,18 @@ Hydra's own flags: --hydra-help. Everything else: neuroprint --help
 """
 
 
-def help_text() -> str:
-    """The groups of conf/ with their entries, and the top-level values of conf/config.yaml with their comments."""
+def help_text(folders: Sequence[str] = ()) -> str:
+    """The groups of conf/ with their entries, and the top-level values of conf/config.yaml with their comments.
+
+    Args:
+        folders: Further choices, laid out like conf/.
+    """
     text = (CONF / "config.yaml").read_text(encoding="utf-8")
     defaults = _defaults(yaml.safe_load(text)["defaults"])
     groups = []
     for folder in sorted(path for path in CONF.iterdir() if path.name in defaults):
-        entries = sorted(file.stem for file in folder.glob("*.yaml"))
+        own = [file for more in folders for file in Path(more, folder.name).glob("*.yaml")]
+        entries = sorted({file.stem for file in (*folder.glob("*.yaml"), *own)})
         first = defaults.get(folder.name)
         ordered = sorted(entries, key=lambda entry: entry != first)
         groups.append(f"  {folder.name:<11} {' '.join(ordered)}")

@@ -150,7 +150,7 @@ class Benchmark:
                 shown = ("neighbors", *(f"neighbor_{name}" for name in ("similarity", "relevant", *judged.pairs)))
                 columns: Columns = {name: [[] for _ in queries] for name in shown}
                 for metric in self._retrieval:
-                    columns[metric.column] = _scored_only(metric.expected(judged), judged)
+                    columns[metric.column] = _scored_only(metric.by_chance(judged), judged)
                     without = _expected_without(metric, judged)
                     tally.add(metric.name, queries, split.gallery, columns[metric.column], without)
                 baseline = np.tile(self._baseline(split), (len(queries), 1))
@@ -220,7 +220,7 @@ class Benchmark:
         }
         only = ranked.relevant & (judged.count == 1)[:, None]
         for metric in self._retrieval:
-            columns[metric.column] = _scored_only(metric.of_query(ranked), judged)
+            columns[metric.column] = _scored_only(metric.worth(ranked), judged)
             without = np.where(only, np.nan, metric.worth_without(ranked))
             tally.add(metric.name, queries, gallery[order], columns[metric.column], without)
         return columns
@@ -372,7 +372,7 @@ def _expected_without(metric: RetrievalMetric, judged: Judged) -> Array:
     for which in (True, False):
         chosen = judged.relevant == which
         column = chosen.argmax(axis=1)
-        expected = metric.expected(judged.without(column)) if judged.size > 1 else np.full(len(worth), np.nan)
+        expected = metric.by_chance(judged.without(column)) if judged.size > 1 else np.full(len(worth), np.nan)
         worth = np.where(chosen, expected[:, None], worth)
     return np.where(judged.relevant & (judged.count == 1)[:, None], np.nan, worth)
 

@@ -117,14 +117,45 @@ class RetrievalMetric(Metric):
     highest: float | None = 1.0
     needs: tuple[str, ...] = ()
 
+    def worth(self, ranked: Ranked) -> Array:
+        """(queries,) what each query is worth.
+
+        Raises:
+            NeuroprintError: The metric fails, or gives something else.
+        """
+        return self._checked("of_query", lambda: self.of_query(ranked), (len(ranked.relevant),))
+
+    def by_chance(self, judged: Judged) -> Array:
+        """(queries,) what each is worth under a random ranking.
+
+        Raises:
+            NeuroprintError: The metric fails, or gives something else.
+        """
+        return self._checked("expected", lambda: self.expected(judged), (len(judged.relevant),))
+
     def worth_without(self, ranked: Ranked) -> Array:
-        """(queries, gallery) what each query is worth without the case at each rank."""
-        if self.without is not None:
-            return self.without(ranked)
-        places = range(ranked.relevant.shape[1])
-        if len(places) == 1:
-            return np.full(ranked.relevant.shape, np.nan)
-        return np.stack([self.of_query(ranked.without(place)) for place in places], axis=1)
+        """(queries, gallery) what each query is worth without the case at each rank.
+
+        Raises:
+            NeuroprintError: The metric fails, or gives something else.
+        """
+        without, shape = self.without, ranked.relevant.shape
+        if without is not None:
+            return self._checked("without", lambda: without(ranked), shape)
+        if shape[1] == 1:
+            return np.full(shape, np.nan)
+        return np.stack([self.worth(ranked.without(place)) for place in range(shape[1])], axis=1)
+
+    def _checked(self, part: str, call: Callable[[], Array], shape: tuple[int, ...]) -> Array:
+        """What a function of the metric's gives, which may be somebody's own."""
+        try:
+            found = np.asarray(call(), dtype=np.float64)
+        except Exception as error:
+            raise NeuroprintError(f"metric {self.name}: its {part} failed: {type(error).__name__}: {error}") from error
+        if found.shape != shape:
+            what = "a value per query" if len(shape) == 1 else "a value per query and case of the gallery"
+            raise NeuroprintError(f"metric {self.name}: its {part} gives shape {found.shape}, expected {shape}: {what}")
+        return found
 
 
 @dataclass(frozen=True)
@@ -144,12 +175,20 @@ class ProbeMetric(Metric):
     chance: Callable[[Predictions], float] | None = None
 
     def of(self, found: Predictions) -> float:
-        """Its value; NaN where it is not defined."""
-        if self.value is not None:
-            return self.value(found)
-        if self.ratios is None:
-            raise NeuroprintError(f"{self.name}: a metric of the probe needs value or ratios")
-        return self.ratios(found).value
+        """Its value; NaN where it is not defined.
+
+        Raises:
+            NeuroprintError: The metric fails, or gives no number.
+        """
+        value, ratios = self.value, self.ratios
+        try:
+            if value is not None:
+                return float(value(found))
+            if ratios is not None:
+                return ratios(found).value
+        except Exception as error:
+            raise NeuroprintError(f"metric {self.name} failed: {type(error).__name__}: {error}") from error
+        raise NeuroprintError(f"metric {self.name}: a metric of the probe needs value or ratios")
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,7 +42,7 @@ def best_run(store: TrackingStore, metric: str | None, leaderboard: str | None, 
     Raises:
         NeuroprintError: It is not plain which leaderboard is meant; or that has no such run, or too few queries to rank by.
     """
-    board = _meant(leaderboards(store, finished_candidates(store), metric), leaderboard)
+    board = _meant(store, leaderboards(store, finished_candidates(store), metric), leaderboard)
     if not board.is_ranked:
         asked, cases = board.queries
         raise NeuroprintError(
@@ -114,7 +115,7 @@ def problem_of(store: TrackingStore, run: Run, gate: Gate) -> str | None:
         return str(error)
 
 
-def _meant(boards: Sequence[Leaderboard], named: str | None) -> Leaderboard:
+def _meant(store: TrackingStore, boards: Sequence[Leaderboard], named: str | None) -> Leaderboard:
     """The leaderboard that is named, or the only one."""
     found = [board for board in boards if board.group.startswith(named or "")]
     if len(found) == 1:
@@ -122,13 +123,16 @@ def _meant(boards: Sequence[Leaderboard], named: str | None) -> Leaderboard:
     problem = (
         f"--leaderboard {named} is none of these" if named and not found else "say with --leaderboard which is meant"
     )
-    listed = "\n".join(f"  {board.id}  {board.about}; {_best_of(board)}" for board in found or boards)
+    listed = "\n".join(f"  {board.id}  {board.about}; {_best_of(store, board)}" for board in found or boards)
     raise NeuroprintError(f"{len(boards)} leaderboards, which cannot be mixed: {problem}\n{listed}")
 
 
-def _best_of(board: Leaderboard) -> str:
+def _best_of(store: TrackingStore, board: Leaderboard) -> str:
     rows = [row for row in board.records() if row["role"] == "candidate"]
-    count = f"{len(rows)} run{'s' if len(rows) > 1 else ''}"
+    newest = max(store.client.get_run(row["run_id"]).info.start_time for row in rows) / 1000
+    count = (
+        f"{len(rows)} run{'s' if len(rows) > 1 else ''}, the newest of {datetime.fromtimestamp(newest):%Y-%m-%d %H:%M}"
+    )
     return (
         f"{count}, best {board.cells(rows[0])[0]} by {board.metric.name}: {rows[0]['name']}"
         if board.is_ranked

@@ -237,6 +237,9 @@ class Experiment:
             "seed": config.seed,
             "holdout": holdout_share(config.holdout, len(cohort.patients)),
             "task": self.task.identity(cohort.frame),
+            "metrics": plain(config.task).get(
+                "extra_metrics", []
+            ),  # a function's arguments are no part of what it makes
             "code": foreign_code(plain(config.task)),
             # Runs that may hold an image twice stand by themselves.
             **({"duplicates": cohort.duplicates} if cohort.duplicates != "refuse" else {}),
@@ -244,7 +247,7 @@ class Experiment:
 
     def kind(self, cohort: Cohort) -> str:
         """Digest of what two champions must share to be compared: cohort and task."""
-        return digest({name: value for name, value in self.group(cohort).items() if name in ("cohort", "task", "code")})
+        return digest({name: value for name, value in self.group(cohort).items() if name in ("cohort", "task")})
 
     def identity(self, cohort: Cohort) -> str:
         """Digest of all that the run's numbers depend on: a finished run of it need not be repeated."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -45,13 +46,14 @@ def show_leaderboards(boards: Sequence[Leaderboard], most: int | None = MOST_PRI
     from rich.console import Console
 
     console = Console()
-    if not console.is_terminal:
+    if not console.is_terminal and "COLUMNS" not in os.environ:
         console = Console(width=_PIPE_WIDTH)
     for board in boards:
-        console.print(board.to_terminal(most))
+        console.print(board.to_terminal(most, console.width))
     if len(boards) > 1:
         console.print(
-            f"{len(boards)} leaderboards: their runs differ in cohort, folds, hold-out or task, and cannot be ranked together"
+            f"{len(boards)} leaderboards: their runs differ in cohort, folds, hold-out, task or its code, and cannot be "
+            "ranked together"
         )
 
 

@@ -34,7 +34,7 @@ _ONE_CORES_WORK = 2_000_000  # numbers of all embeddings
 
 def evaluate(
     embeddings: Embeddings,
-    task: Task,
+    task: Task | str,
     projection: Any = None,
     probe: Any = "ridge",
     *,
@@ -54,13 +54,13 @@ def evaluate(
 
     Args:
         embeddings: Of a cohort.
-        task: What is asked, such as :class:`neuroprint.tasks.TumorPosition`.
+        task: What is asked, such as :class:`neuroprint.tasks.TumorPosition`, or an entry of conf/task.
         projection: A scikit-learn transformer, an entry of conf/projection, or a node; a clone is fitted in every fold. None
             uses embeddings as they are.
         probe: A regressor, an entry of conf/probe, or a node; a clone is fitted in every fold.
         similarity: ``cosine``, ``dot`` or ``euclidean``; by default what the embeddings are made for.
         folds: Number of folds.
-        seed: Of folds and bootstrap.
+        seed: Of the folds.
         holdout: Share of the patients that takes no part; ``auto`` is 0.2 from 50 patients on, else 0.
         references: Reference rows to score beside: ``chance``, ``voxels``, ``oracle``, and ``untrained``: the same choices
             on random weights of the encoder, which is run once more.
@@ -84,6 +84,7 @@ def evaluate(
     menu = catalog or Catalog()
     chosen = None if projection is None else menu.part("projection", projection)
     model = menu.part("probe", probe)
+    task = menu.part("task", task).made if isinstance(task, str) else task
     exam = (exams or Exams()).of(embeddings, task, folds, seed, holdout)
     compared = similarity or embeddings.similarity
     evaluation = _scored(exam.benchmark, embeddings, chosen, model, compared)

@@ -35,6 +35,7 @@ INTERVALS = "in brackets: 95 % interval over patients, who are query and gallery
 _NO_CHOICE = ("run_id", "name", "role", "tied_with_best", "to_best", "to_voxels", "to_voxels_reach")
 _DIFFERENCES = {"to the best": "to_best", "to voxels": "to_voxels"}
 _PRINTED_WIDTH = 130
+_NAME_WIDTH = 20
 MOST_PRINTED = 25
 """Candidates in a printed table."""
 
@@ -166,7 +167,7 @@ class Leaderboard:
 
         buffer = io.StringIO()
         # A notebook would show rich's table by itself, beside what is printed.
-        Console(file=buffer, width=_PRINTED_WIDTH, force_jupyter=False).print(self.to_terminal())
+        Console(file=buffer, width=_PRINTED_WIDTH, force_jupyter=False).print(self.to_terminal(width=_PRINTED_WIDTH))
         return buffer.getvalue().rstrip("\n")
 
     def __repr__(self) -> str:
@@ -200,7 +201,8 @@ class Leaderboard:
     def differences(self, row: Mapping[str, Any]) -> dict[str, str]:
         """How far a row lies from the best and from voxels, as far as the leaderboard compares."""
         reaches = {"to_best": self.reach, "to_voxels": row.get("to_voxels_reach", np.nan)}
-        same = {"to_best": "the best", "to_voxels": "–"}
+        zero = f"{0:.{self.metric.decimals}f}"
+        same = {"to_best": "the best" if row.get("role") == "candidate" else zero, "to_voxels": "–"}
         return {
             head: same[column]
             if row.get(column) == 0.0
@@ -245,32 +247,51 @@ class Leaderboard:
         table = rows.map(_latex).rename(columns=_latex)
         return str(table.to_latex(index=False, column_format="ll" + "r" * (table.shape[1] - 3) + "l", caption=caption))
 
-    def to_terminal(self, most: int | None = MOST_PRINTED) -> Table:
-        """The table for a terminal: the ``most`` best candidates and every reference row."""
+    def to_terminal(self, most: int | None = MOST_PRINTED, width: int = _PRINTED_WIDTH) -> Table:
+        """The table for a terminal: the ``most`` best candidates and every reference row.
+
+        Columns that have no room are left out, the last first, and named below the table.
+        """
         from rich.box import SIMPLE_HEAD
         from rich.markup import escape
         from rich.table import Table
 
+        lines = self.lines(most)
+        heads, left_out = self._that_fit(lines, width)
+        legend = [
+            *self.legend,
+            *([f"no room for {', '.join(left_out)}: neuroprint leaderboard --csv"] if left_out else []),
+        ]
         printed = Table(
             box=SIMPLE_HEAD,
             padding=(0, 1, 0, 0),
             title=escape(self.title),
-            caption="\n".join(self.legend),
+            caption="\n".join(legend),
             title_justify="left",
             caption_justify="left",
         )
-        printed.add_column("")
-        printed.add_column("run", overflow="fold", min_width=14)
-        lines = self.lines(most)
-        heads = self.heads([metric.name for metric in self.shown])
+        printed.add_column("", no_wrap=True)
+        printed.add_column("run", overflow="fold", min_width=_NAME_WIDTH)
         for head in heads:
-            printed.add_column(head.replace("/", "/\n"), justify="right", no_wrap=True)
+            printed.add_column(_in_two_lines(head), justify="right", no_wrap=True)
         for line in lines:
             cells = (escape(line[head]) for head in ("", "run", *heads))
             printed.add_row(*cells, style="dim" if line["role"] == "reference" else "")
         if more := len(self.table) - len(lines):
             printed.add_row("", f"... and {more} more", style="dim")
         return printed
+
+    def _that_fit(self, lines: Sequence[Mapping[str, str]], width: int) -> tuple[list[str], list[str]]:
+        """The columns that have room beside star and name, the first at least, and the others."""
+        heads = self.heads([metric.name for metric in self.shown])
+        room = width - _NAME_WIDTH - 4
+        fit = 0
+        for head in heads:
+            room -= 1 + max(map(len, (*_in_two_lines(head).split("\n"), *(line[head] for line in lines))))
+            if room < 0 and fit:
+                break
+            fit += 1
+        return heads[:fit], heads[fit:]
 
 
 def rank_rows(
@@ -393,6 +414,10 @@ def difference(value: float, reach: float, metric: Metric) -> str:
     digits = metric.decimals
     signed = f"{value:+.{digits}f}" if round(value, digits) else f"{0:.{digits}f}"
     return signed + (f" ± {reach:.{digits}f}" if reach == reach else "")
+
+
+def _in_two_lines(head: str) -> str:
+    return head.replace("/", "/\n")
 
 
 def _latex(text: str) -> str:

@@ -111,7 +111,7 @@ class Task(ABC):
         """The task's fields, JSON-able, as they are logged."""
         own = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "extra_metrics"}
         if self.extra_metrics:
-            own["extra_metrics"] = [metric.name for metric in self.extra_metrics]
+            own["extra_metrics"] = [metric.name for metric in self._extra()]
         return own
 
     def identity(self, frame: Frame) -> dict[str, Any]:
@@ -131,16 +131,33 @@ class Task(ABC):
             pairs: Quantities of pairs that the task knows, such as ``distance_mm``.
 
         Raises:
-            NeuroprintError: Two metrics have one name.
+            NeuroprintError: Two metrics have one name, or one is none.
         """
         retrieval = tuple(metric for metric in RETRIEVAL_METRICS if set(metric.needs) <= set(pairs))
-        found: Metrics = (*retrieval, *probe, *self.extra_metrics)
+        found: Metrics = (*retrieval, *probe, *self._extra())
         names = [metric.name for metric in found]
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise NeuroprintError(
                 f"task.extra_metrics: there is a metric {repeated[0]} already; give yours another name"
             )
         return found
+
+    def _extra(self) -> Metrics:
+        """The metrics beside those that every such task has.
+
+        Raises:
+            NeuroprintError: One is no metric, or its name has no family.
+        """
+        for metric in self.extra_metrics:
+            if not isinstance(metric, RetrievalMetric | ProbeMetric):
+                raise NeuroprintError(
+                    f"task={self.name}: extra_metrics holds {metric!r}, which is no metric: give a RetrievalMetric or a "
+                    "ProbeMetric, or what a function makes that is called: {_target_: package.module.function}"
+                )
+            family = "retrieval/" if isinstance(metric, RetrievalMetric) else "probe/"
+            if not metric.name.startswith(family):
+                raise NeuroprintError(f"task={self.name}: metric {metric.name}: its name must begin with {family}")
+        return tuple(self.extra_metrics)
 
 
 def is_number(value: object) -> bool:

@@ -1,9 +1,10 @@
-"""A metric: one record, which every table, leaderboard, card and figure reads."""
+"""Two metrics, one of retrieval and one of the probe: records that every table, leaderboard, card and figure reads."""
 
 import numpy as np
 
-from neuroprint.evaluation.metric import RetrievalMetric
+from neuroprint.evaluation.metric import Predictions, ProbeMetric, RetrievalMetric
 from neuroprint.evaluation.ranked import Judged, Ranked
+from neuroprint.evaluation.ratios import MeanOfRatios
 
 K = 5
 
@@ -37,4 +38,22 @@ def hit_at_5() -> RetrievalMetric:
         expected=_expected_hit,
         without=_hit_without,
         has_share=True,
+    )
+
+
+def near(within: float) -> ProbeMetric:
+    """Share of the predictions that are off by no more than this. The name says how much: runs are told apart by it."""
+
+    def ratios(found: Predictions) -> MeanOfRatios:
+        errors = np.abs(found.predicted - found.true).max(axis=1)
+        known = found.known[:, None].astype(float)
+        return MeanOfRatios((errors <= within)[:, None] * known, known)
+
+    return ProbeMetric(
+        f"probe/near_{within:g}",
+        f"predictions within {within:g}",
+        headline=True,
+        lowest=0.0,
+        highest=1.0,
+        ratios=ratios,
     )

@@ -48,6 +48,7 @@ class Influence:
             rows' sketches sum up to an estimate of the sum over pairs of the products, which is exact where no two
             pairs share a bucket.
         asked: How many groups have a query that counts.
+        degrees: Of freedom, which the variance has: less than asked - 1 where few groups make up most of it.
     """
 
     value: float
@@ -56,6 +57,7 @@ class Influence:
     pairs: float
     sketch: Array
     asked: int
+    degrees: float
 
     @property
     def variance(self) -> float:
@@ -76,6 +78,7 @@ class Influence:
             self.pairs * factor**2,
             self.sketch * factor,
             self.asked,
+            self.degrees,
         )
 
     def minus(self, other: Influence) -> Influence:
@@ -88,6 +91,7 @@ class Influence:
             float(np.square(sketch).sum()),
             sketch,
             min(self.asked, other.asked),
+            min(self.degrees, other.degrees),
         )
 
 
@@ -132,17 +136,33 @@ def influence(value: float, own: Array, lost: Array, asked: int) -> Influence:
         lost: (groups, groups) what the queries of one owe to the other in their galleries.
         asked: How many groups have a query that counts.
     """
-    both = (lost + lost.T)[np.triu_indices(len(own), k=1)]
+    shared = lost + lost.T
+    np.fill_diagonal(shared, 0.0)
+    both = shared[np.triu_indices(len(own), k=1)]
+    effect = own + lost.sum(axis=0)
+    factor = asked / max(asked - 1, 1)
+    # A pair is taken off its two groups, half each.
+    parts = factor * np.square(effect - effect.sum() / max(asked, 1)) - np.square(shared).sum(axis=1) / 2.0
+    alone = factor * np.square(own)
     return Influence(
         value=value,
         own=own,
-        effect=own + lost.sum(axis=0),
+        effect=effect,
         pairs=float(np.square(both).sum()),
         sketch=np.asarray(
             np.bincount(np.arange(len(both)) % SKETCH, both * _signs(len(both)), minlength=SKETCH), dtype=np.float64
         ),
         asked=asked,
+        degrees=_degrees(parts if parts.sum() > alone.sum() else alone, asked),
     )
+
+
+def _degrees(parts: Array, asked: int) -> float:
+    """Degrees of freedom of a variance that is a sum of parts: twice its square over its own (Satterthwaite 1946)."""
+    most = max(asked - 1.0, 1.0)
+    total = float(parts.sum())
+    spread = asked / most * (float(np.square(parts).sum()) - total**2 / max(asked, 1))
+    return min(max(2.0 * total**2 / spread, 1.0), most) if spread > 0.0 else most
 
 
 def _signs(pairs: int) -> npt.NDArray[np.float64]:

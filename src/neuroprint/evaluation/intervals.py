@@ -19,7 +19,7 @@ def interval(
     A quantity between two bounds has Wilson's interval (1927) at the effective number of patients, as in surveys (Franco
     et al. 2019): that number at which a mean of yes and no would have this variance. One with one bound has a normal
     interval on the logarithmic scale, as seen from the bound, unless it lies within reach. The quantile is Student's, with
-    one degree of freedom less than there are patients.
+    the degrees of freedom that the variance has (Satterthwaite 1946).
 
     To the variance two patients are added, one that scores as chance and one as the ideal (Agresti and Coull 1998 add two
     of each to a proportion): so patients who all happen to agree do not claim that nothing could move.
@@ -42,13 +42,13 @@ def interval(
     value, n = influence.value, influence.asked
     if n < 2 or not np.isfinite(value):
         return np.nan, np.nan
-    variance = influence.variance + sum((value - anchor) ** 2 for anchor in anchors if np.isfinite(anchor)) / n**2
-    t, error = student(n - 1), float(np.sqrt(variance))
+    two = sum((value - anchor) ** 2 for anchor in anchors if np.isfinite(anchor)) / n**2
+    variance, t = influence.variance + two, student(influence.degrees)
     if lowest is not None and highest is not None:
         span = highest - lowest
         low, high = _wilson((value - lowest) / span, variance / span**2, t)
         return lowest + span * low, lowest + span * high
-    reach = t * error
+    reach = t * float(np.sqrt(variance))
     for bound, side in ((lowest, 1.0), (highest, -1.0)):
         if bound is not None and reach < (beyond := side * (value - bound)):
             factor = float(np.exp(reach / beyond))
@@ -58,7 +58,7 @@ def interval(
     return low if lowest is None else max(low, lowest), high if highest is None else min(high, highest)
 
 
-def student(degrees: int, level: float = LEVEL) -> float:
+def student(degrees: float, level: float = LEVEL) -> float:
     """The two-sided quantile of Student's distribution."""
     from scipy.special import stdtrit
 

@@ -48,7 +48,7 @@ def optimism(
 
     The patients of the two sides are different, the galleries are the same: what a sweep's patient lends to both sides as a
     gallery cancels, what it lends to its own side as a query does not. So the difference has an influence of its own, by
-    patient, and its interval is Student's, with one degree of freedom less than the smaller side has patients.
+    patient, and its interval is Student's, with the degrees of freedom of the side that has fewer.
 
     Args:
         question: The sweep's cases and the hold-out's together.
@@ -80,5 +80,5 @@ def optimism(
 
 def _difference(sweep: Influence, holdout: Influence) -> tuple[float, float, float]:
     difference = sweep.minus(holdout)
-    reach = student(difference.asked - 1) * float(np.sqrt(difference.variance)) if difference.asked > 1 else np.nan
+    reach = student(difference.degrees) * float(np.sqrt(difference.variance)) if difference.asked > 1 else np.nan
     return difference.value, difference.value - reach, difference.value + reach

@@ -336,3 +336,17 @@ def test_the_variance_is_that_over_cohorts(cohorts, name):
     true = values.var(ddof=1)  # known to 9 % in 250 cohorts
     assert ours.mean() == pytest.approx(true, rel=0.25)
     assert alone.mean() < 0.7 * true and jackknife.mean() > 1.5 * true
+
+
+def test_the_degrees_of_freedom_are_those_of_normal_values_and_few_where_few_patients_make_up_the_variance():
+    """Of normal patients one less than there are, in the mean; of one who alone differs, hardly more than one."""
+
+    def degrees(values: np.ndarray) -> float:
+        own = (values - values.mean()) / len(values)
+        return influence(float(values.mean()), own, np.zeros((len(values), len(values))), len(values)).degrees
+
+    rng = np.random.default_rng(0)
+    normal = [degrees(rng.normal(size=200)) for _ in range(200)]
+    assert np.mean(normal) == pytest.approx(199, rel=0.1) and max(normal) <= 199
+    assert degrees(np.r_[np.zeros(199), 1.0]) < 3
+    assert degrees(np.r_[np.zeros(100), np.ones(100)]) == pytest.approx(199)

@@ -31,7 +31,7 @@ def test_the_quantile_is_students():
 def test_of_yes_and_no_it_is_wilsons_interval_of_as_many_patients():
     """Wilson 1927 for 30 of 100; the quantile is Student's, and without anchors nobody is added."""
     values = np.repeat([1.0, 0.0], [30, 70])
-    found = interval(replace(of_values(values), asked=10**6), *UNIT, anchors=[])
+    found = interval(replace(of_values(values), asked=10**6, degrees=1e6), *UNIT, anchors=[])
     z, p, n = norm.ppf(0.975), 0.3, 100
     middle, reach = (
         (p + z**2 / (2 * n)) / (1 + z**2 / n),
@@ -42,13 +42,13 @@ def test_of_yes_and_no_it_is_wilsons_interval_of_as_many_patients():
 
 def test_without_bounds_it_is_students_interval():
     values = np.random.default_rng(0).normal(size=25)
-    expected = students.interval(0.95, 24, values.mean(), values.std(ddof=1) / 5)
+    expected = students.interval(0.95, of_values(values).degrees, values.mean(), values.std(ddof=1) / 5)
     assert interval(of_values(values), *FREE, anchors=[]) == pytest.approx(expected)
 
 
 def test_with_one_bound_it_is_the_normal_interval_of_the_logarithm_as_seen_from_there():
     values = 20 + np.random.default_rng(0).normal(size=25)
-    reach = students.ppf(0.975, 24) * values.std(ddof=1) / 5
+    reach = students.ppf(0.975, of_values(values).degrees) * values.std(ddof=1) / 5
     factor = np.exp(reach / values.mean())
     assert interval(of_values(values), *ABOVE_0, anchors=[]) == pytest.approx(
         (values.mean() / factor, values.mean() * factor)

@@ -64,10 +64,7 @@ class Influence:
         """Of the metric over cohorts; never less than that of the queries alone."""
         factor = self.asked / max(self.asked - 1, 1)
         alone = factor * float(np.square(self.own).sum())
-        # Groups that neither ask nor answer, such as those of a hold-out, have no part in the mean.
-        effect = self.effect[(self.own != 0.0) | (self.effect != 0.0)]
-        spread = float(np.square(effect - effect.mean()).sum()) if effect.size else 0.0
-        return max(alone, factor * spread - self.pairs)
+        return max(alone, factor * float(np.square(_centered(self.own, self.effect)).sum()) - self.pairs)
 
     def times(self, factor: float) -> Influence:
         """Of the metric times a number: -1 where less is better."""
@@ -142,7 +139,7 @@ def influence(value: float, own: Array, lost: Array, asked: int) -> Influence:
     effect = own + lost.sum(axis=0)
     factor = asked / max(asked - 1, 1)
     # A pair is taken off its two groups, half each.
-    parts = factor * np.square(effect - effect.sum() / max(asked, 1)) - np.square(shared).sum(axis=1) / 2.0
+    parts = factor * np.square(_centered(own, effect)) - np.square(shared).sum(axis=1) / 2.0
     alone = factor * np.square(own)
     return Influence(
         value=value,
@@ -155,6 +152,12 @@ def influence(value: float, own: Array, lost: Array, asked: int) -> Influence:
         asked=asked,
         degrees=_degrees(parts if parts.sum() > alone.sum() else alone, asked),
     )
+
+
+def _centered(own: Array, effect: Array) -> Array:
+    """(groups,) effects less their mean; groups that neither ask nor answer, as those of a hold-out, have no part in it."""
+    there = (own != 0.0) | (effect != 0.0)
+    return np.where(there, effect - effect[there].mean(), 0.0) if there.any() else effect
 
 
 def _degrees(parts: Array, asked: int) -> float:

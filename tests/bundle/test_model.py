@@ -24,6 +24,12 @@ from neuroprint.tracking.registry import ALIAS, MODEL_NAME, register_bundle, sav
 from neuroprint.tracking.store import TrackingStore
 
 
+def register(store, run_id, folder):
+    """The version of a bundle, as an export registers it."""
+    scores = json.loads((folder / "scores.json").read_text())
+    return register_bundle(store, run_id, folder, scores, "kind").version
+
+
 @pytest.fixture(scope="module")
 def model_folder(bundle_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("model") / "model"
@@ -43,7 +49,7 @@ def store(tmp_path_factory, empty_database):
 def registered(store, bundle_folder):
     """The run of the first version."""
     run_id = store.create("voxels", {})
-    assert register_bundle(store, run_id, bundle_folder) == "1"
+    assert register(store, run_id, bundle_folder) == "1"
     return run_id
 
 
@@ -127,11 +133,11 @@ def test_a_version_answers_as_before_when_its_run_is_exported_again(
     with monkeypatch.context() as patch:
         patch.setattr(store.client, "log_artifacts", killed)
         with pytest.raises(KeyboardInterrupt):
-            register_bundle(store, registered, tmp_path / "other")
+            register(store, registered, tmp_path / "other")
     assert champion().version == before.version
     assert_same(asked(champion()).to_dict("records"), expected)
 
-    second = register_bundle(store, registered, tmp_path / "other")
+    second = register(store, registered, tmp_path / "other")
     assert str(champion().version) == second
     assert len(asked(champion())) == 3
     assert_same(asked(store.client.get_model_version(MODEL_NAME, "1")).to_dict("records"), expected)

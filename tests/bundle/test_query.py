@@ -179,7 +179,8 @@ def test_an_answer_shows_as_a_table_in_a_notebook(found):
         assert row["case"] == match.case and float(row["similarity"]) == pytest.approx(match.similarity, abs=5e-5)
         assert float(row["percentile"]) == pytest.approx(match.percentile, abs=0.05)
         assert float(row["distance, mm"]) == pytest.approx(match.distance_mm, abs=0.05)
-    assert [paragraph.text for paragraph in page.iter("p")] == group_sentences(found)
+    asked, *said = (paragraph.text for paragraph in page.iter("p"))
+    assert asked == f"Most similar to {found.query.case} in {found.bundle}" and said == group_sentences(found)
 
 
 def test_no_name_in_an_answer_is_taken_for_markup(found):

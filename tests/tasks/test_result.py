@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -195,7 +197,9 @@ def test_it_says_what_was_asked_and_answered(result):
     assert answered == result.evaluation.answerable
     for name in (result.name, "oracle", "voxels", "chance"):
         assert name in text
-    assert result._repr_html_() == result.leaderboard._repr_html_() and result.name in result._repr_html_()
+    page = result._repr_html_()
+    assert page == f"<p>{html.escape(first)}</p>{result.leaderboard._repr_html_()}" and result.name in page
+    assert len(repr(result)) < 100 and len(repr(result.leaderboard)) < 200
 
 
 def test_its_metrics_are_those_of_the_evaluation(result):

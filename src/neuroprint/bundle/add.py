@@ -201,7 +201,7 @@ def _longer_lists(
 
 def _stored_pictures(bundle: Bundle, case: str) -> dict[str, npt.NDArray[Any]]:
     gray, masks = bundle.pictures(case)
-    sizes = {f"{plane}/mm": np.array(mm, dtype=np.float32) for plane, mm in (bundle.picture_mm(case) or {}).items()}
+    sizes = {f"{plane}/mm": np.array(mm, dtype=np.float32) for plane, mm in bundle.picture_mm(case).items()}
     return {**gray, **{f"{plane}/tumor": mask.astype(np.uint8) for plane, mask in masks.items()}, **sizes}
 
 

@@ -124,6 +124,9 @@ class Bundle:
         >>> gray, mask = bundle.pictures("Phantom_00004")
         >>> gray["axial"].shape == mask["axial"].shape
         True
+        >>> height, width = bundle.picture_mm("Phantom_00004")["axial"]
+        >>> 100 < width < height < 300
+        True
     """
 
     folder: Path
@@ -392,14 +395,11 @@ class Bundle:
         masks = {plane: np.asarray(self._pictures[f"{row}/{plane}/tumor"]).astype(bool) for plane in PLANES}
         return gray, masks
 
-    def picture_mm(self, case: str) -> dict[str, tuple[float, float]] | None:
-        """Height and width in mm of a gallery case's pictures by plane; None in a bundle that does not hold them."""
+    def picture_mm(self, case: str) -> dict[str, tuple[float, float]]:
+        """Height and width in mm of a gallery case's pictures, by plane."""
         row = self._row_of[case]
-        sizes = {plane: self._pictures.get(f"{row}/{plane}/mm") for plane in PLANES}
-        known = {plane: np.asarray(size) for plane, size in sizes.items() if size is not None}
-        if len(known) < len(PLANES) or not all(size.shape == (2,) and (size > 0).all() for size in known.values()):
-            return None
-        return {plane: (float(size[0]), float(size[1])) for plane, size in known.items()}
+        sizes = {plane: np.asarray(self._pictures[f"{row}/{plane}/mm"]) for plane in PLANES}
+        return {plane: (float(height), float(width)) for plane, (height, width) in sizes.items()}
 
     @cached_property
     def _row_of(self) -> dict[str, int]:

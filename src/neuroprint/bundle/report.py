@@ -45,11 +45,11 @@ def report(answer: Answer, bundle: Bundle) -> str:
     column = answer.column or "side"
     groups = groups_of(bundle, column)
     sizes = [bundle.picture_mm(match.case) for match in answer.matches]
-    longest = longest_side(picture_mm(answer.query.facts), *(size for size in sizes if size))
+    longest = longest_side(picture_mm(answer.query.facts), *sizes)
     cards = [_query_card(answer, longest)]
     for match, size in zip(answer.matches, sizes, strict=True):
         mips, outlines = bundle.pictures(match.case)
-        plates = case_plates(mips, outlines, match.case, size, longest if size else None)
+        plates = case_plates(mips, outlines, match.case, size, longest)
         cards.append(_match_card(match, answer, bundle, groups, plates))
     known = [answer.query.side, *(_text(bundle.cases["side"].iloc[match.row]) for match in answer.matches)]
     missing = sum(side is None for side in known)

@@ -81,7 +81,7 @@ class Leaderboard:
         >>> print(board.to_markdown(most=1).splitlines()[0])
         **by retrieval/p_at_5 · tumor_position: a case whose tumor's center lies within 20 mm · phantom, 12 cases in 5 folds**
         >>> board.to_latex().splitlines()[0]
-        '\\\\begin{table}'
+        '\\begin{table}'
         >>> board.to_terminal(most=1).row_count  # the best candidate, the reference rows, and "... and 1 more"
         5
     """

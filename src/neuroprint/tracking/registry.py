@@ -143,8 +143,8 @@ def _champion(store: TrackingStore) -> ModelVersion | None:
 
 def _scores(scores: Mapping[str, Any]) -> dict[str, str]:
     """The headline metrics as tags, with their intervals, of the sweep and of the hold-out."""
-    metrics = [Metric(**record) for record in scores["metrics"]]
-    sides = {"": scores["sweep"], "holdout ": scores["holdout"] or {}}
+    metrics = [Metric(**record) for record in scores.get("metrics", [])]
+    sides = {"": scores.get("sweep") or {}, "holdout ": scores.get("holdout") or {}}
     return {
         f"{side}{metric.name}": cell(found, metric)
         for side, found in sides.items()

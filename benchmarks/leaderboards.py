@@ -234,7 +234,7 @@ def known_width(row: Row, values: Array, covariance: Array) -> float:
     metric = METRICS[row.metric]
     sign = -1.0 if metric.lower_is_better else 1.0
     nothing = np.zeros(row.patients)
-    rows = [Influence(value, nothing, nothing, 0.0, np.zeros(1), row.patients, row.patients - 1.0) for value in values]
+    rows = [Influence(value, nothing, nothing, 0.0, np.zeros(1), row.patients, 0.0) for value in values]
     ideal = None if metric.ideal is None else sign * metric.ideal
     return with_the_best(rows, np.ones(len(rows), dtype=bool), ideal=ideal, covariance=covariance).width
 

@@ -288,8 +288,12 @@ def test_the_variance_is_the_jackknifes_less_the_pairs_and_never_less_than_that_
     found = made()
     jackknife = 30 / 29 * np.square(found.effect - found.effect.mean()).sum()
     alone = 30 / 29 * np.square(found.own).sum()
-    assert found.variance == pytest.approx(max(jackknife - found.pairs, alone))
+    assert replace(found, doubt=0.0).variance == pytest.approx(max(jackknife - found.pairs, alone))
+    # What the galleries add is drawn from a normal distribution about what was found, and is not negative.
+    drawn = jackknife - found.pairs - alone + found.doubt * np.random.default_rng(0).normal(size=400_000)
+    assert found.variance == pytest.approx(alone + np.maximum(drawn, 0.0).mean(), rel=0.01)
     assert replace(found, pairs=1e9).variance == pytest.approx(alone)
+    assert replace(found, pairs=1e9).degrees > found.degrees  # there is nothing that could be more
 
 
 def test_groups_that_neither_ask_nor_answer_move_no_variance():

@@ -29,10 +29,10 @@ def test_the_quantile_is_students():
 
 
 def test_of_yes_and_no_it_is_wilsons_interval_of_as_many_patients():
-    """Wilson 1927 for 30 of 100; the quantile is Student's, and without anchors nobody is added."""
+    """Wilson 1927 for 30 of 100, whose variance is that of 99; the quantile is Student's, and nobody is added."""
     values = np.repeat([1.0, 0.0], [30, 70])
-    found = interval(replace(of_values(values), asked=10**6, degrees=1e6), *UNIT, anchors=[])
-    z, p, n = norm.ppf(0.975), 0.3, 100
+    found = interval(of_values(values), *UNIT, anchors=[])
+    z, p, n = students.ppf(0.975, of_values(values).degrees), 0.3, 99
     middle, reach = (
         (p + z**2 / (2 * n)) / (1 + z**2 / n),
         z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / 4 / n**2),

@@ -48,7 +48,7 @@ class Influence:
             rows' sketches sum up to an estimate of the sum over pairs of the products, which is exact where no two
             pairs share a bucket.
         asked: How many groups have a query that counts.
-        degrees: Of freedom, which the variance has: less than asked - 1 where few groups make up most of it.
+        doubt: Standard error of what the galleries and the pairs add to the variance of the queries alone.
     """
 
     value: float
@@ -57,14 +57,35 @@ class Influence:
     pairs: float
     sketch: Array
     asked: int
-    degrees: float
+    doubt: float
 
     @property
     def variance(self) -> float:
-        """Of the metric over cohorts; never less than that of the queries alone."""
-        factor = self.asked / max(self.asked - 1, 1)
-        alone = factor * float(np.square(self.own).sum())
-        return max(alone, factor * float(np.square(_centered(self.own, self.effect)).sum()) - self.pairs)
+        """Of the metric over cohorts.
+
+        Galleries cannot make less of the variance of the queries alone. So what they add is taken as the mean of what is
+        not negative, given what was found and how far that may be off.
+        """
+        added, _ = _not_negative(self._added, self.doubt)
+        return self._alone + added
+
+    @property
+    def degrees(self) -> float:
+        """Of freedom, which the variance has: twice its square over its own variance (Satterthwaite 1946)."""
+        most = max(self.asked - 1.0, 1.0)
+        added, error = _not_negative(self._added, self.doubt)
+        squares = self.asked / most * np.square(self.own)
+        spread = _spread(squares, self.asked) + error**2
+        return min(max(2.0 * (self._alone + added) ** 2 / spread, 1.0), most) if spread > 0.0 else most
+
+    @property
+    def _alone(self) -> float:
+        return self.asked / max(self.asked - 1, 1) * float(np.square(self.own).sum())
+
+    @property
+    def _added(self) -> float:
+        effects = np.square(_centered(self.own, self.effect)).sum()
+        return self.asked / max(self.asked - 1, 1) * float(effects) - self.pairs - self._alone
 
     def times(self, factor: float) -> Influence:
         """Of the metric times a number: -1 where less is better."""
@@ -75,11 +96,14 @@ class Influence:
             self.pairs * factor**2,
             self.sketch * factor,
             self.asked,
-            self.degrees,
+            self.doubt * factor**2,
         )
 
     def minus(self, other: Influence) -> Influence:
-        """Of the difference to the metric of another row, over the same groups. Its pairs are those of the sketches."""
+        """Of the difference to the metric of another row, over the same groups.
+
+        Its pairs are those of the sketches, and of their doubt nothing is known.
+        """
         sketch = self.sketch - other.sketch
         return Influence(
             self.value - other.value,
@@ -88,7 +112,7 @@ class Influence:
             float(np.square(sketch).sum()),
             sketch,
             min(self.asked, other.asked),
-            min(self.degrees, other.degrees),
+            0.0,
         )
 
 
@@ -138,9 +162,8 @@ def influence(value: float, own: Array, lost: Array, asked: int) -> Influence:
     both = shared[np.triu_indices(len(own), k=1)]
     effect = own + lost.sum(axis=0)
     factor = asked / max(asked - 1, 1)
-    # A pair is taken off its two groups, half each.
-    parts = factor * np.square(_centered(own, effect)) - np.square(shared).sum(axis=1) / 2.0
-    alone = factor * np.square(own)
+    # What each group adds to the variance of the queries alone; a pair is taken off its two groups, half each.
+    added = factor * (np.square(_centered(own, effect)) - np.square(own)) - np.square(shared).sum(axis=1) / 2.0
     return Influence(
         value=value,
         own=own,
@@ -150,7 +173,7 @@ def influence(value: float, own: Array, lost: Array, asked: int) -> Influence:
             np.bincount(np.arange(len(both)) % SKETCH, both * _signs(len(both)), minlength=SKETCH), dtype=np.float64
         ),
         asked=asked,
-        degrees=_degrees(parts if parts.sum() > alone.sum() else alone, asked),
+        doubt=float(np.sqrt(_spread(added, asked))),
     )
 
 
@@ -160,12 +183,23 @@ def _centered(own: Array, effect: Array) -> Array:
     return np.where(there, effect - effect[there].mean(), 0.0) if there.any() else effect
 
 
-def _degrees(parts: Array, asked: int) -> float:
-    """Degrees of freedom of a variance that is a sum of parts: twice its square over its own (Satterthwaite 1946)."""
-    most = max(asked - 1.0, 1.0)
-    total = float(parts.sum())
-    spread = asked / most * (float(np.square(parts).sum()) - total**2 / max(asked, 1))
-    return min(max(2.0 * total**2 / spread, 1.0), most) if spread > 0.0 else most
+def _spread(parts: Array, asked: int) -> float:
+    """Variance of a sum over groups, of which so many have a part in it."""
+    most = max(asked - 1, 1)
+    return max(0.0, asked / most * (float(np.square(parts).sum()) - float(parts.sum()) ** 2 / max(asked, 1)))
+
+
+def _not_negative(found: float, error: float) -> tuple[float, float]:
+    """Mean and standard deviation of the positive part of a normal quantity."""
+    if error <= 0.0:
+        return max(found, 0.0), 0.0
+    from scipy.special import ndtr
+
+    z = found / error
+    density, below = float(np.exp(-(z**2) / 2.0) / np.sqrt(2.0 * np.pi)), float(ndtr(z))
+    mean = found * below + error * density
+    square = (found**2 + error**2) * below + found * error * density
+    return mean, float(np.sqrt(max(square - mean**2, 0.0)))
 
 
 def _signs(pairs: int) -> npt.NDArray[np.float64]:

@@ -97,7 +97,7 @@ class Tally:
         asking = np.isin(np.arange(count), self.groups.of_case[queries])
         own = np.where(asking, own - own[asking].mean(), 0.0)
         known = influence(value, own, np.zeros((count, count)), asked)
-        return Influence(value, known.own, effect, 0.0, known.sketch, asked, known.degrees)
+        return Influence(value, known.own, effect, 0.0, known.sketch, asked, 0.0)
 
     def _by_groups(self, queries: Indices, gallery: Indices, values: Array) -> Array:
         count = self.groups.count

@@ -14,7 +14,7 @@ INFLUENCE_FILE = "influence.safetensors"
 
 
 def save_influences(folder: Path, influences: Mapping[str, Influence]) -> None:
-    """Write ``influence.safetensors``: by metric ``own``, ``effect``, ``sketch`` and ``value, pairs, asked, degrees``."""
+    """Write ``influence.safetensors``: by metric ``own``, ``effect``, ``sketch`` and ``value, pairs, asked, doubt``."""
     from safetensors.numpy import save_file
 
     arrays: dict[str, Any] = {}
@@ -24,7 +24,7 @@ def save_influences(folder: Path, influences: Mapping[str, Influence]) -> None:
             f"{name}/effect": found.effect,
             f"{name}/sketch": found.sketch.astype(np.float32),
         }
-        arrays[f"{name}/numbers"] = np.array([found.value, found.pairs, found.asked, found.degrees])
+        arrays[f"{name}/numbers"] = np.array([found.value, found.pairs, found.asked, found.doubt])
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / INFLUENCE_FILE)
 
 
@@ -35,9 +35,9 @@ def read_influences(path: Path) -> dict[str, Influence]:
     arrays = load_file(path)
     found = {}
     for name in (key.removesuffix("/numbers") for key in arrays if key.endswith("/numbers")):
-        value, pairs, asked, degrees = arrays[f"{name}/numbers"]
+        value, pairs, asked, doubt = arrays[f"{name}/numbers"]
         own, effect, sketch = (arrays[f"{name}/{part}"] for part in ("own", "effect", "sketch"))
         found[name] = Influence(
-            float(value), own, effect, float(pairs), sketch.astype(np.float64), int(asked), float(degrees)
+            float(value), own, effect, float(pairs), sketch.astype(np.float64), int(asked), float(doubt)
         )
     return found

@@ -151,7 +151,9 @@ class Cohort:
         """What a metric of these embeddings owes to whom, as :meth:`Benchmark.score` finds it."""
         if isinstance(metric, RetrievalMetric):
             return self._retrieved(vectors, metric)
-        return Tally(self.groups).of_predictions(metric, np.arange(len(vectors)), self._predicted(vectors, keep=True))
+        return Tally(self.groups, self.protocol.folds).of_predictions(
+            metric, np.arange(len(vectors)), self._predicted(vectors, keep=True)
+        )
 
     def value(self, vectors: Array, metric: Any) -> float:
         """The metric alone."""
@@ -175,7 +177,7 @@ class Cohort:
         return rank(cosine(vectors[split.queries], vectors[split.gallery]), ids)
 
     def _retrieved(self, vectors: Array, metric: RetrievalMetric) -> Influence:
-        tally, values = Tally(self.groups), np.full(len(vectors), np.nan)
+        tally, values = Tally(self.groups, self.protocol.folds), np.full(len(vectors), np.nan)
         for split, judged in zip(self.splits, self.judged, strict=True):
             order = self._order(split, vectors)
             ranked = judged.ranked(order)

@@ -100,6 +100,7 @@ class Benchmark:
         self.question = question
         self.protocol = protocol = protocol or Protocol()
         self.groups = groups or Groups.of(question.patients)
+        self._drawn = protocol.folds if held_out is None else None
         if held_out is None:
             self.splits = sweep_splits(question.patients, protocol.folds, protocol.seed)
         else:
@@ -275,7 +276,7 @@ class Benchmark:
         """The table of queries, the metrics, and what they owe to whom."""
         import pandas as pd
 
-        tally, moved = Tally(self.groups), list[Array]()
+        tally, moved = Tally(self.groups, self._drawn), list[Array]()
         parts: list[Columns] = [columns for split in self.splits for columns in ask(split, tally, moved)]
         asked = np.concatenate([part["place"] for part in parts])
         order = np.argsort(asked, kind="stable")  # cases are sorted by id

@@ -56,7 +56,7 @@ def precision_band(queries: pd.DataFrame) -> tuple[Array, Array] | None:
     relevant = np.array([row[:seen] for row in scored["neighbor_relevant"]], dtype=bool)
     count, size = scored["relevant"].to_numpy(), scored["gallery"].to_numpy()
     only = relevant & (count == 1)[:, None]
-    tally, bounds = Tally(Groups.of(list(queries["patient"]))), []
+    tally, bounds = Tally(Groups.of(list(queries["patient"])), int(queries["fold"].nunique())), []
     for k in range(1, depth + 1):
         values = precision_at_k(relevant, k)
         tally.add(str(k), asked, gallery, values, np.where(only, np.nan, precision_without(relevant, k)))

@@ -12,9 +12,15 @@ j. What a query's value owes to anybody is in its own part already, whole. So th
 
     variance = n / (n - 1) sum_i e_i^2 - sum_(i < j) (d_ij + d_ji)^2,
 
-which is free of bias for what depends on a query and on one other case, whatever it depends on beyond. Of two rows, the
-covariance has the same form, with products in place of squares. Both are conditional on what is fitted once and not
-again: the projection, the penalty and the scale of the probe.
+which is free of bias for what depends on a query and on one other case, whatever it depends on beyond. Were folds not drawn:
+two cases of one fold are in neither's gallery. Whether i and j are is one draw, with chance 1 - 1/K of being apart, on which
+(d_ij + d_ji) hangs; the queries' own parts hold of its variance what belongs to each alone, and the pairs that were found
+apart show the rest. So 1/K of the products 2 d_ij d_ji is put back:
+
+    variance = n / (n - 1) sum_i e_i^2 - (1 - 1/K) sum_(i < j) (d_ij + d_ji)^2 - (1/K) sum_(i, j) d_ij^2.
+
+Of two rows, the covariance has the same form, with products in place of squares. Both are conditional on what is fitted
+once and not again: the projection, the penalty and the scale of the probe.
 """
 
 from __future__ import annotations
@@ -43,10 +49,9 @@ class Influence:
         value: The metric.
         own: (groups,) what it owes to the group's queries: their sum is 0.
         effect: (groups,) what it owes to the group as query and as gallery.
-        pairs: The sum over pairs of the squares of what belongs to both.
+        pairs: The sums over pairs, which are taken off.
         sketch: (SKETCH,) the pairs, with random signs summed into so many buckets (Charikar et al. 2002): the products of two
-            rows' sketches sum up to an estimate of the sum over pairs of the products, which is exact where no two
-            pairs share a bucket.
+            rows' sketches sum up to an estimate of the same sums of products, which is exact where no two share a bucket.
         asked: How many groups have a query that counts.
         doubt: Standard error of what the galleries and the pairs add to the variance of the queries alone.
     """
@@ -148,7 +153,7 @@ class Groups:
         return sums
 
 
-def influence(value: float, own: Array, lost: Array, asked: int) -> Influence:
+def influence(value: float, own: Array, lost: Array, asked: int, folds: int | None = None) -> Influence:
     """Put an influence together.
 
     Args:
@@ -156,22 +161,29 @@ def influence(value: float, own: Array, lost: Array, asked: int) -> Influence:
         own: (groups,) what it owes to each group's queries.
         lost: (groups, groups) what the queries of one owe to the other in their galleries.
         asked: How many groups have a query that counts.
+        folds: Of how many folds a query's gallery is all but its own; None where galleries were not drawn so.
     """
+    together = 0.0 if folds is None else 1.0 / folds
+    alone = np.square(lost)
+    np.fill_diagonal(alone, 0.0)
     shared = lost + lost.T
     np.fill_diagonal(shared, 0.0)
-    both = shared[np.triu_indices(len(own), k=1)]
+    both = np.square(shared)
     effect = own + lost.sum(axis=0)
     factor = asked / max(asked - 1, 1)
     # What each group adds to the variance of the queries alone; a pair is taken off its two groups, half each.
-    added = factor * (np.square(_centered(own, effect)) - np.square(own)) - np.square(shared).sum(axis=1) / 2.0
+    taken = (1.0 - together) * both.sum(axis=1) + together * (alone.sum(axis=0) + alone.sum(axis=1))
+    added = factor * (np.square(_centered(own, effect)) - np.square(own)) - taken / 2.0
+    upper = shared[np.triu_indices(len(own), k=1)]
+    sketch = np.sqrt(1.0 - together) * _sketch(upper, 0)
+    if together:
+        sketch = sketch + np.sqrt(together) * _sketch(lost[~np.eye(len(own), dtype=bool)], 1)
     return Influence(
         value=value,
         own=own,
         effect=effect,
-        pairs=float(np.square(both).sum()),
-        sketch=np.asarray(
-            np.bincount(np.arange(len(both)) % SKETCH, both * _signs(len(both)), minlength=SKETCH), dtype=np.float64
-        ),
+        pairs=float(taken.sum()) / 2.0,
+        sketch=sketch,
         asked=asked,
         doubt=float(np.sqrt(_spread(added, asked))),
     )
@@ -181,6 +193,12 @@ def _centered(own: Array, effect: Array) -> Array:
     """(groups,) effects less their mean; groups that neither ask nor answer, as those of a hold-out, have no part in it."""
     there = (own != 0.0) | (effect != 0.0)
     return np.where(there, effect - effect[there].mean(), 0.0) if there.any() else effect
+
+
+def _sketch(values: Array, seed: int) -> Array:
+    """(SKETCH,) sums of the values with random signs, the same for every row of a leaderboard."""
+    signs = np.where(np.random.default_rng(seed).random(len(values)) < 0.5, -1.0, 1.0)
+    return np.asarray(np.bincount(np.arange(len(values)) % SKETCH, values * signs, minlength=SKETCH), dtype=np.float64)
 
 
 def _spread(parts: Array, asked: int) -> float:
@@ -200,8 +218,3 @@ def _not_negative(found: float, error: float) -> tuple[float, float]:
     mean = found * below + error * density
     square = (found**2 + error**2) * below + found * error * density
     return mean, float(np.sqrt(max(square - mean**2, 0.0)))
-
-
-def _signs(pairs: int) -> npt.NDArray[np.float64]:
-    """(pairs,) of +1 and -1, the same for every row of a leaderboard."""
-    return np.where(np.random.default_rng(0).random(pairs) < 0.5, -1.0, 1.0)

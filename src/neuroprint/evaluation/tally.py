@@ -17,10 +17,11 @@ class Tally:
 
     Args:
         groups: Of the patients.
+        folds: Of how many folds a query's gallery is all but its own; None where galleries were not drawn so.
     """
 
-    def __init__(self, groups: Groups) -> None:
-        self.groups = groups
+    def __init__(self, groups: Groups, folds: int | None = None) -> None:
+        self.groups, self.folds = groups, folds
         size = (groups.count, groups.count)
         # Of the sum of the values, and of the number of queries that have one: (groups of queries, groups of the gallery).
         self._sums: dict[str, Array] = defaultdict(lambda: np.zeros(size))
@@ -58,7 +59,7 @@ class Tally:
         total, mean = int(has.sum()), float(values[has].mean())
         own = self.groups.summed(np.where(has, values - mean, 0.0) / total, queries)
         lost = (self._sums[metric] - mean * self._counts[metric]) / total
-        return mean, influence(mean, own, lost, self._asked(queries[has]))
+        return mean, influence(mean, own, lost, self._asked(queries[has]), self.folds)
 
     def of_predictions(self, metric: ProbeMetric, queries: Indices, found: Predictions) -> Influence:
         """What a metric of the probe, which is defined, owes to whom.
@@ -81,7 +82,7 @@ class Tally:
                 np.stack(parts) for parts in zip(*((one.numerators, one.denominators) for one in without), strict=True)
             )
             lost = self.groups.summed(all_of_it.parts(MeanOfRatios(numerators, denominators)).T, queries)
-        return influence(all_of_it.value, own, lost, asked)
+        return influence(all_of_it.value, own, lost, asked, self.folds)
 
     def _left_out(self, metric: ProbeMetric, queries: Indices, found: Predictions, asked: int) -> Influence:
         """By leaving out one group after the other: nothing is known of pairs then, and the variance errs upwards."""

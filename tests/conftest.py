@@ -62,9 +62,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def environment() -> Iterator[None]:
-    """What a test sets in the environment ends with it: MLflow's ``set_registry_uri`` too leaves a variable there."""
+    """What a test sets in the environment ends with it: MLflow's ``set_registry_uri`` too leaves a variable there.
+
+    So do modules that it wrote and imported, which are all called my_something: another test's would not be read.
+    """
     with patch.dict(os.environ):
         yield
+    for name in [name for name in sys.modules if name.startswith("my_")]:
+        del sys.modules[name]
 
 
 @pytest.fixture(scope="session")

@@ -65,7 +65,8 @@ def test_a_sweep_that_is_run_anew_scores_duplicates_once(shared, small_cohort):
 def test_rows_that_differ_have_names_that_differ(shared, small_cohort):
     outcome = shared.run("-m", "similarity=cosine,dot", *command(small_cohort))
     assert outcome.returncode == 0, outcome.stderr
-    assert "similarity dot" in outcome.stdout
+    names = [run.info.run_name for run in shared.finished()]
+    assert {"voxels · mean · similarity cosine", "voxels · mean · similarity dot"} <= set(names)
 
 
 def test_a_sweep_in_which_nothing_can_be_ranked_still_ends_well(shared, small_cohort):

@@ -133,7 +133,9 @@ def with_one(rows: Sequence[Influence], other: Influence, level: float = _LEVEL)
     varies = variances > 1e-12 * (alone[:-1] + alone[-1])
     deviations = np.sqrt(np.where(varies, variances, 0.0))
     standard = np.where(varies, deviations, 1.0)
-    drawn = _draw(covariance / np.outer(standard, standard), errors.degrees, _DRAWS)[varies]
+    correlation = covariance / np.outer(standard, standard)
+    np.fill_diagonal(correlation, varies.astype(np.float64))
+    drawn = _draw(correlation, errors.degrees, _DRAWS)[varies]
     quantile = float(np.quantile(np.abs(drawn).max(axis=0), 1.0 - level)) if varies.any() else 0.0
     return np.array([row.value - other.value for row in rows]), quantile * deviations
 
@@ -174,7 +176,16 @@ class _Errors:
         return self._widths(self.covariance, level, _DRAWS)
 
     def width(self, level: float) -> float:
-        """The largest of :meth:`widths`, but what is chance in it."""
+        """The largest of :meth:`widths`, but what is chance in it; never less than by the queries alone."""
+        return max(self._width(level), float(self._widths(self._alone, level, _FEW_DRAWS).mean()))
+
+    @property
+    def _alone(self) -> Array:
+        """(rows, rows) the covariance of what rows owe to queries."""
+        own = np.stack([row.own for row in self._rows])
+        return np.asarray(self.factor * (own @ own.T), dtype=np.float64)
+
+    def _width(self, level: float) -> float:
         found = self.widths(level)
         groups = self._effects.shape[1]
         if self._known is not None or len(found) < 2 or groups < 2 * _LEFT_OUT:

@@ -35,7 +35,7 @@ INTERVALS = "in brackets: 95 % interval over patients, who are query and gallery
 _NO_CHOICE = ("run_id", "name", "role", "tied_with_best", "to_best", "to_voxels", "to_voxels_reach")
 _DIFFERENCES = {"to the best": "to_best", "to voxels": "to_voxels"}
 _PRINTED_WIDTH = 130
-_NAME_WIDTH = 20
+_NAME_WIDTHS = (14, 34)
 MOST_PRINTED = 25
 """Candidates in a printed table."""
 
@@ -271,7 +271,7 @@ class Leaderboard:
             caption_justify="left",
         )
         printed.add_column("", no_wrap=True)
-        printed.add_column("run", overflow="fold", min_width=_NAME_WIDTH)
+        printed.add_column("run", overflow="fold", min_width=_NAME_WIDTHS[0])
         for head in heads:
             printed.add_column(_in_two_lines(head), justify="right", no_wrap=True)
         for line in lines:
@@ -284,7 +284,7 @@ class Leaderboard:
     def _that_fit(self, lines: Sequence[Mapping[str, str]], width: int) -> tuple[list[str], list[str]]:
         """The columns that have room beside star and name, the first at least, and the others."""
         heads = self.heads([metric.name for metric in self.shown])
-        room = width - _NAME_WIDTH - 4
+        room = width - 4 - min(_NAME_WIDTHS[1], max(len(line["run"]) for line in lines))
         fit = 0
         for head in heads:
             room -= 1 + max(map(len, (*_in_two_lines(head).split("\n"), *(line[head] for line in lines))))

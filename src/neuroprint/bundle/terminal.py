@@ -48,7 +48,7 @@ def as_text(answer: Answer) -> str:
     from rich.console import Console
 
     buffer = io.StringIO()
-    show_answer(answer, Console(file=buffer, width=_PRINTED_WIDTH, force_jupyter=False))
+    show_answer(answer, Console(file=buffer, width=_PRINTED_WIDTH, force_jupyter=False, force_terminal=False))
     return buffer.getvalue().rstrip("\n")
 
 

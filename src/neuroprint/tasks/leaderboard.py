@@ -167,7 +167,8 @@ class Leaderboard:
 
         buffer = io.StringIO()
         # A notebook would show rich's table by itself, beside what is printed.
-        Console(file=buffer, width=_PRINTED_WIDTH, force_jupyter=False).print(self.to_terminal(width=_PRINTED_WIDTH))
+        plain = Console(file=buffer, width=_PRINTED_WIDTH, force_jupyter=False, force_terminal=False)
+        plain.print(self.to_terminal(width=_PRINTED_WIDTH))
         return buffer.getvalue().rstrip("\n")
 
     def __repr__(self) -> str:

@@ -34,7 +34,7 @@ def network(seed=0):
 @pytest.mark.slow
 def test_a_few_steps_on_two_phantoms_lower_the_loss_on_scans_that_were_not_shown(two_phantoms, tmp_path):
     usual = dataclasses.replace(two_phantoms, appearance=AppearanceSettings(usual=1.0))
-    settings = dataclasses.replace(QUICK, steps=8, validate_every=8, learning_rate=4e-3)
+    settings = dataclasses.replace(QUICK, steps=12, validate_every=12, learning_rate=4e-3)
     further = [usual.example(number) for number in range(settings.steps, settings.steps + 2)]
 
     def loss(learner):
@@ -45,7 +45,7 @@ def test_a_few_steps_on_two_phantoms_lower_the_loss_on_scans_that_were_not_shown
     before = loss(learner)
     train_network(learner, usual, settings, tmp_path / "learner.pt")
     train_network(still, usual, dataclasses.replace(settings, steps=2, learning_rate=1e-12), tmp_path / "still.pt")
-    assert loss(learner) < 0.9 * before
+    assert loss(learner) < 0.85 * before
     assert loss(still) == pytest.approx(before, rel=1e-3)
 
 

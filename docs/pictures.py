@@ -164,7 +164,7 @@ def _draw_board(axes: Axes, board: pd.DataFrame) -> None:
     for label, role in zip(axes.get_yticklabels(), board["role"], strict=True):
         label.set(color=GRAY, fontstyle="italic") if role == "reference" else None
     axes.set(ylim=(len(board) - 0.4, -0.6))
-    axes.set_xlabel("precision at 5, with 95 % intervals\nfilled: cannot be told from the best")
+    axes.set_xlabel("precision at 5, with 95 % intervals\nfilled: may be as good as the best")
     axes.set_title("which fingerprint to search by?")
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)

@@ -311,16 +311,9 @@ def all_rows() -> list[Row]:
         for geometry in geometries
         for noises in ((), lesser)
     ]
-    hundred = [
-        Row(geometry, patients, 100, metric)
-        for patients, metric in (
-            (64, "retrieval/p_at_5"),
-            (64, "probe/r2"),
-            (250, "retrieval/p_at_5"),
-            (250, "probe/r2"),
-        )
-        for geometry in geometries
-    ]
+    hundred = [Row(geometry, 64, 100, metric) for metric in ("retrieval/p_at_5", "probe/r2") for geometry in geometries]
+    hundred += [Row(geometry, 250, 100, "retrieval/p_at_5") for geometry in ("isotropic", "hubs")]
+    hundred += [Row("isotropic", 250, 100, "probe/r2")]
     return ten + hundred
 
 

@@ -4,7 +4,7 @@
     python benchmarks/leaderboards.py coverage [--cohorts 2000 --expected-from 20000]
     python benchmarks/leaderboards.py tables
 
-``boards``: every run's embedding is a random map of the tumors' centers, seen through noise. On a board of equals all runs
+``boards``: every run's embedding is the tumors' centers seen through noise, and turned at random into more dimensions. On a board of equals all runs
 have the same expectation, and one of them, drawn before scoring, may be left out in 5 %; on an unequal board that holds for
 the run that is best by construction, and the other runs are to be out as often as they would be if the covariance of the
 errors were known (the ceiling). ``coverage``: how often the interval of a metric holds its expectation over cohorts of that
@@ -60,8 +60,8 @@ def isotropic(centers: Array, noise: float, rng: np.random.Generator) -> Array:
 
 def hubs(centers: Array, noise: float, rng: np.random.Generator) -> Array:
     """Vectors around a common direction, at very different lengths: the short ones are everybody's neighbors."""
-    vectors = _mapped(centers / 30.0 + noise * rng.normal(size=centers.shape), rng)
-    return vectors * rng.lognormal(0.0, 0.8, size=(len(centers), 1)) + 2.0 * rng.normal(size=DIMENSIONS)
+    seen = centers / 30.0 + noise * rng.normal(size=centers.shape)
+    return _mapped(seen, rng, rng.lognormal(0.0, 0.8, size=(len(centers), 1)))
 
 
 def heavy_tails(centers: Array, noise: float, rng: np.random.Generator) -> Array:
@@ -71,14 +71,20 @@ def heavy_tails(centers: Array, noise: float, rng: np.random.Generator) -> Array
 
 def halves(centers: Array, noise: float, rng: np.random.Generator) -> Array:
     """Little noise in one half of the brain, and four times as much in the other."""
-    toward = rng.normal(size=3)
-    knows = (centers @ (toward / np.linalg.norm(toward)) > 0)[:, None]
+    knows = centers[:, :1] > 0
     return _mapped(centers / 30.0 + np.where(knows, noise, 4.0 * noise) * rng.normal(size=centers.shape), rng)
 
 
-def _mapped(seen: Array, rng: np.random.Generator) -> Array:
-    vectors = seen @ rng.normal(size=(seen.shape[1], DIMENSIONS))
-    return np.asarray(vectors + 0.3 * rng.normal(size=vectors.shape), dtype=np.float64)
+def _mapped(seen: Array, rng: np.random.Generator, lengths: Array | None = None) -> Array:
+    """Put into DIMENSIONS by a random turn, with a little noise of their own; with ``lengths``, seen from far off.
+
+    A turn, and no other map: what one draw does to all cases at once, no inference over cases can know, and runs with maps of
+    different quality are no equals.
+    """
+    turn = np.linalg.qr(rng.normal(size=(DIMENSIONS, 4)))[0].T * np.sqrt(DIMENSIONS)
+    vectors = seen @ turn[:3]
+    vectors = vectors + 0.3 * rng.normal(size=vectors.shape)
+    return np.asarray(vectors if lengths is None else vectors * lengths + 2.0 * turn[3], dtype=np.float64)
 
 
 SHAPES: dict[str, Callable[[Array, float, np.random.Generator], Array]] = {
@@ -114,7 +120,8 @@ class Row:
         """Those of every run; ``halved`` is the noise of halves of a brain."""
         noises = self.noises or (NOISE,) * self.runs
         if self.geometry == "near-clones":
-            common, toward = rng.normal(size=centers.shape), rng.normal(size=(3, DIMENSIONS))
+            common = rng.normal(size=centers.shape)
+            toward = np.linalg.qr(rng.normal(size=(DIMENSIONS, 3)))[0].T * np.sqrt(DIMENSIONS)
             for noise in noises:
                 own = rng.normal(size=centers.shape)
                 seen = centers / 30.0 + noise * (np.sqrt(SHARED) * common + np.sqrt(1 - SHARED) * own)

@@ -21,8 +21,9 @@ def interval(
     interval on the logarithmic scale, as seen from the bound, unless it lies within reach. The quantile is Student's, with
     the degrees of freedom that the variance has (Satterthwaite 1946).
 
-    To the variance two patients are added, one that scores as chance and one as the ideal (Agresti and Coull 1998 add two
-    of each to a proportion): so patients who all happen to agree do not claim that nothing could move.
+    Patients who all happen to agree must not claim that nothing could move. So to the variance of a quantity between two
+    bounds two patients are added, one that scores as chance and one as the ideal (Agresti and Coull 1998 add two of each to
+    a proportion). That of another, of which patients hardly agree by accident, is at least that of these two.
 
     Args:
         influence: Of the metric.
@@ -43,12 +44,12 @@ def interval(
     if n < 2 or not np.isfinite(value):
         return np.nan, np.nan
     two = sum((value - anchor) ** 2 for anchor in anchors if np.isfinite(anchor)) / n**2
-    variance, t = influence.variance + two, student(influence.degrees)
+    variance, t = influence.variance, student(influence.degrees)
     if lowest is not None and highest is not None:
         span = highest - lowest
-        low, high = _wilson((value - lowest) / span, variance / span**2, t)
+        low, high = _wilson((value - lowest) / span, (variance + two) / span**2, t)
         return lowest + span * low, lowest + span * high
-    reach = t * float(np.sqrt(variance))
+    reach = t * float(np.sqrt(max(variance, two)))
     for bound, side in ((lowest, 1.0), (highest, -1.0)):
         if bound is not None and reach < (beyond := side * (value - bound)):
             factor = float(np.exp(reach / beyond))

@@ -98,7 +98,7 @@ def network(cohort: Cohort, recipe: Recipe, device: str) -> Iterator[None]:
     images = []
     for case in cohort.cases:
         volume = read_volume(case, ORDER)
-        prepared = extractor.prepare(volume, measure(volume, case.label_convention))
+        prepared = extractor.prepare(volume, measure(volume, case.label_convention).brain_box)
         images.append(torch.from_numpy(prepared.image)[None].to(device))
     yield
     with torch.inference_mode(), _precision(recipe.precision, device):
@@ -118,7 +118,7 @@ def reading(cohort: Cohort, recipe: Recipe, device: str) -> Iterator[None]:
     yield
     for case in cohort.cases:
         volume = read_volume(case, ORDER)
-        extractor.prepare(volume, measure(volume, case.label_convention))
+        extractor.prepare(volume, measure(volume, case.label_convention).brain_box)
         yield
 
 

@@ -458,3 +458,24 @@ def test_the_line_that_asks_for_the_folder_again_works(small_cohort, tmp_path, m
         assert asked and asked[2].endswith(place.name) and "\n" not in said, said
         made = export(tmp_path / name, store, run_id=run_id, overrides=[kept, f"{asked[1]}={place}"])
         assert made.cases >= 8
+
+
+def test_runs_with_changed_queries_are_neither_meant_nor_exported(tmp_path, small_cohort):
+    project = Project(tmp_path, small_cohort)
+    clean = project.run("holdout=0", "projection=pca")
+    changed = project.run("holdout=0", "projection=pca", "perturb=gain")
+    store = project.store()
+    tags = store.client.get_run(changed).data.tags
+    assert tags["group"] != store.client.get_run(clean).data.tags["group"]
+    assert "queries changed by Gain(percent=50.0)" in tags["about"]
+    metrics = store.client.get_run(changed).data.metrics
+    assert metrics["robustness/self_p_at_1"] > 0.5, "a fingerprint that is normalized bears a gain"
+    assert metrics["retrieval/p_at_5"] == pytest.approx(
+        store.client.get_run(clean).data.metrics["retrieval/p_at_5"], abs=0.1
+    )
+    done = export(tmp_path / "bundle", store, overrides=project.here)
+    assert done.run_id == clean
+    with pytest.raises(
+        NeuroprintError, match="changed scans: export the run of the same choices with perturb=none"
+    ):
+        export(tmp_path / "other", store, run_id=changed, overrides=project.here)

@@ -28,7 +28,7 @@ GIVEN = {
     ("dataset", "manifest"): {"root": "/scans.csv"},
     ("task", "metadata"): {"column": "grade"},
 }
-ROLES = ("dataset", "encoder", "inferer", "pooling", "projection", "probe", "task")
+ROLES = ("dataset", "encoder", "inferer", "pooling", "projection", "probe", "task", "perturb")
 
 
 def refused(node: Any, role: str, said: str | None = None, trust: tuple[str, ...] = ()) -> str:

@@ -100,7 +100,7 @@ def test_the_embedding_is_that_of_the_published_snippet(tmp_path, patient, reque
     facts = measure(volume, "brats")
 
     extractor = replace(recipe.requests(ORDER)[0].extractor, poolings={"mean": mean})
-    prepared = extractor.prepare(volume, facts)
+    prepared = extractor.prepare(volume, facts.brain_box)
     (pooled,) = extractor.run([prepared], extractor.encoder.load("cpu"), "cpu")
     found = pooled.vectors["stage4|mean"]
 

@@ -54,7 +54,7 @@ def test_every_entry_of_every_group_composes_and_builds(group, entry, tmp_path, 
 
 
 def test_every_group_of_the_contract_is_there():
-    groups = {"dataset", "encoder", "inferer", "pooling", "projection", "probe", "task", "tracking"}
+    groups = {"dataset", "encoder", "inferer", "pooling", "projection", "probe", "task", "perturb", "tracking"}
     assert set(GROUPS) == groups | {"experiment"}
 
 

@@ -195,7 +195,7 @@ class Embedder:
         vectors = []
         for request, forward in self._networks(device):
             extractor = request.extractor
-            pooled = extractor.run([extractor.prepare(volume, facts)], forward, device)[0]
+            pooled = extractor.run([extractor.prepare(volume, facts.brain_box)], forward, device)[0]
             if failed := [pooled.failed[name] for name in request.names if name in pooled.failed]:
                 raise CaseError(case, f"pooling {self.pooling} failed ({failed[0]}); check the pooling")
             vectors.append(request.vector(pooled.vectors))

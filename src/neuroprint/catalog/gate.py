@@ -27,6 +27,7 @@ _HOMES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "projection": (("neuroprint.evaluation.",), ("fit", "fit_transform")),
     "probe": (("neuroprint.evaluation.",), ("predict",)),
     "task": (("neuroprint.tasks.",), ("question",)),
+    "perturb": (("neuroprint.embedding.perturbations.",), ("change",)),
     "metric": (("neuroprint.evaluation.",), ()),
 }
 _SCIKIT_LEARN = frozenset(
@@ -47,6 +48,7 @@ _INSIDE = {
     ("encoder", "encoders"): "encoder",
     ("projection", "steps"): "projection",
     ("task", "extra_metrics"): "metric",
+    ("perturb", "parts"): "perturb",
 }
 _OWN = "neuroprint"
 _NETWORKS = ("torch.nn.", "monai.networks.")

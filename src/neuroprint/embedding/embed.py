@@ -28,6 +28,7 @@ def embed(
     inferer: Any = "whole",
     precision: str = "fp32",
     device: str = "auto",
+    perturb: Any = "none",
     store: FeatureStore | str | Path | None = None,
     catalog: Catalog | None = None,
 ) -> Embeddings:
@@ -45,6 +46,8 @@ def embed(
         inferer: An entry of conf/inferer, a node, or an inferer.
         precision: ``fp32``, ``tf32`` or ``bf16``.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
+        perturb: How query scans are changed: an entry of conf/perturb, a node, or a
+            :class:`neuroprint.embedding.perturbations.Perturbation`. Scores are then those of asking with changed scans.
         store: Where features are kept: a folder, by default that of :func:`neuroprint.data.load.store_folder`.
         catalog: The menu; by default conf/.
 
@@ -66,6 +69,7 @@ def embed(
         menu.part("inferer", inferer),
         precision,
         menu=menu_poolings(menu),
+        perturb=menu.part("perturb", perturb),
     )
     return embed_by(recipe, cohort, _opened(store), device)
 
@@ -77,7 +81,8 @@ def embed_by(recipe: Recipe, cohort: Cohort, store: FeatureStore, device: str = 
         NeuroprintError: No case can be used.
         CaseError: Of a strict cohort, the first case that cannot be used.
     """
-    encoder = recipe.encoder.made
+    encoder, change = recipe.encoder.made, recipe.perturbation
+    check_perturbation(recipe, cohort)
     if isinstance(encoder, PrecomputedEncoder):
         return Embeddings(
             cohort,
@@ -88,24 +93,56 @@ def embed_by(recipe: Recipe, cohort: Cohort, store: FeatureStore, device: str = 
             store=store,
             device=device,
         )
-    requests = recipe.requests(cohort.modalities)
-    found = Extract(store, device)(cohort, [*requests, voxels_request(cohort.modalities)])
-    *own, voxels = found.embeddings
-    vectors = {case: join([part[case] for part in own]) for case in found.facts if all(case in part for part in own)}
-    if not vectors:
+    networks = recipe.requests(cohort.modalities)
+    clean = [*networks, voxels_request(cohort.modalities)]
+    changed = [] if change is None else [request.changed(change) for request in clean]
+    found = Extract(store, device)(cohort, [*clean, *changed])
+    # Per request: the networks' and the voxels' of scans as they are, then the same of changed ones.
+    own, own_changed = (slice(start, start + len(networks)) for start in (0, len(clean)))
+    asked = [*range(len(networks)), *(range(own_changed.start, own_changed.stop) if changed else ())]
+    whole = [case for case in found.facts if all(case in found.embeddings[place] for place in asked)]
+
+    def joined(places: slice) -> dict[str, Any]:
+        return {case: join([part[case] for part in found.embeddings[places]]) for case in whole}
+
+    if not whole:
         reasons = "; ".join(f"{case}: {problem}" for case, problem in list(found.excluded.items())[:2])
         raise NeuroprintError(f"none of the {len(cohort)} cases can be embedded ({reasons})")
     return Embeddings(
         cohort,
-        vectors,
+        joined(own),
         recipe.similarity,
         f"{'' if recipe.trained else 'untrained · '}{recipe.layer} · {recipe.pooling.name}",
         excluded=found.excluded,
         recipe=recipe,
-        scanned=Scanned(found.facts, voxels, sum(found.forwards[:-1]), min(found.cached[:-1]), found.seconds),
+        scanned=Scanned(
+            found.facts,
+            found.embeddings[len(networks)],
+            sum(found.forwards[place] for place in asked),
+            min(found.cached[place] for place in asked),
+            found.seconds,
+            found.embeddings[-1] if changed else {},
+        ),
         store=store,
         device=device,
+        perturbed=joined(own_changed) if changed else None,
     )
+
+
+def check_perturbation(recipe: Recipe, cohort: Cohort) -> None:
+    """Refuse to change scans that are not read, or that cannot be changed so.
+
+    Raises:
+        NeuroprintError: Says which.
+    """
+    if recipe.perturbation is None:
+        return
+    if isinstance(recipe.encoder.made, PrecomputedEncoder):
+        raise NeuroprintError(
+            "perturb changes scans, and encoder=precomputed reads none: leave perturb out, or use npr.Embeddings with "
+            "perturbed="
+        )
+    recipe.perturbation.check(cohort.modalities)
 
 
 def embed_untrained(embeddings: Embeddings) -> Embeddings | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ class Scanned:
         forwards: Forward passes through the encoders.
         stored: Cases that were found in the feature store; of several encoders, by the one with the fewest.
         seconds: Wall-clock time of the extraction.
+        changed_voxels: As ``voxels``, of the perturbed scans; empty where none was perturbed.
     """
 
     facts: Mapping[str, CaseFacts]
@@ -40,6 +41,7 @@ class Scanned:
     forwards: int = 0
     stored: int = 0
     seconds: float = 0.0
+    changed_voxels: Mapping[str, npt.NDArray[np.float32]] = field(default_factory=dict)
 
 
 class Embeddings:
@@ -54,6 +56,8 @@ class Embeddings:
             left out.
         similarity: What they are made for: ``cosine``, ``dot`` or ``euclidean``.
         name: What they are called in tables.
+        perturbed: Vectors of the same cases after their scans were changed, which are then what is asked with: in the
+            galleries, and in all that is fitted, scans are as they are. In any of the forms of ``vectors``.
 
     Attributes:
         cohort: The cases, those without a vector among them.
@@ -64,6 +68,7 @@ class Embeddings:
         scanned: What was measured while the scans were read; None where no scan was.
         store: Where what is still to be read of the scans is kept.
         device: Torch device of what is still to be computed.
+        queries: ``(len(ids), d)`` float32, the perturbed vectors; None where scans were not changed.
 
     Raises:
         NeuroprintError: A vector is not finite, has another size than the others, or is of no case of the cohort.
@@ -93,13 +98,16 @@ class Embeddings:
         scanned: Scanned | None = None,
         store: FeatureStore | None = None,
         device: str = "auto",
+        perturbed: npt.ArrayLike | Mapping[str, npt.ArrayLike] | pd.DataFrame | str | Path | None = None,
     ) -> None:
         if similarity not in ("cosine", "dot", "euclidean"):
             raise NeuroprintError(f"similarity={similarity}: must be cosine, dot or euclidean")
         by_id = _by_id(cohort, vectors)
+        changed = None if perturbed is None else _by_id(cohort, perturbed)
         self.cohort = cohort
         self.ids = tuple(sorted(case.id for case in cohort.cases if case.id in by_id))
         self.vectors = _stacked(by_id, self.ids)
+        self.queries = None if changed is None else _like(self.vectors, changed, self.ids)
         self.similarity = similarity
         self.name = name
         missing = {case.id: "it has no embedding" for case in cohort.cases if case.id not in by_id}
@@ -126,6 +134,18 @@ class Embeddings:
     def rows(self, ids: Sequence[str]) -> npt.NDArray[np.float32]:
         """The vectors of these cases, ``(len(ids), d)``."""
         return self.vectors[[self._row[case] for case in ids]]
+
+    @property
+    def change(self) -> str | None:
+        """How query scans were changed, in words; None where they were not."""
+        if self.queries is None:
+            return None
+        known = self.recipe.perturbation if self.recipe else None
+        return known.words if known else "as their vectors are"
+
+    def query_rows(self, ids: Sequence[str]) -> npt.NDArray[np.float32] | None:
+        """The perturbed vectors of these cases, ``(len(ids), d)``; None where scans were not changed."""
+        return None if self.queries is None else self.queries[[self._row[case] for case in ids]]
 
     def to_frame(self) -> pd.DataFrame:
         """A row a case: ``case`` and ``embedding``, a list of float32."""
@@ -199,6 +219,18 @@ def _numbers(given: Any, what: str) -> npt.NDArray[np.float32]:
             return np.asarray(given, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise NeuroprintError(f"{what} cannot be read as numbers ({' '.join(str(error).split())})") from error
+
+
+def _like(
+    vectors: npt.NDArray[np.float32], changed: Mapping[str, npt.NDArray[np.float32]], ids: Sequence[str]
+) -> npt.NDArray[np.float32]:
+    """The perturbed vectors of all cases, of the size of the others."""
+    if lacking := [case for case in ids if case not in changed]:
+        raise NeuroprintError(f"perturbed: there is no vector of case {lacking[0]}, expected one for every case")
+    found = _stacked(changed, ids)
+    if found.shape != vectors.shape:
+        raise NeuroprintError(f"perturbed: vectors have {found.shape[1]} numbers, expected {vectors.shape[1]}")
+    return found
 
 
 def _stacked(by_id: Mapping[str, npt.NDArray[np.float32]], ids: Sequence[str]) -> npt.NDArray[np.float32]:

@@ -208,8 +208,8 @@ class Extract:
 
     def _run(self, cases: Sequence[Case], index: int, inputs: Sequence[NetworkInput]) -> None:
         extractor = self._requests[index].extractor
-        if extractor.kind not in self._forwards:
-            self._forwards[extractor.kind] = extractor.encoder.load(self.device)
+        if extractor.network not in self._forwards:
+            self._forwards[extractor.network] = extractor.encoder.load(self.device)
         for case, pooled in zip(cases, self._pass(extractor, inputs), strict=True):
             self._result.forwards[index] += 1
             with self._blaming(case):
@@ -221,7 +221,8 @@ class Extract:
         """Cases through a network together, or one by one where the GPU's memory does not hold them all."""
         import torch
 
-        forward, keep_mb = self._forwards[extractor.kind], self.store.keep_maps_mb
+        forward = self._forwards[extractor.network]
+        keep_mb = 0.0 if extractor.perturbation else self.store.keep_maps_mb  # many perturbations would fill the disk
         try:
             return extractor.run(inputs, forward, self.device, keep_mb)
         except torch.OutOfMemoryError:

@@ -21,8 +21,8 @@ from neuroprint.encoders.base import Encoder, Forward, describe
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from neuroprint.data.case_facts import CaseFacts
     from neuroprint.data.volume import Volume
+    from neuroprint.embedding.perturbations import Perturbation
 
 # Raised whenever preprocessing, an inferer or a pooling gives other numbers than before: stored features are then not used.
 FEATURES_VERSION = 2
@@ -55,6 +55,7 @@ class Extractor:
         inferer: Whole volume or windows.
         precision: ``fp32``, ``tf32`` (matrix units of NVIDIA GPUs, 10 bits of mantissa) or ``bf16`` (autocast).
         poolings: All that one forward pass computes, by canonical name.
+        perturbation: How scans are changed before they are looked at; None: as they are.
     """
 
     encoder: Encoder
@@ -62,6 +63,7 @@ class Extractor:
     inferer: Inferer
     precision: str
     poolings: Mapping[str, Pooling]
+    perturbation: Perturbation | None = None
 
     @cached_property
     def description(self) -> dict[str, Any]:
@@ -72,7 +74,13 @@ class Extractor:
             "modalities": list(self.modalities),
             "inferer": self.inferer.identity,
             "precision": self.precision,
+            **({"perturbation": self.perturbation.description} if self.perturbation else {}),
         }
+
+    @cached_property
+    def network(self) -> str:
+        """Digest of the encoder: extractors of one digest share a network in memory."""
+        return digest(self.description["encoder"])
 
     @cached_property
     def kind(self) -> str:
@@ -84,11 +92,16 @@ class Extractor:
         """The folder of the maps that were kept."""
         return self.kind.replace("features/", "maps/", 1)
 
-    def prepare(self, volume: Volume, facts: CaseFacts) -> NetworkInput:
-        """One case as the network wants it."""
+    def prepare(self, volume: Volume, brain_box: npt.NDArray[np.int64]) -> NetworkInput:
+        """One case as the network wants it; a perturbation has been done before.
+
+        Args:
+            volume: Its voxels.
+            brain_box: (3, 2) bounds of the brain in it.
+        """
         images = [volume.images[volume.modalities.index(name)] for name in self.modalities]
         wanted = self.encoder.input if self.inferer.padded else replace(self.encoder.input, divisor=1)
-        return prepare(images, volume.affine, facts.brain_box, wanted)
+        return prepare(images, volume.affine, brain_box, wanted)
 
     def run(
         self, batch: Sequence[NetworkInput], forward: Forward, device: str, keep_maps_mb: float = 0.0

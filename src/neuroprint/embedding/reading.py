@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from neuroprint.data.brain_box import brain_box
 from neuroprint.data.case import Case
 from neuroprint.data.case_facts import CaseFacts
 from neuroprint.data.digests import CaseDigests
 from neuroprint.data.measure import measure
-from neuroprint.data.volume import read_volume
+from neuroprint.data.volume import Volume, read_volume
 from neuroprint.embedding.entry import Entry
 from neuroprint.embedding.extractor import Extractor, Pooled, Vectors, vector_name
 from neuroprint.embedding.kept_maps import kept_levels
+from neuroprint.embedding.perturbations import Perturbation
 from neuroprint.embedding.preprocessing import NetworkInput
 from neuroprint.embedding.store import FeatureStore
 from neuroprint.errors import CaseError
@@ -41,6 +43,10 @@ class Request:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(vector_name(level, self.pooling) for level in self.levels)
+
+    def changed(self, perturbation: Perturbation) -> Request:
+        """The same of scans that are changed first."""
+        return replace(self, extractor=replace(self.extractor, perturbation=perturbation))
 
     def vector(self, vectors: Mapping[str, npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
         """The levels' vectors one after the other."""
@@ -116,14 +122,28 @@ class Reader:
             raise CaseError(
                 case.id, f"has no {', '.join(absent)} image, which the encoder needs; add it, or drop the case"
             )
-        modalities = tuple(case.images) if facts is None else tuple(name for name in case.images if name in needed)
+        # What is drawn for a series, and where a changed brain lies, must not hang on which series an encoder reads.
+        everything = facts is None or any(self.requests[index].extractor.perturbation for index in unread)
+        modalities = tuple(name for name in case.images if everything or name in needed)
         volume = read_volume(case, modalities, label=facts is None)
         if facts is None:
             facts = measure(volume, case.label_convention)
             arrays, note = facts.to_arrays()
             self.store.write(_FACTS, self.digests[case.id].case, Entry(arrays, note))
-        inputs = {index: self.requests[index].extractor.prepare(volume, facts) for index in unread}
-        return Prepared(facts, inputs, pooled)
+        return Prepared(facts, self._inputs(case, volume, facts, unread), pooled)
+
+    def _inputs(self, case: Case, volume: Volume, facts: CaseFacts, unread: Sequence[int]) -> dict[int, NetworkInput]:
+        """What is to go through each request's network; a scan is changed once for all that want it changed alike."""
+        seen: dict[str, tuple[Volume, npt.NDArray[np.int64]]] = {"": (volume, facts.brain_box)}
+        inputs = {}
+        for index in unread:
+            extractor = self.requests[index].extractor
+            how = "" if extractor.perturbation is None else str(extractor.perturbation.description)
+            if extractor.perturbation is not None and how not in seen:
+                changed = extractor.perturbation(volume, self.digests[case.id].images)
+                seen[how] = changed, brain_box(changed.images)
+            inputs[index] = extractor.prepare(*seen[how])
+        return inputs
 
     def _pool_kept(self, case: Case, index: int) -> Pooled | None:
         """A request's vectors from the maps that were kept; None where one of its levels was not."""

@@ -17,6 +17,7 @@ from neuroprint.data.digests import digest
 from neuroprint.embedding import poolings
 from neuroprint.embedding.extractor import Extractor
 from neuroprint.embedding.inferers import Inferer, Whole
+from neuroprint.embedding.perturbations import Perturbation, Unchanged
 from neuroprint.embedding.poolings import Pooling
 from neuroprint.embedding.reading import Request
 from neuroprint.encoders.base import Encoder
@@ -42,6 +43,7 @@ class Recipe:
         levels: The chosen levels, by encoder.
         precision: ``fp32``, ``tf32`` or ``bf16``.
         poolings: The chosen pooling and all others that the same forward pass computes, by canonical name.
+        perturbation: How query scans are changed; None: not at all.
     """
 
     encoder: Part
@@ -50,6 +52,7 @@ class Recipe:
     levels: ChosenLevels
     precision: str
     poolings: Mapping[str, Pooling]
+    perturbation: Perturbation | None = None
 
     @classmethod
     def of(
@@ -61,6 +64,7 @@ class Recipe:
         precision: str = "fp32",
         menu: Mapping[str, Pooling] | None = None,
         also: Mapping[str, Pooling] | None = None,
+        perturb: Part | None = None,
     ) -> Recipe:
         """Put a recipe together.
 
@@ -72,6 +76,7 @@ class Recipe:
             precision: Of the forward pass.
             menu: The menu's poolings by canonical name, which are computed in the same pass and need not be tried out.
             also: Further poolings to compute in the same pass, by canonical name.
+            perturb: How query scans are changed.
 
         Raises:
             NeuroprintError: The encoder has no such level, the inferer cannot serve it, or the pooling refuses its
@@ -84,7 +89,9 @@ class Recipe:
         known = (menu or {}).get(name)
         if known is None or not _alike(known, pooling.made):
             _try_pooling(name, pooling.made)
-        return cls(encoder, inferer, pooling, levels, precision, {**(menu or {}), **(also or {}), name: pooling.made})
+        computed = {**(menu or {}), **(also or {}), name: pooling.made}
+        change = None if perturb is None or isinstance(perturb.made, Unchanged) else perturb.made
+        return cls(encoder, inferer, pooling, levels, precision, computed, change)
 
     @property
     def layer(self) -> str:

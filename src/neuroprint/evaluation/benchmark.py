@@ -27,6 +27,7 @@ from neuroprint.evaluation.probe import RidgeProbe
 from neuroprint.evaluation.projection import clipped, fit, is_transductive, lay_out_together
 from neuroprint.evaluation.ranked import Judged
 from neuroprint.evaluation.ranking import rank
+from neuroprint.evaluation.robustness import KEPT, KEPT_OF, SelfMetric, share_kept
 from neuroprint.evaluation.similarity import similarity_named
 from neuroprint.evaluation.splits import Split, holdout_splits, sweep_splits
 from neuroprint.evaluation.tally import Tally
@@ -122,11 +123,14 @@ class Benchmark:
         similarity: str = "cosine",
         projection: Any | None = None,
         probe: Any | None = None,
+        changed: npt.NDArray[np.floating] | None = None,
     ) -> Evaluation:
         """Score one set of embeddings.
 
         Args:
             embeddings: (n, d), a row per case of the question.
+            changed: (n, d) of the same cases' changed scans, which are what is asked with: galleries, and all that is fitted,
+                are of ``embeddings``.
             similarity: ``cosine``, ``dot`` or ``euclidean``.
             projection: Unfitted; a clone of it is fitted in every fold. Embeddings are used as they are by default.
             probe: Unfitted; a clone of it is fitted in every fold. A :class:`RidgeProbe` by default.
@@ -134,7 +138,16 @@ class Benchmark:
         Raises:
             NeuroprintError: A row per case is missing, or a value is not finite.
         """
-        return self._evaluation(self._scored(embeddings, similarity, projection, probe or RidgeProbe()))
+        model = probe or RidgeProbe()
+        clean = self._scored(embeddings, similarity, projection, model)
+        if changed is None:
+            return self._evaluation(clean)
+        scores = self._scored(embeddings, similarity, projection, model, changed=changed)
+        if all(KEPT_OF in found.influences for found in (scores, clean, self._chance)):
+            share = share_kept(*(found.influences[KEPT_OF] for found in (scores, clean, self._chance)))
+            if share is not None:
+                scores.metrics[KEPT.name], scores.influences[KEPT.name] = share.value, share
+        return self._evaluation(scores)
 
     @cached_property
     def targets(self) -> Array:
@@ -154,6 +167,8 @@ class Benchmark:
                     columns[metric.column] = _scored_only(metric.by_chance(judged), judged)
                     without = _expected_without(metric, judged)
                     tally.add(metric.name, queries, split.gallery, columns[metric.column], without)
+                for own in self._of_self:
+                    columns[own.column] = np.full(len(queries), own.by_chance(judged.size))
                 baseline = np.tile(self._baseline(split), (len(queries), 1))
                 yield self._columns(split, queries, judged, columns, baseline)
 
@@ -166,6 +181,10 @@ class Benchmark:
         return self._scored(self.targets, "euclidean", None, RidgeProbe(), by_ideal=True)
 
     @property
+    def _of_self(self) -> list[SelfMetric]:
+        return [metric for metric in self.question.metrics if isinstance(metric, SelfMetric)]
+
+    @property
     def _retrieval(self) -> list[RetrievalMetric]:
         return [metric for metric in self.question.metrics if isinstance(metric, RetrievalMetric)]
 
@@ -176,21 +195,26 @@ class Benchmark:
         projection: Any | None,
         probe: Any,
         by_ideal: bool = False,
+        changed: npt.NDArray[np.floating] | None = None,
     ) -> _Scores:
         closeness = similarity_named(similarity)
         vectors = self._checked(embeddings)
+        asking = vectors if changed is None else self._checked(changed)
         ideal = self.question.ideal if by_ideal else None
         if projection is not None:
             projection = clipped(projection, min(*(len(split.gallery) for split in self.splits), vectors.shape[1]))
 
         def ask(split: Split, tally: Tally, moved: list[Array]) -> Iterator[Columns]:
-            gallery, asked = vectors[split.gallery], vectors[split.queries]
+            gallery, asked = vectors[split.gallery], asking[split.queries]
+            clean: Array | None = None if changed is None else vectors[split.queries]
             own = projection
             if own is not None and is_transductive(own):
+                clean = None  # it has no place in what was laid out without it
                 (gallery, asked), own = lay_out_together(own, gallery, asked), None
             patients = [self.question.patients[case] for case in split.gallery]
             fitted = fit(gallery, self.question.targets[split.gallery], patients, own, probe, self.protocol.seed)
             gallery, asked = fitted.project(gallery), fitted.project(asked)
+            clean = None if clean is None else fitted.project(clean)
             if not (np.isfinite(gallery).all() and np.isfinite(asked).all()):
                 raise NeuroprintError("the projection gives values that are not finite: choose fewer components")
             targets, groups = self.question.targets.shape[1], self.groups.of_case[split.gallery]
@@ -202,6 +226,12 @@ class Benchmark:
                 rows = [place[case] for case in queries.tolist()]
                 close = closeness(asked[rows], gallery) if ideal is None else ideal(queries, split.gallery)
                 columns = self._answer(queries, split.gallery, judged, close, ids, tally)
+                for metric in self._of_self:
+                    columns[metric.column] = np.full(len(rows), np.nan)
+                    if clean is not None:
+                        own_scan = np.diagonal(closeness(asked[rows], clean[rows]))
+                        columns[metric.column], without = metric.worth(close >= own_scan[:, None])
+                        tally.add(metric.name, queries, split.gallery, columns[metric.column], without)
                 yield self._columns(split, queries, judged, columns, predicted[rows])
 
         return self._summarized(ask)
@@ -295,10 +325,13 @@ class Benchmark:
         influences: dict[str, Influence] = {}
         places = asked[order]
         for metric in self.question.metrics:
-            if isinstance(metric, RetrievalMetric):
+            owed = None
+            if isinstance(metric, RetrievalMetric | SelfMetric):
                 metrics[metric.name], owed = tally.of_queries(metric.name, places, _numbers(table, metric.column))
             elif isinstance(metric, ProbeMetric):
                 metrics[metric.name], owed = self._of_probe(metric, tally, places, found, at_chance)
+            else:
+                metrics[metric.name] = np.nan  # of several rankings: whoever has them puts it in
             if owed is not None:
                 influences[metric.name] = owed
         return _Scores(table, found, metrics, influences)
@@ -327,8 +360,6 @@ class Benchmark:
         known_rows = [row for row in (self._chance, self._oracle) if row is not None]
         for metric in self.question.metrics:
             name = metric.name
-            if not isinstance(metric, RetrievalMetric | ProbeMetric):
-                continue
             if metric.headline:
                 anchors = [row.metrics[name] for row in known_rows]
                 owed = scores.influences.get(name)

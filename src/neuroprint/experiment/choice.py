@@ -12,6 +12,7 @@ import numpy as np
 from neuroprint.bundle.projection import why_not
 from neuroprint.catalog.gate import Gate
 from neuroprint.catalog.instantiate import instantiate, plain
+from neuroprint.embedding.perturbations import Unchanged
 from neuroprint.embedding.precomputed import PrecomputedEncoder
 from neuroprint.encoders.combined import CombinedEncoder
 from neuroprint.errors import NeuroprintError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _COMBINED = f"{CombinedEncoder.__module__}.{CombinedEncoder.__qualname__}"
+_UNCHANGED = f"{Unchanged.__module__}.{Unchanged.__qualname__}"
 _PRECOMPUTED = f"{PrecomputedEncoder.__module__}.{PrecomputedEncoder.__qualname__}"
 
 
@@ -42,7 +44,10 @@ def best_run(store: TrackingStore, metric: str | None, leaderboard: str | None, 
     Raises:
         NeuroprintError: It is not plain which leaderboard is meant; or that has no such run, or too few queries to rank by.
     """
-    board = _meant(store, leaderboards(store, finished_candidates(store), metric), leaderboard)
+    boards = leaderboards(store, finished_candidates(store), metric)
+    # Of changed queries nothing is exported: such a leaderboard is not meant unless it is named, which is then answered.
+    clean = [board for board in boards if any(row.get("perturb") == "none" for row in board.records())]
+    board = _meant(store, boards if leaderboard else clean or boards, leaderboard)
     if not board.is_ranked:
         asked, cases = board.queries
         raise NeuroprintError(
@@ -106,6 +111,8 @@ def problem_of(store: TrackingStore, run: Run, gate: Gate) -> str | None:
         config: Any = plain(read_config(store, run))
         for role in ("pooling", "inferer", "probe", "task"):
             gate.check(config.get(role), role)
+        if plain(config.get("perturb") or {}).get("_target_") != _UNCHANGED:
+            return "it was asked with changed scans: export the run of the same choices with perturb=none"
         for encoder in _encoders(config.get("encoder")):
             if isinstance(encoder, dict) and encoder.get("_target_") == _PRECOMPUTED:
                 return "its embeddings come from a file: there is no network to embed a new scan with"

@@ -11,7 +11,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from neuroprint.errors import NeuroprintError
 
-GROUPS = ("dataset", "encoder", "inferer", "pooling", "projection", "probe", "task")
+GROUPS = ("dataset", "encoder", "inferer", "pooling", "projection", "probe", "task", "perturb")
 """Groups whose entry is named as a parameter of a run."""
 
 RENAMED = {
@@ -77,6 +77,7 @@ class Config:
     projection: Any = MISSING
     probe: Any = MISSING
     task: Any = MISSING
+    perturb: Any = MISSING
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     layer: Any = None
     components: int = 16

@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from neuroprint.experiment.session import Session
 
 # Raised whenever the protocol gives other numbers than before: finished runs of an older version are not reused.
-EVALUATION_VERSION = 4
+EVALUATION_VERSION = 5
 
 # Groups of which an overridden value inside is a parameter of its own. Of paths only the last part leaves this machine.
-_OPEN_GROUPS = ("encoder", "inferer", "pooling", "projection", "probe")
+_OPEN_GROUPS = ("encoder", "inferer", "pooling", "projection", "probe", "perturb")
 # Of an encoder: which file its weights come from. Runs and names say by its SHA-256 which weights they were.
 _WEIGHTS = ("weights", "monai_bundle", "sha256", "cache")
 
@@ -108,6 +108,7 @@ class Experiment:
             config.precision.value,
             menu=session.poolings(),
             also=also,
+            perturb=part("perturb"),
         )
         parts = part("projection"), part("probe")
         task: Task = part("task").made
@@ -144,10 +145,12 @@ class Experiment:
 
     @property
     def exportable(self) -> bool:
-        """Whether a bundle can be made of it: neither a transductive projection nor vectors from a file place a new case."""
-        return not is_transductive(self.projection.made) and not isinstance(
-            self.recipe.encoder.made, PrecomputedEncoder
-        )
+        """Whether a bundle can be made of it: neither a transductive projection nor vectors from a file place a new case.
+
+        Nor is it of changed scans: the bundle would be that of the configuration without a perturbation.
+        """
+        transductive, encoder = is_transductive(self.projection.made), self.recipe.encoder.made
+        return not (transductive or isinstance(encoder, PrecomputedEncoder) or self.recipe.perturbation)
 
     @property
     def similarity(self) -> str:
@@ -228,8 +231,8 @@ class Experiment:
         return [self.choices[group] for group in sorted(self.choices) if group.startswith("encoder@encoder.encoders.")]
 
     def group(self, cohort: Cohort) -> dict[str, Any]:
-        """What runs must share to be ranked together: cohort, folds, hold-out and task."""
-        config = self.config
+        """What runs must share to be ranked together: cohort, folds, hold-out, task and perturbation."""
+        config, perturbation = self.config, self.recipe.perturbation
         return {
             "version": EVALUATION_VERSION,
             "cohort": cohort.digest,
@@ -241,6 +244,7 @@ class Experiment:
                 "extra_metrics", []
             ),  # a function's arguments are no part of what it makes
             "code": foreign_code(plain(config.task)),
+            **({"perturbation": perturbation.description} if perturbation else {}),
             # Runs that may hold an image twice stand by themselves.
             **({"duplicates": cohort.duplicates} if cohort.duplicates != "refuse" else {}),
         }

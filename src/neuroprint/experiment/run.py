@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_SHARED_PARAMETERS = ("dataset", "task", "folds", "holdout", "seed")
+_SHARED_PARAMETERS = ("dataset", "task", "perturb", "folds", "holdout", "seed")
 """Parameters that a leaderboard's rows share, beside those of the task."""
 
 
@@ -270,7 +270,7 @@ def _log(
         "cohort": cohort.digest[:16],
         "encoder": str(parameters["encoder"]),
         "rank_by": experiment.task.rank_by,
-        "about": experiment.task.asked_of(cohort.name, result.evaluation.cases, config.folds),
+        "about": experiment.task.asked_of(cohort.name, result.evaluation.cases, config.folds, result.embeddings.change),
         "references": ",".join(sorted(due)),
         "cohort/cases": str(result.evaluation.cases),
         "cohort/queries": str(result.evaluation.answerable),

@@ -13,6 +13,7 @@ from neuroprint.catalog.gate import Gate
 from neuroprint.catalog.instantiate import instantiate, plain
 from neuroprint.catalog.menu import Catalog, Part
 from neuroprint.data.load import load_cohort
+from neuroprint.embedding.embed import check_perturbation
 from neuroprint.embedding.recipe import menu_poolings
 from neuroprint.embedding.store import FeatureStore
 from neuroprint.tasks.evaluate import Exams, check_question
@@ -98,10 +99,19 @@ class Session:
             self._cohorts[key] = load_cohort(node, store=str(config.store.root), gate=experiment.gate)
         cohort = self._cohorts[key]
         asked = json.dumps(
-            [key, experiment.task.identity(cohort.frame), config.folds, config.seed, str(config.holdout)], default=str
+            [
+                key,
+                experiment.task.identity(cohort.frame),
+                plain(config.perturb),
+                config.folds,
+                config.seed,
+                str(config.holdout),
+            ],
+            default=str,
         )
         if asked not in self._checked:
             check_question(experiment.task, cohort, config.folds, config.seed, config.holdout)
+            check_perturbation(experiment.recipe, cohort)
             self._checked.add(asked)
         return cohort
 

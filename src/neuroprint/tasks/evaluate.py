@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from neuroprint.errors import CaseError, NeuroprintError
 from neuroprint.evaluation.benchmark import Benchmark, Protocol
 from neuroprint.evaluation.folds import assign_folds, holdout_share, in_holdout
 from neuroprint.evaluation.projection import is_supervised
+from neuroprint.evaluation.robustness import KEPT, SELF_METRICS
 from neuroprint.tasks.leaderboard import REFERENCES, UNTRAINED, Leaderboard
 from neuroprint.tasks.result import Result, leaderboard_of
 from neuroprint.tasks.task import Task
@@ -142,6 +143,7 @@ def compare(results: Sequence[Result], metric: str | None = None) -> Leaderboard
             "scored cases": first.ids != other.ids,
             "folds or seed": first.benchmark.protocol != other.benchmark.protocol,
             "hold-out": first.holdout != other.holdout,
+            "perturbation": first.embeddings.change != other.embeddings.change,
         }
         if problem := ", ".join(what for what, differs in differing.items() if differs):
             raise NeuroprintError(f"{first.name} and {other.name} cannot be compared: they differ in {problem}")
@@ -186,8 +188,14 @@ class Exam:
             if lacking:
                 log.warning("no reference row voxels: the scan of case %s cannot be read", lacking[0])
                 return None
-            rows = np.stack([voxels[case] for case in self.benchmark.question.ids])
-            self._references[role] = self.benchmark.score(rows, "euclidean")
+            ids, changed = self.benchmark.question.ids, None
+            if embeddings.queries is not None:
+                if any(case not in self.scanned.changed_voxels for case in ids):
+                    log.warning("no reference row voxels: how scans were changed is not known, only their vectors are")
+                    return None
+                changed = np.stack([self.scanned.changed_voxels[case] for case in ids])
+            rows = np.stack([voxels[case] for case in ids])
+            self._references[role] = self.benchmark.score(rows, "euclidean", changed=changed)
         return self._references[role]
 
 
@@ -209,7 +217,10 @@ class Exams:
         cohort = embeddings.cohort
         share = holdout_share(holdout, len(cohort.patients))
         rules = (cohort.strict, cohort.duplicates, folds, seed, share)
-        key = (cohort.digest, str(task.identity(cohort.frame)), rules, embeddings.ids)
+        changed = None if embeddings.queries is None else hash(embeddings.queries.tobytes())
+        if embeddings.recipe and embeddings.recipe.perturbation:  # whatever the encoder: results share the row voxels
+            changed = hash(str(embeddings.recipe.perturbation.description))
+        key = (cohort.digest, str(task.identity(cohort.frame)), rules, embeddings.ids, changed)
         if key not in self._made:
             while len(self._made) >= self._KEPT:
                 del self._made[next(iter(self._made))]
@@ -261,18 +272,21 @@ def _examine(embeddings: Embeddings, task: Task, folds: int, seed: int, share: f
     if not cases:
         raise NeuroprintError(f"no case is left to be scored; {len(excluded)} were left out, as listed above")
     question = task.question(sorted(cases, key=lambda case: case.id), facts, cohort.frame)
+    if embeddings.queries is not None:
+        question = replace(question, metrics=(*question.metrics, *SELF_METRICS, KEPT))
     return Exam(Benchmark(question, Protocol(folds, seed)), excluded, share, scanned)
 
 
 def _scored(
     benchmark: Benchmark, embeddings: Embeddings, projection: Part | None, probe: Part, similarity: str
 ) -> Evaluation:
-    rows = embeddings.rows(benchmark.question.ids)
+    rows, changed = embeddings.rows(benchmark.question.ids), embeddings.query_rows(benchmark.question.ids)
     # On matrices this small a second thread waits as long as it works, on a core that another job could use.
     threads = 1 if rows.size < _ONE_CORES_WORK else None
     try:
         with threadpool_limits(threads, user_api="blas"):
-            return benchmark.score(rows, similarity, None if projection is None else projection.made, probe.made)
+            made = None if projection is None else projection.made
+            return benchmark.score(rows, similarity, made, probe.made, changed)
     except (ValueError, TypeError) as error:
         log.debug("the fit failed", exc_info=True)
         gallery = min(len(split.gallery) for split in benchmark.splits)

@@ -85,6 +85,8 @@ def save_tables(result: Result, folder: Path) -> None:
     save_influences(folder, result.evaluation.influences)
     if result.has_ranking:
         table = pd.DataFrame({"case": list(result.ids), "embedding": list(result.vectors.astype(np.float32))})
+        if (changed := result.embeddings.query_rows(result.ids)) is not None:
+            table["perturbed"] = list(changed)
         table.to_parquet(folder / "embeddings.parquet", index=False)
 
 

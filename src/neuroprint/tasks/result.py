@@ -124,16 +124,18 @@ class Result:
         others = {name: other for name, other in self.references.items() if name != role}
         if role == UNTRAINED and (twin := embed_untrained(self.embeddings)):
             return replace(self, name=role, embeddings=twin, evaluation=found, references=others)
-        vectors: Any = None
+        vectors, changed = None, None
         if role == "oracle":
             vectors = self.benchmark.targets
         elif role == "voxels" and self.scanned:
             vectors = np.stack([self.scanned.voxels[case] for case in self.ids])
+            changed = {case: self.scanned.changed_voxels[case] for case in self.ids} if self.embeddings.change else None
         reference = replace(self, name=role, projection=None, evaluation=found, references=others)
         if vectors is None:
             return reference
         rows = dict(zip(self.ids, vectors, strict=True))
-        embeddings = Embeddings(self.embeddings.cohort, rows, "euclidean", role, scanned=self.embeddings.scanned)
+        cohort, scanned = self.embeddings.cohort, self.embeddings.scanned
+        embeddings = Embeddings(cohort, rows, "euclidean", role, scanned=scanned, perturbed=changed)
         return replace(reference, embeddings=embeddings, similarity=embeddings.similarity)
 
     @property
@@ -208,5 +210,6 @@ def leaderboard_of(results: list[Result], metric: str | None = None) -> Leaderbo
     by = metric or first.task.rank_by
     asked = first.evaluation.answerable if by.startswith(RETRIEVAL) else first.evaluation.cases
     folds = first.benchmark.protocol.folds
-    about = first.task.asked_of(first.embeddings.cohort.name, first.evaluation.cases, folds)
+    change = first.embeddings.change
+    about = first.task.asked_of(first.embeddings.cohort.name, first.evaluation.cases, folds, change)
     return rank_rows(rows, influences, by, metrics, (asked, first.evaluation.cases), about=about)

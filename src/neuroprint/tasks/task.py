@@ -103,9 +103,10 @@ class Task(ABC):
         """The task's own pictures of an evaluation, by the name of their file; each is drawn when it is called."""
         return {}
 
-    def asked_of(self, cohort: str, cases: int, folds: int) -> str:
-        """What is asked of which cases, in words, as a leaderboard says it."""
-        return f"{self.name}: a case {self.relevance} · {cohort}, {cases} cases in {folds} folds"
+    def asked_of(self, cohort: str, cases: int, folds: int, change: str | None = None) -> str:
+        """What is asked of which cases, in words, as a leaderboard says it; and how query scans were changed."""
+        changed = f" · queries changed by {change}" if change else ""
+        return f"{self.name}: a case {self.relevance} · {cohort}, {cases} cases in {folds} folds{changed}"
 
     def parameters(self) -> dict[str, Any]:
         """The task's fields, JSON-able, as they are logged."""

@@ -84,6 +84,9 @@ class Embeddings:
         ['Phantom_00000', 'Phantom_00001', 'Phantom_00002']
         >>> again.rows(["Phantom_00001"])
         array([[0., 1., 0.]], dtype=float32)
+        >>> changed = npr.Embeddings(cohort, np.eye(3), perturbed=np.eye(3)[::-1])
+        >>> changed.query_rows(["Phantom_00000"])
+        array([[0., 0., 1.]], dtype=float32)
     """
 
     def __init__(

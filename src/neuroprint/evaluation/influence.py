@@ -27,7 +27,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -198,14 +197,8 @@ def _centered(own: Array, effect: Array) -> Array:
 
 def _sketch(values: Array, seed: int) -> Array:
     """(SKETCH,) sums of the values with random signs, the same for every row of a leaderboard."""
-    signed = values * _signs(len(values), seed)
-    return np.asarray(np.bincount(np.arange(len(values)) % SKETCH, signed, minlength=SKETCH), dtype=np.float64)
-
-
-@lru_cache(maxsize=4)
-def _signs(count: int, seed: int) -> npt.NDArray[np.int8]:
-    """(count,) 1 or -1, as they are drawn."""
-    return np.where(np.random.default_rng(seed).random(count) < 0.5, -1, 1).astype(np.int8)
+    signs = np.where(np.random.default_rng(seed).random(len(values)) < 0.5, -1.0, 1.0)
+    return np.asarray(np.bincount(np.arange(len(values)) % SKETCH, values * signs, minlength=SKETCH), dtype=np.float64)
 
 
 def _spread(parts: Array, asked: int) -> float:

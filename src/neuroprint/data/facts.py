@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from neuroprint.data.case_facts import CaseFacts
 
 Weighting = Literal["binary", "label"]
-TISSUES = ("necrosis", "edema", "enhancement")
+TUMOR_PARTS = ("necrosis", "edema", "enhancement")
 """What a tumor consists of; necrosis includes what of the core does not enhance."""
 
 
@@ -74,7 +74,7 @@ def tissue_shares(facts: CaseFacts) -> np.ndarray | None:
     """The shares of the whole tumor that are necrosis, edema and enhancement.
 
     Returns:
-        (3,) float64 in the order of :data:`TISSUES`, with the sum 1; None where the label has no tumor, or there is none.
+        (3,) float64 in the order of :data:`TUMOR_PARTS`, with the sum 1; None where the label has no tumor, or there is none.
 
     Raises:
         NeuroprintError: The label convention is ``any``.

@@ -45,8 +45,10 @@ def draw_survival(time: Floats, event: npt.NDArray[np.bool_], risk: Floats, conc
         alive = np.sort(time[members & ~event])
         axes.plot(alive, curve.evaluate(alive), "|", color=color, markersize=5)
     score = f"{concordance:.2f}" if np.isfinite(concordance) else "undefined"
-    axes.set_title(f"Concordance {score}: halves by predicted risk, out of fold")
-    axes.set(xlabel=label, ylabel="share alive", ylim=(0.0, 1.03), xlim=(0.0, None))
+    axes.set_title(f"Halves by predicted risk, out of fold\nconcordance {score}")
+    axes.set(
+        xlabel=f"{label} (ticks: last contact of the living)", ylabel="share alive", ylim=(0.0, 1.03), xlim=(0.0, None)
+    )
     if len(risk):
         axes.legend(loc="best", frameon=False)
     axes.grid(True)

@@ -8,6 +8,6 @@ from neuroprint.tasks.side import Side
 from neuroprint.tasks.survival import Survival
 from neuroprint.tasks.task import Task
 from neuroprint.tasks.tumor_position import TumorPosition
-from neuroprint.tasks.volume import Volume
+from neuroprint.tasks.volume import TumorVolume
 
-__all__ = ["Composition", "Metadata", "Overlap", "Region", "Side", "Survival", "Task", "TumorPosition", "Volume"]
+__all__ = ["Composition", "Metadata", "Overlap", "Region", "Side", "Survival", "Task", "TumorPosition", "TumorVolume"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from neuroprint.data.facts import TISSUES, tissue_shares
+from neuroprint.data.facts import TUMOR_PARTS, tissue_shares
 from neuroprint.errors import NeuroprintError
 from neuroprint.evaluation.arrays import Array, Indices
 from neuroprint.evaluation.question import Question, within
@@ -54,7 +54,7 @@ class Composition(Task):
 
     @property
     def relevance(self) -> str:
-        return f"whose shares of {TISSUES[0]}, {TISSUES[1]} and {TISSUES[2]} differ by at most {100 * self.within:g} %"
+        return f"whose shares of necrosis, edema and enhancement differ by at most {100 * self.within:g} %"
 
     def check(self, cohort: Cohort) -> None:
         """Refuse labels that do not tell the tissues apart."""
@@ -70,7 +70,9 @@ class Composition(Task):
 
     def question(self, cases: Sequence[Case], facts: Mapping[str, CaseFacts], frame: Frame) -> Question:
         """Shares, and relevance by how far they differ."""
-        shares = np.array([tissue_shares(facts[case.id]) for case in cases], dtype=np.float64).reshape(-1, len(TISSUES))
+        shares = np.array([tissue_shares(facts[case.id]) for case in cases], dtype=np.float64).reshape(
+            -1, len(TUMOR_PARTS)
+        )
 
         def apart(queries: Indices, gallery: Indices) -> Array:
             from scipy.spatial.distance import cdist
@@ -82,7 +84,7 @@ class Composition(Task):
             ids=tuple(case.id for case in cases),
             patients=tuple(case.patient for case in cases),
             targets=shares,
-            target_names=TISSUES,
+            target_names=TUMOR_PARTS,
             judge=judge,
             ideal=ideal,
             metrics=self.metrics(SHARE_METRICS),
@@ -94,7 +96,9 @@ class Composition(Task):
         def draw() -> Figure:
             from neuroprint.figures.predictions import Panel
 
-            panels = [Panel(tissue, "%") for tissue in TISSUES]
-            return draw_numbers(evaluation, TISSUES, [f"probe/r2_{tissue}" for tissue in TISSUES], panels, factor=100.0)
+            panels = [Panel(tissue, "%") for tissue in TUMOR_PARTS]
+            return draw_numbers(
+                evaluation, TUMOR_PARTS, [f"probe/r2_{tissue}" for tissue in TUMOR_PARTS], panels, factor=100.0
+            )
 
         return {"probe": draw}

@@ -22,7 +22,7 @@ def require_region(task: str, region: str) -> None:
     require(region in REGIONS, task, "region", region, f"one of {', '.join(REGIONS)}")
 
 
-def check_region(cohort: Cohort, region: str) -> None:
+def check_labels_tell(cohort: Cohort, region: str) -> None:
     """Refuse a region that the cohort's labels do not tell.
 
     Raises:

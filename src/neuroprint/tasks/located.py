@@ -12,7 +12,7 @@ import numpy.typing as npt
 from neuroprint.data.case import Frame
 from neuroprint.data.facts import Weighting, center_mm, is_right, midline_mm
 from neuroprint.evaluation.arrays import Array
-from neuroprint.tasks.labeled import check_region, require_region, why_without
+from neuroprint.tasks.labeled import check_labels_tell, require_region, why_without
 from neuroprint.tasks.task import Draw, Task, require
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Located(Task):
 
     def check(self, cohort: Cohort) -> None:
         """Refuse a region that the cohort's labels do not tell."""
-        check_region(cohort, self.region)
+        check_labels_tell(cohort, self.region)
 
     def why_not(self, case: Case, facts: CaseFacts | None) -> str | None:
         """A case without a voxel of the region has no place."""

@@ -13,7 +13,7 @@ from neuroprint.data.facts import octant_shares
 from neuroprint.evaluation.classification import CLASS_METRICS
 from neuroprint.evaluation.question import Question, equal_classes
 from neuroprint.tasks.classes import draw_class_scores, one_hot
-from neuroprint.tasks.labeled import check_region, require_region, why_without
+from neuroprint.tasks.labeled import check_labels_tell, require_region, why_without
 from neuroprint.tasks.task import Draw, Task, require
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Region(Task):
 
     def check(self, cohort: Cohort) -> None:
         """Refuse a region that the cohort's labels do not tell."""
-        check_region(cohort, self.region)
+        check_labels_tell(cohort, self.region)
 
     def why_not(self, case: Case, facts: CaseFacts | None) -> str | None:
         """A case without a voxel of the region in the brain's box has no place there."""

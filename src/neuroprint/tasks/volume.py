@@ -12,7 +12,7 @@ import numpy as np
 from neuroprint.data.facts import volume_cm3
 from neuroprint.evaluation.question import Question, log_ratios, within
 from neuroprint.evaluation.regression import VOLUME_METRICS
-from neuroprint.tasks.labeled import check_region, require_region, why_without
+from neuroprint.tasks.labeled import check_labels_tell, require_region, why_without
 from neuroprint.tasks.numbers import draw_numbers
 from neuroprint.tasks.task import Draw, Task, is_number, require
 
@@ -28,7 +28,7 @@ _TARGET = "log10_cm3"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Volume(Task):
+class TumorVolume(Task):
     """The volume of a region of the tumor. Cases without that region are left out.
 
     The probe predicts log10 of the volume in cm³: 0 is 1 cm³, 1 is 10 cm³, 2 is 100 cm³. Tumors differ in size by factors,
@@ -41,7 +41,7 @@ class Volume(Task):
         ratio: Largest quotient of the volumes of relevant cases.
 
     Example:
-        >>> Volume(region="enhancing", ratio=2).relevance
+        >>> TumorVolume(region="enhancing", ratio=2).relevance
         "whose tumor's volume (enhancing) is equal within a factor of 2"
     """
 
@@ -62,7 +62,7 @@ class Volume(Task):
 
     def check(self, cohort: Cohort) -> None:
         """Refuse a region that the cohort's labels do not tell."""
-        check_region(cohort, self.region)
+        check_labels_tell(cohort, self.region)
 
     def why_not(self, case: Case, facts: CaseFacts | None) -> str | None:
         """A case without a voxel of the region has no volume."""

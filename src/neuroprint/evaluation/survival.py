@@ -15,8 +15,8 @@ TARGETS = ("event", "time")
 def concordance(time: Array, event: npt.NDArray[np.bool_], risk: Array) -> float:
     """Probability that of two patients the one who died first had the higher risk (Harrell et al. 1982), equal risks half.
 
-    A pair counts if it is known who died first: the shorter time is a death. Of equal times a death comes before a patient
-    who still lived then, and two deaths count as no order.
+    A pair counts if it is known who died first: the shorter time is a death. A death comes before a patient who still lived
+    at the same time. Two deaths at the same time have no order, and do not count.
 
     Args:
         time: (n,) until death or last contact.

@@ -31,9 +31,9 @@ class Composition(Task):
     """The shares of necrosis, edema and enhancement in the whole tumor. Cases without a tumor are left out.
 
     Necrosis is the core less its enhancing part, so it holds the core that does not enhance as well. The probe predicts the
-    three shares. Two tumors differ by the total variation distance of their shares, half the sum of the absolute differences:
-    the share of one tumor that would have to change its tissue to become like the other. A gallery case is relevant up to
-    ``within``; its gain falls from 1 at equal shares to 0 at twice that. The ideal ranking is by the distance.
+    three shares. The distance of two tumors is half the sum of the absolute differences of their shares (total variation):
+    that share of one tumor would have to change its tissue to become like the other. A gallery case is relevant up to
+    ``within``. Its gain falls from 1 at equal shares to 0 at twice that. The ideal ranking is by the distance.
 
     Attributes:
         within: Largest distance of relevant cases, from 0 to 1.

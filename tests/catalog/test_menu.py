@@ -27,6 +27,7 @@ GIVEN = {
     ("dataset", "manifest"): {"root": "/scans.csv"},
     ("encoder", "precomputed"): {"path": "/mine.parquet"},
     ("task", "metadata"): {"column": "grade"},
+    ("task", "survival"): {"time": "survival_days", "event": "event"},
 }
 COMPOSED = (*GROUPS, "tracking")
 

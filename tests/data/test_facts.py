@@ -17,7 +17,9 @@ from neuroprint.data.facts import (
     center_mm,
     is_right,
     midline_mm,
+    octant_shares,
     region_cells,
+    tissue_shares,
     volume_cm3,
 )
 from neuroprint.data.formats.brats import BraTSFormat
@@ -284,3 +286,48 @@ def test_real_patients_centers_are_those_of_scipy(real_root: Path) -> None:
         np.testing.assert_allclose(center_mm(facts), world, atol=1e-6)
         where = np.nonzero(volume.images[0])
         assert facts.brain_box.tolist() == [[axis.min(), axis.max() + 1] for axis in where]
+
+
+@pytest.mark.parametrize(("convention", "values"), [("brats", (1, 2, 4)), ("brats2023", (1, 2, 3)), ("msd", (2, 1, 3))])
+def test_tissues_are_told_by_the_convention(convention: LabelConvention, values: tuple[int, int, int]) -> None:
+    necrosis, edema, enhancement = values
+    label = np.zeros(SHAPE, np.uint8)
+    label[:2, 0, 0], label[:5, 1, 0], label[:3, 2, 0] = necrosis, edema, enhancement
+    facts = measure(_volume(np.eye(4), label), convention)
+    assert tissue_shares(facts) == pytest.approx([0.2, 0.5, 0.3])
+
+
+def test_a_cavity_is_no_tissue_of_the_tumor() -> None:
+    label = np.zeros(SHAPE, np.uint8)
+    label[:4, 0, 0], label[:9, 1, 0] = 3, 4
+    assert tissue_shares(measure(_volume(np.eye(4), label), "brats2023")) == pytest.approx([0, 0, 1])
+
+
+def test_without_a_tumor_there_is_no_share() -> None:
+    for label in (None, np.zeros(SHAPE, np.uint8)):
+        facts = measure(_volume(np.eye(4), label), "brats")
+        assert tissue_shares(facts) is None and octant_shares(facts) is None
+
+
+def test_tissues_need_to_know_what_the_numbers_mean() -> None:
+    with pytest.raises(NeuroprintError, match=r"declare dataset\.labels"):
+        tissue_shares(measure(_volume(np.eye(4), np.ones(SHAPE, np.uint8)), "any"))
+
+
+def test_octants_are_halves_of_the_box_along_the_patients_axes(affine: np.ndarray) -> None:
+    """Each voxel counts in the octant of its center, along the grid's axes that are nearest to the patient's."""
+    rng = np.random.default_rng(0)
+    images = np.zeros((2, *SHAPE), np.float32)
+    images[:, 2:18, 4:20, 3:15] = 1  # even sides: no voxel lies on a middle
+    label = np.zeros(SHAPE, np.uint8)
+    label[2:18, 4:20, 3:15] = rng.random((16, 16, 12)) < rng.random()
+    facts = measure(_volume(affine, label, images), "brats")
+    orientation = nib.io_orientation(affine)
+    expected = np.zeros((2, 2, 2))
+    for voxel in np.argwhere(label):
+        beyond = voxel - np.array([9.5, 11.5, 8.5])
+        side = [0, 0, 0]
+        for axis in range(3):
+            side[int(orientation[axis, 0])] = int(beyond[axis] * orientation[axis, 1] > 0)
+        expected[tuple(side)] += 1
+    assert octant_shares(facts) == pytest.approx(expected / expected.sum(), abs=0.003)  # shares are kept in 255ths

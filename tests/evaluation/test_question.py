@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from neuroprint.errors import NeuroprintError
-from neuroprint.evaluation.question import Question, equal_classes
+from neuroprint.evaluation.question import Question, equal_classes, log_ratios, within
 from neuroprint.evaluation.ranked import Judged
 
 EVERY = np.arange(4)
@@ -90,3 +90,33 @@ def test_cases_of_one_class_are_relevant_and_ideally_come_first():
 def test_an_unknown_class_equals_nothing_not_even_itself():
     judge, _ = equal_classes([-1, -1, 3, 3])
     assert np.argwhere(judge(EVERY, EVERY).relevant).tolist() == [[2, 2], [2, 3], [3, 2], [3, 3]]
+
+
+def test_within_a_limit_cases_are_relevant_and_the_gain_falls_to_twice_it():
+    place = np.array([0.0, 1.0, 2.0, 4.0])
+    judge, ideal = within(lambda queries, gallery: np.abs(place[queries][:, None] - place[gallery]), 2.0)
+    judged = judge(np.array([0]), EVERY)
+    assert judged.relevant[0].tolist() == [True, True, True, False]
+    assert judged.gain[0].tolist() == [1.0, 0.75, 0.5, 0.0]
+    assert ideal(np.array([0]), EVERY)[0].tolist() == [0, -1, -2, -4]
+
+
+def test_a_distance_that_is_not_known_is_relevant_to_nothing_and_ideally_last():
+    apart = np.array([[0.0, np.nan, 7.0, 1.0]])
+    judge, ideal = within(lambda queries, gallery: apart, 2.0)
+    judged = judge(np.array([0]), EVERY)
+    assert judged.relevant[0].tolist() == [True, False, False, True]
+    assert judged.gain[0].tolist() == [1.0, 0.0, 0.0, 0.75]
+    assert np.argsort(-ideal(np.array([0]), EVERY)[0]).tolist() == [0, 3, 2, 1]
+    nothing = np.full((1, 4), np.nan)
+    judge, ideal = within(lambda queries, gallery: nothing, 2.0)
+    assert np.isfinite(ideal(np.array([0]), EVERY)).all() and not judge(np.array([0]), EVERY).relevant.any()
+
+
+def test_the_logarithm_of_a_ratio_is_a_distance():
+    values = np.random.default_rng(0).uniform(0.1, 100, 20)
+    every = np.arange(20)
+    apart = log_ratios(values)(every, every)
+    assert apart == pytest.approx(np.abs(np.log(values)[:, None] - np.log(values)))
+    assert np.array_equal(apart, apart.T) and not np.diag(apart).any()
+    assert log_ratios(np.array([10.0, 15.0]))(np.array([0]), np.array([1]))[0, 0] == np.log(1.5)  # the bound is within

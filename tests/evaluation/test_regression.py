@@ -6,7 +6,7 @@ from sklearn.metrics import mean_absolute_error, median_absolute_error, r2_score
 
 from neuroprint.evaluation.metric import Predictions
 from neuroprint.evaluation.ratios import MeanOfRatios
-from neuroprint.evaluation.regression import NUMBER_METRICS, POSITION_METRICS, distances
+from neuroprint.evaluation.regression import NUMBER_METRICS, POSITION_METRICS, SHARE_METRICS, VOLUME_METRICS, distances
 
 POSITIONS = {metric.name: metric for metric in POSITION_METRICS}
 NUMBERS = {metric.name: metric for metric in NUMBER_METRICS}
@@ -72,6 +72,24 @@ def test_metrics_of_numbers_agree_with_scikit_learn_on_the_known_cases(unknown):
     assert NUMBERS["probe/r2"].of(found) == pytest.approx(r2_score(true, predicted))
     assert NUMBERS["probe/mae"].of(found) == pytest.approx(mean_absolute_error(true, predicted))
     assert POSITIONS["probe/error_mm_median"].of(found) == pytest.approx(median_absolute_error(true, predicted))
+
+
+@pytest.mark.parametrize("unknown", [0, 5])
+def test_metrics_of_volumes_and_shares_agree_with_scikit_learn_on_the_known_cases(unknown):
+    found = predictions(targets=1, unknown=unknown)
+    true, predicted = found.true[unknown:], found.predicted[unknown:]
+    volumes = {metric.name: metric.of(found) for metric in VOLUME_METRICS}
+    mae = mean_absolute_error(true, predicted)
+    assert volumes == pytest.approx(
+        {"probe/r2": r2_score(true, predicted), "probe/mae": mae, "probe/error_factor": 10**mae}
+    )
+    found = predictions(unknown=unknown)
+    true, predicted = found.true[unknown:], found.predicted[unknown:]
+    each = r2_score(true, predicted, multioutput="raw_values")
+    shares = {metric.name: metric.of(found) for metric in SHARE_METRICS}
+    expected = {f"probe/r2_{name}": r2 for name, r2 in zip(("necrosis", "edema", "enhancement"), each, strict=True)}
+    expected |= {"probe/r2": each.mean(), "probe/mae": 100 * mean_absolute_error(true, predicted)}
+    assert shares == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("metrics", [POSITION_METRICS, NUMBER_METRICS])

@@ -22,6 +22,7 @@ NEEDED = {
     ("dataset", "msd"): ["dataset.root=somewhere"],
     ("dataset", "manifest"): ["dataset.root=somewhere"],
     ("task", "metadata"): ["task.column=grade"],
+    ("task", "survival"): ["task.time=survival_days", "task.event=event"],
     ("encoder", "precomputed"): ["encoder.path=FOLDER/models/model.pt"],
     ("encoder", "swin_unetr_brats21"): ["encoder.weights=FOLDER/models/model.pt"],
     ("encoder", "segresnet_brats"): ["encoder.monai_bundle=FOLDER"],
@@ -63,6 +64,7 @@ def test_tasks_have_the_same_keys_so_that_a_sweep_over_tasks_can_set_any_of_them
     assert len({frozenset(map(str, entry)) for entry in entries.values()}) == 1
     for name in entries:
         keys = ("radius_mm=12", "region=tumor_core", "weighting=label", "frame=brain", "min_dice=0.4", "column=grade")
+        keys += ("ratio=2", "within=0.2", "by=hemisphere", "time=survival_days", "event=event", "kind=classes")
         assert make_experiment(f"task={name}", *(f"task.{key}" for key in keys)).task.name == name
 
 
@@ -264,6 +266,8 @@ def test_a_class_that_is_not_there_is_one_line(make_experiment):
         ("task.radius_mm=20", "task.radius_mm=20.0"),
         ("task.frame=auto", "task.frame=world"),
         ("task.column=null", "task.column=grade"),
+        ("task.ratio=1.5", "task.ratio=2"),
+        ("task.time=null", "task.time=survival_days"),
         ("store.root=a", "store.root=b"),
         ("dataset.root=a", "dataset.root=b"),
         ("pooling=mean", "resume=false"),
@@ -276,6 +280,7 @@ def test_what_makes_no_difference_does_not_change_the_identity(one, other, make_
 CHANGES = (
     *("layer=3", "pooling=max", "projection=pca", "seed=1", "folds=4", "holdout=0.3", "precision=bf16"),
     *("similarity=dot", "task.radius_mm=25", "task=side", "task=overlap", "task.region=tumor_core"),
+    *("task=volume", "task=composition", "task=region"),
     *("task.weighting=label", "task.frame=brain", "encoder.spacing_mm=2", "inferer=sliding", "encoder=voxels"),
     *("inferer=windows", "projection=tsne", "probe=knn", "probe=kernel_ridge"),
     *("encoder.layer_norm=false", "encoder.crop=image", "encoder=combined"),

@@ -44,10 +44,13 @@ def voxels(cohort: Cohort, store: Path) -> Embeddings:
 
 @pytest.fixture(scope="session")
 def graded(cohort: Cohort) -> Cohort:
-    """The same with metadata: a grade that one case lacks, and an age that is a number."""
+    """The same with metadata: a grade that one case lacks, an age that is a number, and who died."""
     from dataclasses import replace
 
-    values = [{"grade": "" if n == 4 else ("II", "III")[n % 2], "age": 30.5 + 7 * n} for n in range(len(cohort))]
+    values = [
+        {"grade": "" if n == 4 else ("II", "III")[n % 2], "age": 30.5 + 7 * n, "died": n % 3 > 0}
+        for n in range(len(cohort))
+    ]
     return replace(
         cohort, cases=tuple(replace(case, metadata=own) for case, own in zip(cohort.cases, values, strict=True))
     )
@@ -55,7 +58,10 @@ def graded(cohort: Cohort) -> Cohort:
 
 @pytest.fixture(scope="session")
 def located() -> Callable[..., Asked]:
-    """Cases whose tumors have these centers in mm, (n, 3) or x alone, in a brain whose box is centered at ``middle_mm``."""
+    """Cases whose tumors have these centers in mm, (n, 3) or x alone, in a brain whose box is centered at ``middle_mm``.
+
+    Voxels are of 1 mm³. ``voxels`` says how many there are of each label, ``cells`` which cells of the brain label 1 fills.
+    """
 
     def make(
         centers_mm: Sequence[float] | np.ndarray,
@@ -63,6 +69,7 @@ def located() -> Callable[..., Asked]:
         middle_mm: Sequence[float] = (0.0, 0.0, 0.0),
         cells: Sequence[Mapping[int, float]] | None = None,
         metadata: Mapping[str, Sequence[object]] | None = None,
+        voxels: Sequence[Mapping[int, int]] | None = None,
     ) -> Asked:
         given = np.asarray(centers_mm, dtype=float)
         centers = given if given.ndim == 2 else np.stack([given, 0 * given, 0 * given], axis=1)
@@ -73,6 +80,7 @@ def located() -> Callable[..., Asked]:
             own = {name: column[n] for name, column in (metadata or {}).items()}
             case = Case(f"case-{n:05d}", patients[n] if patients else f"patient-{n:05d}", {}, metadata=own)
             filled = dict(cells[n]) if cells else {}
+            counts = voxels[n] if voxels else {1: 10}
             facts[case.id] = CaseFacts(
                 affine=affine,
                 shape=(201, 201, 201),
@@ -80,7 +88,7 @@ def located() -> Callable[..., Asked]:
                 brain_box=np.array([[-100, 101]] * 3),
                 has_label=True,
                 label_convention="brats",
-                label_moments={1: (10, tuple(center - middle_mm))},
+                label_moments={value: (count, tuple(center - middle_mm)) for value, count in counts.items()},
                 mips={},
                 outlines={},
                 label_cells={

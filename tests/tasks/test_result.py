@@ -15,12 +15,15 @@ import neuroprint as npr
 from neuroprint.embedding.embed import embed
 from neuroprint.embedding.embeddings import Embeddings
 from neuroprint.evaluation.projections import PLS
-from neuroprint.tasks import Metadata, Overlap, Side, TumorPosition
+from neuroprint.tasks import Composition, Metadata, Overlap, Region, Side, Survival, TumorPosition, TumorVolume
 from neuroprint.tasks.leaderboard import metrics_of
 from neuroprint.tasks.pictures import save_tables
 
 WIDE = TumorPosition(radius_mm=40)
-EVERY = [WIDE, Side(), Overlap(min_dice=0.1), Metadata(column="grade"), Metadata(column="age")]
+EVERY = [
+    *(WIDE, Side(), Overlap(min_dice=0.1), Metadata(column="grade"), Metadata(column="age")),
+    *(TumorVolume(), Composition(), Region(), Region(by="hemisphere"), Survival(time="age", event="died")),
+]
 
 
 @pytest.fixture(scope="module")

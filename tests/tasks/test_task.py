@@ -12,7 +12,7 @@ from neuroprint.evaluation.benchmark import Benchmark, Protocol
 from neuroprint.evaluation.classification import CLASS_METRICS
 from neuroprint.evaluation.metric import RetrievalMetric
 from neuroprint.evaluation.question import Question, equal_classes
-from neuroprint.tasks import Metadata, Overlap, Side, TumorPosition
+from neuroprint.tasks import Composition, Metadata, Overlap, Region, Side, Survival, TumorPosition, TumorVolume
 from neuroprint.tasks.task import Task
 
 QUICK = Protocol()
@@ -25,8 +25,20 @@ TASKS = [
     Overlap(min_dice=0.1),
     Metadata(column="group"),
     Metadata(column="number"),
+    TumorVolume(),
+    TumorVolume(region="enhancing", ratio=2),
+    Composition(),
+    Region(),
+    Region(by="hemisphere"),
+    Survival(time="days", event="died"),
 ]
 BY_NAME = pytest.mark.parametrize("task", TASKS, ids=lambda task: f"{task.name} {task.relevance}")
+
+
+def _cell(*place: int) -> int:
+    """The number of one of 32 x 32 x 32 cells, for a place among 12 x 12 x 12."""
+    x, y, z = (int(along) * 31 // 11 for along in place)
+    return (x * 32 + y) * 32 + z
 
 
 @pytest.fixture
@@ -39,15 +51,19 @@ def question(located):
         # A tumor fills cells of a coarse brain about its center.
         corner = np.clip(((centers + 100) / 200 * 12).astype(int), 0, 9)
         cells = [
-            {int((x + i) * 144 + (y + j) * 12 + z + k): 255 for i in range(3) for j in range(3) for k in range(3)}
+            {_cell(x + i, y + j, z + k): 255 for i in range(3) for j in range(3) for k in range(3)}
             for x, y, z in corner
         ]
         columns = {
             "group": rng.choice(["a", "b", "c"], 60).tolist(),
             "number": np.round(rng.normal(size=60), 1).tolist(),
+            "days": rng.exponential(300, 60).tolist(),
+            "died": (rng.random(60) < 0.7).tolist(),
         }
-        cases, facts = located(centers, patients=[f"p{n // 2:02d}" for n in range(60)], cells=cells, metadata=columns)
-        if getattr(task, "region", "") == "enhancing":
+        voxels = [{1: int(a), 2: int(b), 4: int(c)} for a, b, c in 10 ** rng.uniform(3, 5, (60, 3))]
+        patients = [f"p{n // 2:02d}" for n in range(60)]
+        cases, facts = located(centers, patients=patients, cells=cells, metadata=columns, voxels=voxels)
+        if isinstance(task, TumorPosition) and task.region == "enhancing":
             facts = {
                 case: replace(found, label_moments={4: found.label_moments[1], 2: (5, (0.0, 0.0, 0.0))})
                 for case, found in facts.items()
@@ -107,7 +123,8 @@ def test_embeddings_that_know_the_targets_are_read_by_the_probe(question, task):
     rng = np.random.default_rng(2)
     vectors = asked.targets @ rng.normal(size=(asked.targets.shape[1], 8)) + 0.01 * rng.normal(size=(60, 8))
     metrics = Benchmark(asked, QUICK).score(vectors).metrics
-    assert metrics.get("probe/r2", metrics.get("probe/auc")) > 0.95
+    least = 0.85 if len(asked.target_names) == 8 else 0.95  # of eight parts of the brain some hold few patients
+    assert metrics.get("probe/r2", metrics.get("probe/auc", metrics.get("probe/concordance"))) > least
 
 
 @BY_NAME
@@ -123,6 +140,7 @@ def test_what_changes_no_number_changes_no_identity():
     assert TumorPosition().identity("world") == TumorPosition(frame="world").identity("world")
     assert TumorPosition().identity("brain") == TumorPosition(frame="brain").identity("world")
     assert Overlap(min_dice=1).identity("world") == Overlap(min_dice=1.0).identity("world")
+    assert TumorVolume(ratio=2).identity("world") == TumorVolume(ratio=2.0).identity("brain")
 
 
 def test_what_changes_a_number_changes_the_identity():
@@ -137,6 +155,11 @@ def test_what_changes_a_number_changes_the_identity():
         Side(region="tumor_core"),
         Overlap(),
         Metadata(column="group", kind="numbers"),
+        TumorVolume(ratio=3),
+        Composition(within=0.2),
+        Region(region="tumor_core"),
+        Survival(time="days", event="died", ratio=2),
+        Survival(time="months", event="died"),
     ]
     assert len({str(task.identity("world")) for task in tasks}) == len(tasks)
     assert TumorPosition().identity("world") != TumorPosition().identity("brain")
@@ -156,7 +179,7 @@ def hit_at(name: str) -> RetrievalMetric:
     )
 
 
-@pytest.mark.parametrize("make", [TumorPosition, Side, Overlap])
+@pytest.mark.parametrize("make", [TumorPosition, Side, Overlap, TumorVolume, Composition, Region])
 def test_a_task_takes_further_metrics(question, make):
     task = make(extra_metrics=[hit_at("retrieval/hit_at_2")])
     assert task.parameters()["extra_metrics"] == ["retrieval/hit_at_2"]

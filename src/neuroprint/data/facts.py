@@ -1,4 +1,4 @@
-"""What is asked of a case's facts: where its tumor is, on which side, and how large."""
+"""What is asked of a case's facts: where its tumor is, on which side, how large, and of what it consists."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from neuroprint.data.case_facts import CaseFacts
 
 Weighting = Literal["binary", "label"]
+TUMOR_PARTS = ("necrosis", "edema", "enhancement")
+"""What a tumor consists of; necrosis includes what of the core does not enhance."""
 
 
 def center_mm(
@@ -65,9 +67,22 @@ def volume_cm3(facts: CaseFacts, region: str = "whole_tumor") -> float | None:
     """A region's volume in cm³: 0 where the label has no such voxel, None where there is no label."""
     if not facts.has_label:
         return None
-    wanted = region_labels(facts.label_convention, region, facts.label_moments.keys())
-    voxels = sum(count for value, (count, _) in facts.label_moments.items() if value in wanted)
-    return float(voxels * abs(np.linalg.det(facts.affine[:3, :3])) / 1000)
+    return float(_voxels(facts, region) * abs(np.linalg.det(facts.affine[:3, :3])) / 1000)
+
+
+def tissue_shares(facts: CaseFacts) -> np.ndarray | None:
+    """The shares of the whole tumor that are necrosis, edema and enhancement.
+
+    Returns:
+        (3,) float64 in the order of :data:`TUMOR_PARTS`, with the sum 1; None where the label has no tumor, or there is none.
+
+    Raises:
+        NeuroprintError: The label convention is ``any``.
+    """
+    whole, core, enhancing = (_voxels(facts, region) for region in ("whole_tumor", "tumor_core", "enhancing"))
+    if not whole:
+        return None
+    return np.array([core - enhancing, whole - core, enhancing], dtype=np.float64) / whole
 
 
 def is_right(facts: CaseFacts, region: str = "whole_tumor", weighting: Weighting = "binary") -> bool | None:
@@ -88,6 +103,23 @@ def region_cells(facts: CaseFacts, region: str = "whole_tumor") -> np.ndarray:
         if value in wanted:
             filled[cells] += shares
     return np.minimum(filled, 255).astype(np.uint8)
+
+
+def octant_shares(facts: CaseFacts, region: str = "whole_tumor") -> np.ndarray | None:
+    """The share of a region that lies in each eighth of the brain's box.
+
+    Returns:
+        (2, 2, 2) float64 with the sum 1: left and right, back and front, down and up; None where the region fills no cell.
+    """
+    half = CELLS // 2
+    filled = region_cells(facts, region).reshape(2, half, 2, half, 2, half).sum(axis=(1, 3, 5), dtype=np.float64)
+    total = filled.sum()
+    return np.asarray(filled / total) if total else None
+
+
+def _voxels(facts: CaseFacts, region: str) -> int:
+    wanted = region_labels(facts.label_convention, region, facts.label_moments.keys())
+    return sum(count for value, (count, _) in facts.label_moments.items() if value in wanted)
 
 
 def _to_world(affine: np.ndarray, voxel: np.ndarray) -> np.ndarray:

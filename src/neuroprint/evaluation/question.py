@@ -101,6 +101,55 @@ class Question:
         )
 
 
+def within(apart: Callable[[Indices, Indices], Array], limit: float) -> tuple[Judge, Ideal]:
+    """Relevance by a distance, and the ideal ranking by it: the nearest first.
+
+    A case is relevant up to the limit. Its gain falls from 1 at distance 0 to 0 at twice the limit.
+
+    Args:
+        apart: From the places of queries and of a gallery to their distances, (queries, gallery). NaN is a distance that
+            is not known: such a case is not relevant, and comes last in the ideal ranking.
+        limit: The largest distance of a relevant case, above 0.
+
+    Example:
+        >>> size = np.array([1.0, 2.0, 5.0])
+        >>> judge, ideal = within(lambda queries, gallery: np.abs(size[queries][:, None] - size[gallery]), limit=1.0)
+        >>> judge(np.array([0]), np.array([1, 2])).relevant.tolist()
+        [[True, False]]
+    """
+
+    def judge(queries: Indices, gallery: Indices) -> Judged:
+        distance = apart(queries, gallery)
+        gain = np.nan_to_num(np.maximum(0.0, 1.0 - distance / (2.0 * limit)))
+        return Judged(distance <= limit, gain)
+
+    def ideal(queries: Indices, gallery: Indices) -> Array:
+        distance = apart(queries, gallery)
+        unknown = np.isnan(distance)
+        return -np.where(unknown, distance[~unknown].max(initial=0.0) + 1.0, distance)
+
+    return judge, ideal
+
+
+def log_ratios(values: Array) -> Callable[[Indices, Indices], Array]:
+    """Distances of positive values: the natural logarithm of the larger over the smaller.
+
+    Args:
+        values: (n,) above 0; NaN where not known.
+
+    Example:
+        >>> apart = log_ratios(np.array([10.0, 20.0, np.nan]))
+        >>> np.exp(apart(np.array([0]), np.array([1, 2]))).tolist()
+        [[2.0, nan]]
+    """
+
+    def apart(queries: Indices, gallery: Indices) -> Array:
+        one, other = values[queries][:, None], values[gallery]
+        return np.log(np.maximum(one, other) / np.minimum(one, other))
+
+    return apart
+
+
 def equal_classes(codes: Sequence[int] | Indices) -> tuple[Judge, Ideal]:
     """Relevance by equality, and the ideal ranking by it: equals first.
 

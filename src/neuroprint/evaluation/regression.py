@@ -24,6 +24,15 @@ def _mean_error(found: Predictions) -> MeanOfRatios:
     return MeanOfRatios(_errors(found)[:, None], found.known[:, None].astype(np.float64))
 
 
+def _mean_share_error(found: Predictions) -> MeanOfRatios:
+    off = np.where(found.known[:, None], np.abs(found.predicted - found.true), 0.0).mean(axis=1, keepdims=True)
+    return MeanOfRatios(100.0 * off, found.known[:, None].astype(np.float64))
+
+
+def _error_factor(found: Predictions) -> float:
+    return float(10.0 ** _mean_error(found).value)
+
+
 def _median_error(found: Predictions) -> float:
     return float(np.median(_errors(found)[found.known])) if found.known.any() else np.nan
 
@@ -90,3 +99,45 @@ NUMBER_METRICS: tuple[ProbeMetric, ...] = (
     ),
 )
 """Of one target that is a number."""
+
+VOLUME_METRICS: tuple[ProbeMetric, ...] = (
+    ProbeMetric("probe/r2", "R² of log10 of the volume", headline=True, shown=True, highest=1.0, ratios=_r2),
+    ProbeMetric(
+        "probe/mae",
+        "mean absolute error of log10 of the volume",
+        lower_is_better=True,
+        headline=True,
+        shown=True,
+        lowest=0.0,
+        ratios=_mean_error,
+    ),
+    ProbeMetric(
+        "probe/error_factor",
+        "factor between predicted and true volume",
+        lower_is_better=True,
+        shown=True,
+        compared=False,
+        lowest=1.0,
+        value=_error_factor,
+    ),
+)
+"""Of one target, the decimal logarithm of a volume. The factor is 10 to the power of the mean absolute error: 2 says that
+predictions are typically off by half or double."""
+
+SHARE_METRICS: tuple[ProbeMetric, ...] = (
+    ProbeMetric("probe/r2", "R² of the shares", headline=True, shown=True, highest=1.0, ratios=_r2),
+    _r2_of_target("probe/r2_necrosis", "R² of the share of necrosis", 0),
+    _r2_of_target("probe/r2_edema", "R² of the share of edema", 1),
+    _r2_of_target("probe/r2_enhancement", "R² of the share of enhancement", 2),
+    ProbeMetric(
+        "probe/mae",
+        "mean absolute error of the shares",
+        lower_is_better=True,
+        unit="percentage points",
+        headline=True,
+        shown=True,
+        lowest=0.0,
+        ratios=_mean_share_error,
+    ),
+)
+"""Of targets that are shares of necrosis, edema and enhancement, from 0 to 1; the error is the mean over the three."""

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from neuroprint.data.case import Frame
 from neuroprint.data.facts import Weighting, center_mm, is_right, midline_mm
-from neuroprint.data.labels import REGIONS, region_labels
 from neuroprint.evaluation.arrays import Array
+from neuroprint.tasks.labeled import check_labels_tell, require_region, why_without
 from neuroprint.tasks.task import Draw, Task, require
 
 if TYPE_CHECKING:
@@ -43,23 +43,17 @@ class Located(Task):
 
     def __post_init__(self) -> None:
         frames = ("auto", *get_args(Frame))
-        require(self.region in REGIONS, self.name, "region", self.region, f"one of {', '.join(REGIONS)}")
+        require_region(self.name, self.region)
         require(self.weighting in get_args(Weighting), self.name, "weighting", self.weighting, "binary or label")
         require(self.frame in frames, self.name, "frame", self.frame, f"one of {', '.join(frames)}")
 
     def check(self, cohort: Cohort) -> None:
         """Refuse a region that the cohort's labels do not tell."""
-        for convention in sorted({case.label_convention for case in cohort.cases}):
-            region_labels(convention, self.region, ())
+        check_labels_tell(cohort, self.region)
 
     def why_not(self, case: Case, facts: CaseFacts | None) -> str | None:
         """A case without a voxel of the region has no place."""
-        if facts is None:
-            return "its scans were not read: it has no center to score"
-        if center_mm(facts, self.region, self.weighting) is None:
-            what = f"its label has no voxel of {self.region}" if facts.has_label else "it has no label"
-            return f"{what}: it has no center to score"
-        return None
+        return why_without(facts, self.region, "center")
 
     def identity(self, frame: Frame) -> dict[str, Any]:
         """The frame is the one that is used, whoever chose it."""

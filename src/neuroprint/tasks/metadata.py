@@ -15,6 +15,7 @@ from neuroprint.evaluation.classification import CLASS_METRICS
 from neuroprint.evaluation.question import Question, equal_classes
 from neuroprint.evaluation.regression import NUMBER_METRICS
 from neuroprint.tasks.classes import draw_class_scores, one_hot
+from neuroprint.tasks.numbers import draw_numbers
 from neuroprint.tasks.task import Draw, Task, require
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class Metadata(Task):
         """How the probe's scores tell the classes apart, or predicted against true numbers."""
         names = [str(name).removeprefix("true_") for name in evaluation.queries if str(name).startswith("true_")]
         if names == [self.column]:
-            return {"probe": lambda: _draw_numbers(evaluation, str(self.column))}
+            return {"probe": lambda: _draw_number(evaluation, str(self.column))}
         return {"probe": lambda: draw_class_scores(evaluation, names)}
 
     def _are_numbers(self, values: Sequence[Any]) -> bool:
@@ -121,11 +122,10 @@ class Metadata(Task):
         return not (whole and len(set(known)) <= _MOST_CLASSES_OF_NUMBERS)
 
 
-def _draw_numbers(evaluation: Evaluation, column: str) -> Figure:
-    from neuroprint.figures.predictions import Panel, draw_predictions
+def _draw_number(evaluation: Evaluation, column: str) -> Figure:
+    from neuroprint.figures.predictions import Panel
 
-    true = evaluation.queries[[f"true_{column}"]].to_numpy(dtype=float)
-    return draw_predictions(true, evaluation.predicted, [evaluation.metrics.get("probe/r2", np.nan)], [Panel(column)])
+    return draw_numbers(evaluation, [column], ["probe/r2"], [Panel(column)])
 
 
 def _is_number(value: Any) -> bool:

@@ -86,7 +86,7 @@ def test_the_scores_are_those_of_the_benchmark_on_the_tasks_question(voxels, coh
     result = evaluate(voxels, WIDE)
     facts = voxels.scanned.facts
     question = WIDE.question(sorted(cohort.cases, key=lambda case: case.id), facts, cohort.frame)
-    benchmark = Benchmark(question, Protocol())
+    benchmark = Benchmark(question, Protocol(permutations=199))
     expected = benchmark.score(voxels.vectors, "euclidean")
     assert result.metrics == expected.metrics and result.queries.equals(expected.queries)
     assert result.references["chance"].metrics == benchmark.chance.metrics

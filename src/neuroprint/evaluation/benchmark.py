@@ -62,6 +62,10 @@ class Protocol:
     seed: int = 0
     permutations: int = 0
 
+    def agrees_with(self, other: Protocol) -> bool:
+        """Whether rows of both are comparable."""
+        return (self.folds, self.seed) == (other.folds, other.seed)
+
 
 @dataclass(frozen=True, eq=False)
 class _Scores:

@@ -287,6 +287,6 @@ CLIFFS_DELTA = RetrievalMetric(
 )
 """How much more similar a query is to its equals than to other cases, from -1 to 1 (Cliff 1993); 0 is chance.
 
-Of all pairs of an equal and another case: the share in which the equal is the more similar, minus the share in which it is the
-less similar. Only a confound has it.
+Of all pairs of an equal and another case: the share in which the equal is the more similar, minus the share in which it is
+the less similar. Only a confound has it.
 """

@@ -30,7 +30,7 @@ _PRECOMPUTED = f"{PrecomputedEncoder.__module__}.{PrecomputedEncoder.__qualname_
 
 
 def best_run(store: TrackingStore, metric: str | None, leaderboard: str | None, gate: Gate, anyway: bool) -> Run:
-    """The best exportable run of the experiment's one leaderboard, or of the one that is named.
+    """The best exportable run of the experiment's one leaderboard, confounds aside, or of the one that is named.
 
     Args:
         store: Where the runs are.
@@ -40,9 +40,15 @@ def best_run(store: TrackingStore, metric: str | None, leaderboard: str | None, 
         anyway: Whether it may be worse than voxels.
 
     Raises:
-        NeuroprintError: It is not plain which leaderboard is meant; or that has no such run, or too few queries to rank by.
+        NeuroprintError: It is not plain which leaderboard is meant; or that is of a confound, has no such run, or too few
+            queries to rank by.
     """
     board = _meant(store, leaderboards(store, finished_candidates(store), metric), leaderboard)
+    if board.metric.confound:
+        raise NeuroprintError(
+            f"leaderboard {board.id} is of a confound ({board.about}): who tells the least of it need not find anything. "
+            "Name the leaderboard of another task with --leaderboard, or a run with --run"
+        )
     if not board.is_ranked:
         asked, cases = board.queries
         raise NeuroprintError(
@@ -116,8 +122,10 @@ def problem_of(store: TrackingStore, run: Run, gate: Gate) -> str | None:
 
 
 def _meant(store: TrackingStore, boards: Sequence[Leaderboard], named: str | None) -> Leaderboard:
-    """The leaderboard that is named, or the only one."""
+    """The leaderboard that is named, or the only one; nobody means one of a confound who does not name it."""
     found = [board for board in boards if board.group.startswith(named or "")]
+    if not named:
+        found = [board for board in found if not board.metric.confound] or found
     if len(found) == 1:
         return found[0]
     problem = (
@@ -147,6 +155,9 @@ def _compare_with_voxels(board: Leaderboard, row: dict[str, Any], anyway: bool) 
         NeuroprintError: It is worse.
     """
     metric, name = board.metric, board.metric.name
+    if metric.confound:
+        log.warning("%s was scored by how little it tells of a confound, not by what it finds", row["name"])
+        return
     voxels = next(
         (other for other in board.records() if other["role"] == "reference" and other["name"] == "voxels"), None
     )

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from neuroprint.experiment.session import Session
 
 # Raised whenever the protocol gives other numbers than before: finished runs of an older version are not reused.
-EVALUATION_VERSION = 4
+EVALUATION_VERSION = 5
 
 # Groups of which an overridden value inside is a parameter of its own. Of paths only the last part leaves this machine.
 _OPEN_GROUPS = ("encoder", "inferer", "pooling", "projection", "probe")
@@ -207,6 +207,7 @@ class Experiment:
         chosen |= {"layer": self.recipe.layer, "similarity": self.similarity}
         chosen |= {key: value for key, value in self.task.parameters().items() if value is not None}
         chosen |= {"folds": config.folds, "holdout": config.holdout, "seed": config.seed}
+        chosen["permutations"] = config.permutations
         chosen["precision"] = config.precision.value
         if config.perplexity is not None and "${perplexity}" in OmegaConf.to_yaml(config.projection, resolve=False):
             chosen["perplexity"] = float(config.perplexity)
@@ -274,6 +275,7 @@ class Experiment:
                 "probe": probe,
                 "code": foreign_code([projection, probe]),
                 "similarity": self.similarity,
+                "permutations": config.permutations,
             }
         )
 

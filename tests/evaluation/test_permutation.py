@@ -132,6 +132,7 @@ def test_a_strong_signal_has_the_least_p_value_and_nobody_asked_none(make_questi
     assert plain == {name: value for name, value in found.metrics.items() if not name.endswith("_p")}
 
 
+@pytest.mark.slow
 def test_of_noise_p_values_are_uniform(make_question):
     """Three hundred cohorts: R² is continuous; precision has ties, which err to the safe side."""
     found = []

@@ -277,7 +277,7 @@ RETRIEVAL_METRICS: tuple[RetrievalMetric, ...] = (
 
 CLIFFS_DELTA = RetrievalMetric(
     "retrieval/cliffs_delta",
-    "Cliff's delta of similarities to equal against other cases",
+    "Cliff's delta of similarity",
     headline=True,
     shown=True,
     of_query=lambda ranked: 2.0 * auc(ranked.relevant) - 1.0,

@@ -102,7 +102,7 @@ def test_defaults_are_those_of_the_configuration():
     keys = {**config, **chosen}
     for function, names in (
         (npr.embed, ("encoder", "layer", "pooling", "inferer", "precision", "device")),
-        (npr.evaluate, ("probe", "similarity", "folds", "seed", "holdout")),
+        (npr.evaluate, ("probe", "similarity", "folds", "seed", "holdout", "permutations")),
     ):
         defaults = {name: given.default for name, given in inspect.signature(function).parameters.items()}
         assert {name: defaults[name] for name in names} == {name: keys[name] for name in names}

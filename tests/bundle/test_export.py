@@ -475,7 +475,5 @@ def test_runs_with_changed_queries_are_neither_meant_nor_exported(tmp_path, smal
     )
     done = export(tmp_path / "bundle", store, overrides=project.here)
     assert done.run_id == clean
-    with pytest.raises(
-        NeuroprintError, match="changed scans: export the run of the same choices with perturb=none"
-    ):
+    with pytest.raises(NeuroprintError, match="changed scans: export the run of the same choices with perturb=none"):
         export(tmp_path / "other", store, run_id=changed, overrides=project.here)

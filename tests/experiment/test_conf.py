@@ -65,6 +65,7 @@ def test_tasks_have_the_same_keys_so_that_a_sweep_over_tasks_can_set_any_of_them
     for name in entries:
         keys = ("radius_mm=12", "region=tumor_core", "weighting=label", "frame=brain", "min_dice=0.4", "column=grade")
         keys += ("ratio=2", "within=0.2", "by=hemisphere", "time=survival_days", "event=event", "kind=classes")
+        keys += ("across=site", "confound=true")
         assert make_experiment(f"task={name}", *(f"task.{key}" for key in keys)).task.name == name
 
 
@@ -283,6 +284,7 @@ CHANGES = (
     *("task=volume", "task=composition", "task=region"),
     *("task.weighting=label", "task.frame=brain", "encoder.spacing_mm=2", "inferer=sliding", "encoder=voxels"),
     *("inferer=windows", "projection=tsne", "probe=knn", "probe=kernel_ridge"),
+    *("permutations=99", "task.across=site"),
     *("encoder.layer_norm=false", "encoder.crop=image", "encoder=combined"),
 )
 
@@ -311,9 +313,9 @@ def test_other_cohorts_are_other_runs_and_other_leaderboards(make_experiment):
 
 def test_runs_that_differ_in_what_is_chosen_have_one_leaderboard_and_in_what_is_asked_another(make_experiment):
     usual = make_experiment().group(COHORT)
-    for change in ("layer=3", "pooling=max", "projection=pca", "probe=knn", "similarity=dot", "encoder=voxels"):
+    for change in ("layer=3", "pooling=max", "projection=pca", "probe=knn", "similarity=dot", "permutations=0"):
         assert make_experiment(change).group(COHORT) == usual
-    for change in ("task.radius_mm=25", "task=side", "folds=4", "seed=1", "holdout=0.3"):
+    for change in ("task.radius_mm=25", "task=side", "folds=4", "seed=1", "holdout=0.3", "task.across=site"):
         assert make_experiment(change).group(COHORT) != usual
 
 
@@ -331,6 +333,7 @@ def test_help_shows_every_choice_and_every_value():
         "perplexity",
         "folds",
         "holdout",
+        "permutations",
         "seed",
         "device",
         "precision",

@@ -86,7 +86,7 @@ def test_the_scores_are_those_of_the_benchmark_on_the_tasks_question(voxels, coh
     result = evaluate(voxels, WIDE)
     facts = voxels.scanned.facts
     question = WIDE.question(sorted(cohort.cases, key=lambda case: case.id), facts, cohort.frame)
-    benchmark = Benchmark(question, Protocol())
+    benchmark = Benchmark(question, Protocol(permutations=199))
     expected = benchmark.score(voxels.vectors, "euclidean")
     assert result.metrics == expected.metrics and result.queries.equals(expected.queries)
     assert result.references["chance"].metrics == benchmark.chance.metrics
@@ -364,14 +364,14 @@ def test_results_of_one_question_share_it_and_score_as_they_do_alone(voxels, coh
 
 
 def test_another_question_is_another_exam(voxels, cohort, vectors):
-    shared = Exams()
-    first = shared.of(voxels, WIDE, 5, 0, 0.0)
-    assert shared.of(voxels, WIDE, 5, 0, "auto") is first
-    others = [(Side(), 5, 0, 0.0), (WIDE, 4, 0, 0.0), (WIDE, 5, 1, 0.0), (WIDE, 5, 0, 0.3)]
+    shared, usual = Exams(), Protocol()
+    first = shared.of(voxels, WIDE, usual, 0.0)
+    assert shared.of(voxels, WIDE, usual, "auto") is first
+    others = [(Side(), usual, 0.0), (WIDE, Protocol(4), 0.0), (WIDE, Protocol(5, 1), 0.0), (WIDE, usual, 0.3)]
     assert all(shared.of(voxels, *other) is not first for other in others)
     fewer = {case: vector for case, vector in vectors.items() if case != "Small_00004"}
-    assert shared.of(Embeddings(cohort, fewer), WIDE, 5, 0, 0.0) is not first
-    assert shared.of(voxels, WIDE, 5, 0, 0.0) is not first  # four are kept
+    assert shared.of(Embeddings(cohort, fewer), WIDE, usual, 0.0) is not first
+    assert shared.of(voxels, WIDE, usual, 0.0) is not first  # four are kept
 
 
 def test_the_seed_draws_other_folds_and_the_same_seed_the_same(voxels):

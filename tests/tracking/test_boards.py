@@ -12,8 +12,10 @@ from neuroprint.errors import NeuroprintError
 from neuroprint.evaluation.influence import influence
 from neuroprint.evaluation.metric import Metric
 from neuroprint.tasks.influence_file import save_influences
-from neuroprint.tracking.boards import finished_candidates, leaderboards, read_queries
+from neuroprint.tracking.boards import by_rank, finished_candidates, leaderboards, read_queries
+from neuroprint.tracking.description import closing
 from neuroprint.tracking.store import TrackingStore
+from neuroprint.tracking.view import view_state
 
 METRICS = (
     Metric("retrieval/p_at_5", "precision at 5", headline=True, shown=True),
@@ -48,7 +50,7 @@ def add(store, tmp_path, group, role="candidate", score=0.5, metrics=METRICS, **
     save_influences(folder, owed)
     with store.running(run_id):
         parameters = {"exportable": False} if tags.get("exportable") == "false" else {}
-        store.log(run_id, {metric.name: score for metric in metrics}, parameters)
+        store.log(run_id, {metric.name: score for metric in metrics if np.isfinite(score)}, parameters)
         store.log_folder(run_id, folder)
     return run_id
 
@@ -186,3 +188,45 @@ def test_of_few_queries_nothing_is_ranked(store, tmp_path):
     add_references(store, tmp_path, "whole")
     (board,) = ranked(store)
     assert not board.is_ranked and board.table["tied_with_best"].isna().all()
+
+
+CONFOUND = tuple(metric.of_confound() for metric in METRICS)
+
+
+def test_of_a_confound_logged_elsewhere_the_lowest_is_the_best_as_its_runs_own_record_says(store, tmp_path):
+    """Of the runs nothing is known but what was logged: the name of the metric is that of any other task."""
+    about = "confound site, better the less is told: a case with the same site"
+    how = {"metrics": CONFOUND, "about": about}
+    little = add(store, tmp_path, "site", score=0.2, identity="little", untrained_row="twin of little", **how)
+    much = add(store, tmp_path, "site", score=0.9, identity="much", untrained_row="twin of much", **how)
+    lost = add(store, tmp_path, "site", score=float("nan"), identity="lost", untrained_row="twin of lost", **how)
+    add_references(store, tmp_path, "site", score=0.3, metrics=CONFOUND)
+    for identity in ("twin of little", "twin of much", "twin of lost"):
+        add(store, tmp_path, "site", "untrained", 0.4, identity=identity, metrics=CONFOUND)
+    (board,) = ranked(store)
+    candidates = [row["run_id"] for row in board.records() if row["role"] == "candidate"]
+    assert candidates == [little, much, lost]
+    assert board.metric.lower_is_better and "lower is better" in board.title and about in board.title
+    assert view_state(board, "standing.x")["orderByAsc"] is True
+    untrained = store.client.get_run(board.table["run_id"][board.table["name"] == "untrained"].iloc[0])
+    assert untrained.data.tags["identity"] == "twin of little"
+    runs = [store.client.get_run(run_id) for run_id in (much, lost, little)]
+    assert [run.info.run_id for run in by_rank(store, runs)] == [little, much, lost]
+    said = closing([board], {})
+    assert "lower is better" in said and "confound site" in said and "neuroprint export" not in said
+
+
+def test_of_any_other_task_the_highest_is_the_best_and_what_is_not_defined_the_last(store, tmp_path):
+    scores = {"low": 0.2, "lost": float("nan"), "high": 0.9}
+    made = {name: add(store, tmp_path, "g", score=score, identity=name) for name, score in scores.items()}
+    runs = [store.client.get_run(run_id) for run_id in made.values()]
+    assert [run.info.run_id for run in by_rank(store, runs)] == [made[name] for name in ("high", "low", "lost")]
+
+
+def test_p_values_are_no_metrics_to_rank_by(store, tmp_path):
+    run_id = add(store, tmp_path, "whole")
+    store.client.log_metric(run_id, "retrieval/p_at_5_p", 0.01)
+    add_references(store, tmp_path, "whole")
+    with pytest.raises(NeuroprintError) as refused:
+        ranked(store, "nothing")
+    assert "p_at_5" in str(refused.value) and "p_at_5_p" not in str(refused.value)

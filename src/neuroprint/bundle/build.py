@@ -124,7 +124,7 @@ def build_bundle(
         "run_id": told.get("run_id", ""),
         "similarity": compared,
         "position": {"region": placing.region, "weighting": placing.weighting, "frame": placing.frame},
-        "relevance": result.task.relevance if result else "",
+        "relevance": result.task.sought if result else "",
         "dataset": {"name": cohort.name, "reader": redact(dict(cohort.format)) if cohort.format else None},
         "fitted": any(step.array is not None for step in steps),
     }

@@ -95,6 +95,7 @@ def _how_good(about: Mapping[str, Any], scores: Mapping[str, Any]) -> list[str]:
     return [
         *_table(scores),
         "",
+        *_of_confound(scores),
         f"A relevant case is one of another fold and patient {about['relevance']}.",
         f"{scores['cases']['queries']} of {scores['cases']['sweep']} cases are queries to which there is one. Brackets hold",
         "95 % intervals over patients, who are query and gallery at once; they are conditional on what is fitted.",
@@ -102,6 +103,15 @@ def _how_good(about: Mapping[str, Any], scores: Mapping[str, Any]) -> list[str]:
         "",
         "## Hold-out",
         *_holdout(scores),
+    ]
+
+
+def _of_confound(scores: Mapping[str, Any]) -> list[str]:
+    if not any(record.get("confound") for record in scores["metrics"]):
+        return []
+    return [
+        "These figures say how much the index tells of a confound: chance is the best, and oracle tells all of it.",
+        "They do not say what the index finds.",
     ]
 
 
@@ -118,7 +128,8 @@ def _table(scores: Mapping[str, Any]) -> list[str]:
             cells = [_cell(sweep, metric), *([_cell(holdout, metric)] if holdout else [])]
             cells += [_cell(references[role], metric, bare=True) for role in rows]
             unit = f", {metric.unit}" if metric.unit else ""
-            lines.append(f"| {metric.label}{unit} | " + " | ".join(cells) + " |")
+            way = f", {metric.direction}" if metric.confound else ""
+            lines.append(f"| {metric.label}{unit}{way} | " + " | ".join(cells) + " |")
     return lines
 
 

@@ -81,6 +81,8 @@ def _number(value: float) -> str:
 
 def _note(scores: Mapping[str, Any], relevance: str) -> str:
     said = [f"A case is relevant to a query {html.escape(relevance)}."] if relevance else []
+    if any(record.get("confound") for record in scores.get("metrics") or []):
+        said.append("The figures say how much the index tells of a confound: the less, the better.")
     if scores.get("holdout"):
         said.append("The first row is what to expect of a new patient: those patients took no part in the choice.")
         looks = scores.get("looks") or {}

@@ -258,6 +258,8 @@ def _leaderboard(options: argparse.Namespace) -> int:
                 "id": board.id,
                 "about": board.about,
                 "metric": board.metric.name,
+                "lower_is_better": board.metric.lower_is_better,
+                "confound": board.metric.confound,
                 "queries": dict(zip(("asked", "cases"), board.queries, strict=True)),
                 "reach": board.reach if math.isfinite(board.reach) else None,
                 "rows": json.loads(board.table.to_json(orient="records")),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from neuroprint.evaluation.evaluation import Evaluation
 from neuroprint.evaluation.influence import Groups, Influence
 from neuroprint.evaluation.intervals import interval
 from neuroprint.evaluation.metric import (
+    P_VALUE,
     SHARE,
     Predictions,
     ProbeMetric,
@@ -23,13 +24,14 @@ from neuroprint.evaluation.metric import (
     known,
     with_shares,
 )
+from neuroprint.evaluation.permutation import Deals, PermutedScores, tested_of
 from neuroprint.evaluation.probe import RidgeProbe
-from neuroprint.evaluation.projection import clipped, fit, is_transductive, lay_out_together
+from neuroprint.evaluation.projection import clipped, fit, is_supervised, is_transductive, lay_out_together
 from neuroprint.evaluation.ranked import Judged
 from neuroprint.evaluation.ranking import rank
 from neuroprint.evaluation.robustness import KEPT, KEPT_OF, SelfMetric, share_kept
 from neuroprint.evaluation.similarity import similarity_named
-from neuroprint.evaluation.splits import Split, holdout_splits, sweep_splits
+from neuroprint.evaluation.splits import Split, holdout_splits, splits_across, sweep_splits
 from neuroprint.evaluation.tally import Tally
 
 if TYPE_CHECKING:
@@ -54,10 +56,16 @@ class Protocol:
     Attributes:
         folds: Number of folds, by patient.
         seed: Of the folds.
+        permutations: Deals of the answers behind a p-value; 0 gives none. Rows are comparable whatever it is.
     """
 
     folds: int = 5
     seed: int = 0
+    permutations: int = 0
+
+    def agrees_with(self, other: Protocol) -> bool:
+        """Whether rows of both are comparable."""
+        return (self.folds, self.seed) == (other.folds, other.seed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,14 +76,15 @@ class _Scores:
     found: Predictions
     metrics: dict[str, float]
     influences: dict[str, Influence]
+    p_values: Mapping[str, float] = field(default_factory=dict)
 
 
 class Benchmark:
     """Scores embeddings of the same cases under the same protocol.
 
-    Every case is a query once and its gallery is the other folds; or, with ``held_out``, the hold-out's cases are
-    queries to each of the sweep's galleries, and figures are means over them. Whatever is fitted sees the gallery side
-    only.
+    Every case is a query once and its gallery is the other folds, less what shares its value of ``question.across``. Or, with
+    ``held_out``, the hold-out's cases are queries to each of the sweep's galleries, and figures are means over them. Whatever
+    is fitted sees the gallery side only.
 
     Args:
         question: The scored cases, and what is asked of them; with ``held_out``, the sweep's and the hold-out's together.
@@ -87,7 +96,7 @@ class Benchmark:
         splits: Gallery and queries of each fold.
 
     Raises:
-        NeuroprintError: The protocol does not fit the cases: fewer patients than folds.
+        NeuroprintError: The protocol does not fit the cases: fewer patients than folds, or galleries of fewer than two.
     """
 
     def __init__(
@@ -106,6 +115,8 @@ class Benchmark:
             self.splits = sweep_splits(question.patients, protocol.folds, protocol.seed)
         else:
             self.splits = holdout_splits(question.patients, held_out, protocol.folds, protocol.seed)
+        if question.across is not None:
+            self.splits = splits_across(self.splits, question.across, question.patients)
 
     @property
     def chance(self) -> Evaluation:
@@ -157,6 +168,13 @@ class Benchmark:
         return np.where(located[:, None], targets, mean)
 
     @cached_property
+    def _deals(self) -> Deals | None:
+        """How answers are dealt anew for p-values; None where nobody asks."""
+        if not self.protocol.permutations:
+            return None
+        return Deals(self.question, tested_of(self.question), self.protocol.permutations, self.protocol.seed)
+
+    @cached_property
     def _chance(self) -> _Scores:
         def ask(split: Split, tally: Tally, moved: list[Array]) -> Iterator[Columns]:
             moved.append(np.repeat(self._moved_baseline(split)[:, None], len(split.queries), axis=1))
@@ -203,6 +221,9 @@ class Benchmark:
         ideal = self.question.ideal if by_ideal else None
         if projection is not None:
             projection = clipped(projection, min(*(len(split.gallery) for split in self.splits), vectors.shape[1]))
+        # A supervised projection has seen answers: its rankings would not be those of other answers.
+        supervised = projection is not None and is_supervised(projection)
+        permuted = None if self._deals is None or supervised else PermutedScores(self._deals)
 
         def ask(split: Split, tally: Tally, moved: list[Array]) -> Iterator[Columns]:
             gallery, asked = vectors[split.gallery], asking[split.queries]
@@ -220,12 +241,17 @@ class Benchmark:
             targets, groups = self.question.targets.shape[1], self.groups.of_case[split.gallery]
             predicted = fitted.predict(asked, targets)
             moved.append(fitted.moved(asked, targets, groups, self.groups.count))
+            if permuted is not None:
+                permuted.add_probe(split, fitted, asked)
             ids = [self.question.ids[case] for case in split.gallery]
             place = {case: row for row, case in enumerate(split.queries.tolist())}
             for queries, judged in self._judged(split):
                 rows = [place[case] for case in queries.tolist()]
                 close = closeness(asked[rows], gallery) if ideal is None else ideal(queries, split.gallery)
-                columns = self._answer(queries, split.gallery, judged, close, ids, tally)
+                order = rank(close, ids)
+                if permuted is not None:
+                    permuted.add_ranking(queries, split.gallery[order])
+                columns = self._answer(queries, split.gallery, judged, close, order, ids, tally)
                 for metric in self._of_self:
                     columns[metric.column] = np.full(len(rows), np.nan)
                     if clean is not None:
@@ -234,13 +260,20 @@ class Benchmark:
                         tally.add(metric.name, queries, split.gallery, columns[metric.column], without)
                 yield self._columns(split, queries, judged, columns, predicted[rows])
 
-        return self._summarized(ask)
+        scores = self._summarized(ask)
+        return scores if permuted is None else replace(scores, p_values=permuted.p_values(scores.metrics))
 
     def _answer(
-        self, queries: Indices, gallery: Indices, judged: Judged, close: Array, ids: Sequence[str], tally: Tally
+        self,
+        queries: Indices,
+        gallery: Indices,
+        judged: Judged,
+        close: Array,
+        order: Indices,
+        ids: Sequence[str],
+        tally: Tally,
     ) -> Columns:
-        """Rank the gallery for each query, and score the ranking: columns of the table, a value per query."""
-        order = rank(close, ids)
+        """Score the ranking of the gallery for each query: columns of the table, a value per query."""
         ranked = judged.ranked(order)
         nearest = order[:, :NEIGHBORS]
         columns: Columns = {
@@ -368,6 +401,8 @@ class Benchmark:
             if isinstance(metric, RetrievalMetric) and metric.has_share and self._oracle is not None:
                 chance, ideal = self._chance.metrics[name], self._oracle.metrics[name]
                 metrics[f"{name}{SHARE}"] = share(metrics[name], chance, ideal)
+        for tested in () if self._deals is None else self._deals.tested:
+            metrics[f"{tested.name}{P_VALUE}"] = scores.p_values.get(tested.name, np.nan)
         defined = {name: value for name, value in metrics.items() if np.isfinite(value)}
         undefined = tuple(name for name in metrics if name not in defined)
         answered = table["relevant"].to_numpy() > 0

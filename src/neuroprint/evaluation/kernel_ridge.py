@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroprint.evaluation.arrays import Array
-from neuroprint.evaluation.probe import best_alpha, eigenvectors_of_gram, left_out_errors, moved_by_groups
+from neuroprint.evaluation.probe import best_alpha, eigenvectors_of_gram, left_out_errors, moved_by_groups, refitted
 from neuroprint.evaluation.scaling import standardization
 
 KERNEL_ALPHAS: tuple[float, ...] = tuple(float(alpha) for alpha in 10.0 ** np.arange(-4.0, 4.5, 0.5))
@@ -64,6 +64,11 @@ class KernelRidgeProbe:
         """
         cross = self._kernel(self._scaled(new)) - self._kernel_mean
         return moved_by_groups(cross, self._u, self._eigenvalues, self._y, self.alpha, groups, count)
+
+    def permuted(self, new: Array, targets: Array, groups: npt.NDArray[np.integer]) -> Array:
+        """(k, m, axes) predictions of (m, d) by fits to (k, n, axes) other targets, each with its own penalty; exact."""
+        cross = self._kernel(self._scaled(new)) - self._kernel_mean
+        return refitted(cross, self._u, self._eigenvalues, targets, self.alphas, groups)
 
     def predict_path(self, X: Array, y: Array, new: Array) -> Array:
         """Fit on (n, d) with every penalty and predict (m, d): (penalties, m, axes)."""

@@ -58,6 +58,13 @@ class KNNProbe:
                 changes[group, rows] = without.predict(wanted[rows]) - before[rows]
         return changes
 
+    def permuted(self, new: Array, targets: Array, groups: npt.NDArray[np.integer]) -> Array:
+        """(k, m, axes) predictions of (m, d) by fits to (k, n, axes) other targets: the neighbors stay."""
+        count, n, axes = targets.shape
+        side_by_side = self._neighbors(self._fitted, targets.transpose(1, 0, 2).reshape(n, count * axes))
+        found = np.asarray(side_by_side.predict(self._scaled(new)), dtype=np.float64)
+        return found.reshape(len(found), count, axes).transpose(1, 0, 2)
+
     def _neighbors(self, X: Array, y: Array) -> Any:
         from sklearn.neighbors import KNeighborsRegressor
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 SHARE = "_share"
 """Ending of the share of the way from chance to the task's ideal ranking."""
+P_VALUE = "_p"
+"""Ending of the p-value against chance."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Metric:
         shown: Whether it stands in every printed leaderboard.
         compared: Whether rows can be told apart by it: not by a median, whose jackknife is wrong.
         lowest, highest: Natural bounds of its values; None where there is none.
+        confound: Whether it says how well a confound is told, which is better the less it is.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Metric:
     compared: bool = True
     lowest: float | None = None
     highest: float | None = None
+    confound: bool = False
 
     @property
     def ideal(self) -> float | None:
@@ -74,6 +78,20 @@ class Metric:
         """Digits after the point that a table prints."""
         return 1 if self.unit else 2
 
+    @property
+    def tells_by_less(self) -> bool:
+        """Whether a small value means that much is told: of an error, whether or not it is one of a confound."""
+        return self.lower_is_better != self.confound
+
+    def of_confound(self) -> Self:
+        """The metric of a confound, whose direction is turned: the less is told, the better.
+
+        Example:
+            >>> Metric("probe/auc", "AUC of the classes").of_confound().direction
+            'lower is better'
+        """
+        return replace(self, lower_is_better=not self.lower_is_better, confound=True)
+
     def record(self) -> dict[str, Any]:
         """What of it is kept beside a run's numbers, JSON-able."""
         return {part.name: getattr(self, part.name) for part in fields(Metric)}
@@ -81,7 +99,8 @@ class Metric:
     def share(self) -> Metric:
         """The metric that is its share of the way from chance to the ideal."""
         label = f"{self.label}, share of the way from chance to the ideal"
-        return Metric(f"{self.name}{SHARE}", label, compared=self.compared)
+        confound = self.confound
+        return Metric(f"{self.name}{SHARE}", label, lower_is_better=confound, compared=self.compared, confound=confound)
 
 
 @dataclass(frozen=True)
@@ -97,6 +116,8 @@ class RetrievalMetric(Metric):
             NaN where the query then has no value. It is what intervals and comparisons are made of. None deletes the
             cases one by one, which is slow: galleries of a thousand take seconds.
         has_share: Whether its share of the way from chance to the ideal is given.
+        depth: How many of the first cases it looks at, and at nothing but whether they are relevant; None for anything
+            else. Its p-value is quick then.
         needs: Quantities of pairs that it looks at; a task that lacks one does not have the metric.
 
     Example:
@@ -113,6 +134,7 @@ class RetrievalMetric(Metric):
     expected: Callable[[Judged], Array] = field(kw_only=True)
     without: Callable[[Ranked], Array] | None = None
     has_share: bool = False
+    depth: int | None = None
     lowest: float | None = 0.0
     highest: float | None = 1.0
     needs: tuple[str, ...] = ()

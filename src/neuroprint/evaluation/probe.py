@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+_BLOCK_NUMBERS = 4_000_000
 ALPHAS: tuple[float, ...] = tuple(float(alpha) for alpha in 10.0 ** np.arange(-3.0, 8.5, 0.5))
 
 
@@ -50,6 +51,17 @@ class PenalizedProbe(Probe, Protocol):
 
     def predict_path(self, X: Array, y: Array, new: Array, /) -> Array:
         """Fit on (n, d) with every penalty and predict (m, d): (penalties, m, 3)."""
+
+
+@runtime_checkable
+class PermutableProbe(Probe, Protocol):
+    """A probe that knows quickly what it would say had it been fitted to other targets of the same cases."""
+
+    def permuted(self, new: Array, targets: Array, groups: npt.NDArray[np.integer], /) -> Array:
+        """(m, d) new embeddings, (k, n, axes) targets, (n,) patients of the fitted cases -> (k, m, axes) predictions.
+
+        What is chosen by the targets, such as a penalty, is chosen anew each time.
+        """
 
 
 class RidgeProbe:
@@ -102,6 +114,12 @@ class RidgeProbe:
         model = self._model
         cross = ((np.asarray(new, dtype=np.float64) - model.x_mean) * model.weight) @ model.z.T
         return moved_by_groups(cross, model.u, model.eigenvalues, model.y, self.alpha, groups, count)
+
+    def permuted(self, new: Array, targets: Array, groups: npt.NDArray[np.integer]) -> Array:
+        """(k, m, axes) predictions of (m, d) by fits to (k, n, axes) other targets, each with its own penalty; exact."""
+        model = self._model
+        cross = ((np.asarray(new, dtype=np.float64) - model.x_mean) * model.weight) @ model.z.T
+        return refitted(cross, model.u, model.eigenvalues, targets, self.alphas, groups)
 
     def predict_path(self, X: Array, y: Array, new: Array) -> Array:
         """Fit on (n, d) with every penalty and predict (m, d): (penalties, m, axes)."""
@@ -209,6 +227,54 @@ def left_out_errors(
             block = (rows * spectrum) @ rows.transpose(0, 2, 1) - ones + identity * np.eye(size)
             errors[place, members] = np.linalg.solve(block, residual[place, members])
     return errors
+
+
+def refitted(
+    cross: Array,
+    u: Array,
+    eigenvalues: Array,
+    targets: Array,
+    alphas: Sequence[float],
+    groups: npt.NDArray[np.integer],
+) -> Array:
+    """(k, m, axes) predictions by ridge regressions on the same cases, fitted to k different targets.
+
+    A prediction is linear in the targets, and so are the left-out errors by which a penalty is chosen: one decomposition
+    serves all fits.
+
+    Args:
+        cross: (m, n) inner products of new cases and fitted ones, the fitted centered.
+        u: (n, r) eigenvectors of the centered Gram matrix, orthonormal and orthogonal to 1.
+        eigenvalues: (r,) theirs.
+        targets: (k, n, axes).
+        alphas: Penalties to choose from, ascending.
+        groups: (n,) which group each case belongs to; those are left out together.
+    """
+    mean = targets.mean(axis=1)[:, None]
+    centered = targets - mean
+    size = max(1, _BLOCK_NUMBERS // max(1, len(alphas) * centered[0].size))
+    chosen = np.full(len(targets), len(alphas) - 1)
+    if len(np.unique(groups)) > 1 and len(alphas) > 1:
+        for start in range(0, len(targets), size):
+            part = slice(start, start + size)
+            chosen[part] = _best_places(u, eigenvalues, centered[part], alphas, groups)
+    shrunk = (u.T @ centered) / (eigenvalues + np.asarray(alphas)[chosen][:, None])[:, :, None]
+    return np.asarray(mean + (cross @ u) @ shrunk, dtype=np.float64)
+
+
+def _best_places(
+    u: Array, eigenvalues: Array, centered: Array, alphas: Sequence[float], groups: npt.NDArray[np.integer]
+) -> npt.NDArray[np.int64]:
+    """(k,) places of the penalties that :func:`best_alpha` would choose for (k, n, axes) targets."""
+    count, n, axes = centered.shape
+    side_by_side = centered.transpose(1, 0, 2).reshape(n, count * axes)
+    errors = left_out_errors(u, eigenvalues, side_by_side, alphas, groups)
+    sse = np.square(errors).sum(axis=1).reshape(len(alphas), count, axes)
+    sst = np.square(centered).sum(axis=1)
+    varies = sst > 0
+    ratios = np.where(varies, sse / np.where(varies, sst, 1.0), 0.0)
+    loss = ratios.sum(axis=2) / np.maximum(varies.sum(axis=1), 1)
+    return np.asarray(len(alphas) - 1 - np.argmin(loss[::-1], axis=0), dtype=np.int64)
 
 
 def moved_by_groups(

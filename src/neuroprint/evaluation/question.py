@@ -33,6 +33,9 @@ class Question:
         metrics: What is scored, in the order of tables.
         ideal: What the best possible ranking is by; None where the task has none. Then there is no oracle and no share.
         columns: Further columns of the table of queries, (n,) each.
+        across: (n,) number of each case's value in a column, such as its site, where a query's gallery holds cases of other
+            values only; None where it holds all.
+        rank_by: Name of the metric that rows are ranked by.
 
     Raises:
         NeuroprintError: Ids unsorted or repeated, lengths that differ, or targets that are neither known nor NaN.
@@ -46,6 +49,8 @@ class Question:
     metrics: tuple[Metric, ...]
     ideal: Ideal | None = None
     columns: Mapping[str, npt.NDArray[np.generic]] = field(default_factory=dict)
+    across: Indices | None = None
+    rank_by: str = "retrieval/p_at_5"
     _patient: Indices = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -60,6 +65,7 @@ class Question:
             raise NeuroprintError(f"targets have shape {targets.shape}, expected ({n}, {len(self.target_names)})")
         lengths = {"patients": len(self.patients)}
         lengths |= {f"column {name}": len(values) for name, values in self.columns.items()}
+        lengths |= {} if self.across is None else {"across": len(self.across)}
         for name, length in lengths.items():
             if length != n:
                 raise NeuroprintError(f"{name} has {length} entries, expected {n}, one per case")
@@ -72,6 +78,11 @@ class Question:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def patient_numbers(self) -> Indices:
+        """(n,) number of each case's patient."""
+        return self._patient
 
     @property
     def located(self) -> npt.NDArray[np.bool_]:
@@ -98,6 +109,7 @@ class Question:
             judge=lambda queries, gallery: judge(places[queries], places[gallery]),
             ideal=None if ideal is None else lambda queries, gallery: ideal(places[queries], places[gallery]),
             columns={name: values[places] for name, values in self.columns.items()},
+            across=None if self.across is None else self.across[places],
         )
 
 

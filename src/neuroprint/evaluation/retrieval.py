@@ -220,6 +220,7 @@ def _precision(k: int, headline: bool = False, shown: bool = False) -> Retrieval
         expected=lambda judged: expected_precision(judged.count, judged.size, k),
         without=lambda ranked: precision_without(ranked.relevant, k),
         has_share=headline,
+        depth=k,
     )
 
 
@@ -273,3 +274,19 @@ RETRIEVAL_METRICS: tuple[RetrievalMetric, ...] = (
     ),
 )
 """What every task is scored by, as far as it has what a metric needs."""
+
+CLIFFS_DELTA = RetrievalMetric(
+    "retrieval/cliffs_delta",
+    "Cliff's delta of similarity",
+    headline=True,
+    shown=True,
+    of_query=lambda ranked: 2.0 * auc(ranked.relevant) - 1.0,
+    expected=lambda judged: 2.0 * expected_auc(judged.count, judged.size) - 1.0,
+    without=lambda ranked: 2.0 * auc_without(ranked.relevant) - 1.0,
+    lowest=-1.0,
+)
+"""How much more similar a query is to its equals than to other cases, from -1 to 1 (Cliff 1993); 0 is chance.
+
+Of all pairs of an equal and another case: the share in which the equal is the more similar, minus the share in which it is
+the less similar. Only a confound has it.
+"""

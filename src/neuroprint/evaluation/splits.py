@@ -9,10 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroprint.errors import NeuroprintError
+from neuroprint.evaluation.arrays import Indices
 from neuroprint.evaluation.folds import assign_folds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_LEAST_PATIENTS = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +39,39 @@ def sweep_splits(patients: Sequence[str], folds: int, seed: int) -> tuple[Split,
     return tuple(
         Split(number, np.flatnonzero(fold != number), np.flatnonzero(fold == number)) for number in range(folds)
     )
+
+
+def splits_across(splits: Sequence[Split], across: Indices, patients: Sequence[str]) -> tuple[Split, ...]:
+    """The splits refined by value: queries of one value, and of their gallery the cases of all others.
+
+    Args:
+        splits: Of the same cases.
+        across: (n,) number of each case's value.
+        patients: (n,) patient of each case.
+
+    Raises:
+        NeuroprintError: A gallery has fewer than two patients.
+
+    Example:
+        >>> whole = Split(0, np.array([0, 1, 2]), np.array([3, 4]))
+        >>> found = splits_across([whole], np.array([0, 1, 1, 0, 2]), ["a", "b", "c", "d", "e"])
+        >>> [(split.gallery.tolist(), split.queries.tolist()) for split in found]
+        [([1, 2], [3]), ([0, 1, 2], [4])]
+    """
+    found = []
+    for split in splits:
+        asked = across[split.queries]
+        for value in np.unique(asked):
+            gallery = split.gallery[across[split.gallery] != value]
+            count = len({patients[case] for case in gallery})
+            if count < _LEAST_PATIENTS:
+                have = f"{count} patient{'s' if count != 1 else ''}"
+                raise NeuroprintError(
+                    f"the gallery of a query of fold {split.fold} has {have} of another value, expected "
+                    f"{_LEAST_PATIENTS} at least"
+                )
+            found.append(Split(split.fold, gallery, split.queries[asked == value]))
+    return tuple(found)
 
 
 def holdout_splits(

@@ -32,7 +32,7 @@ _PRECOMPUTED = f"{PrecomputedEncoder.__module__}.{PrecomputedEncoder.__qualname_
 
 
 def best_run(store: TrackingStore, metric: str | None, leaderboard: str | None, gate: Gate, anyway: bool) -> Run:
-    """The best exportable run of the experiment's one leaderboard, or of the one that is named.
+    """The best exportable run of the experiment's one leaderboard, confounds aside, or of the one that is named.
 
     Args:
         store: Where the runs are.
@@ -42,12 +42,18 @@ def best_run(store: TrackingStore, metric: str | None, leaderboard: str | None, 
         anyway: Whether it may be worse than voxels.
 
     Raises:
-        NeuroprintError: It is not plain which leaderboard is meant; or that has no such run, or too few queries to rank by.
+        NeuroprintError: It is not plain which leaderboard is meant; or that is of a confound, has no such run, or too few
+            queries to rank by.
     """
     boards = leaderboards(store, finished_candidates(store), metric)
     # Of changed queries nothing is exported: such a leaderboard is not meant unless it is named, which is then answered.
     clean = [board for board in boards if any(row.get("perturb") == "none" for row in board.records())]
     board = _meant(store, boards if leaderboard else clean or boards, leaderboard)
+    if board.metric.confound:
+        raise NeuroprintError(
+            f"leaderboard {board.id} is of a confound ({board.about}): who tells the least of it need not find anything. "
+            "Name the leaderboard of another task with --leaderboard, or a run with --run"
+        )
     if not board.is_ranked:
         asked, cases = board.queries
         raise NeuroprintError(
@@ -123,8 +129,10 @@ def problem_of(store: TrackingStore, run: Run, gate: Gate) -> str | None:
 
 
 def _meant(store: TrackingStore, boards: Sequence[Leaderboard], named: str | None) -> Leaderboard:
-    """The leaderboard that is named, or the only one."""
+    """The leaderboard that is named, or the only one; nobody means one of a confound who does not name it."""
     found = [board for board in boards if board.group.startswith(named or "")]
+    if not named:
+        found = [board for board in found if not board.metric.confound] or found
     if len(found) == 1:
         return found[0]
     problem = (
@@ -154,6 +162,9 @@ def _compare_with_voxels(board: Leaderboard, row: dict[str, Any], anyway: bool) 
         NeuroprintError: It is worse.
     """
     metric, name = board.metric, board.metric.name
+    if metric.confound:
+        log.warning("%s was scored by how little it tells of a confound, not by what it finds", row["name"])
+        return
     voxels = next(
         (other for other in board.records() if other["role"] == "reference" and other["name"] == "voxels"), None
     )

@@ -86,6 +86,7 @@ class Config:
     perplexity: float | None = None
     folds: int = 5
     holdout: Any = "auto"
+    permutations: int = 199
     seed: int = 0
     device: str = "auto"
     precision: Precision = Precision.fp32
@@ -131,6 +132,7 @@ def check_values(config: DictConfig) -> None:
     _at_least(config, "folds", 2)
     _at_least(config, "components", 1)
     _at_least(config, "seed", 0)
+    _at_least(config, "permutations", 0)
     _at_least(config, "store.keep_maps", 0)
     if config.perplexity is not None and not config.perplexity > 0:
         raise NeuroprintError(f"perplexity={config.perplexity}: must be greater than 0")

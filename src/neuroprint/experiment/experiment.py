@@ -210,6 +210,7 @@ class Experiment:
         chosen |= {"layer": self.recipe.layer, "similarity": self.similarity}
         chosen |= {key: value for key, value in self.task.parameters().items() if value is not None}
         chosen |= {"folds": config.folds, "holdout": config.holdout, "seed": config.seed}
+        chosen["permutations"] = config.permutations
         chosen["precision"] = config.precision.value
         if config.perplexity is not None and "${perplexity}" in OmegaConf.to_yaml(config.projection, resolve=False):
             chosen["perplexity"] = float(config.perplexity)
@@ -278,6 +279,7 @@ class Experiment:
                 "probe": probe,
                 "code": foreign_code([projection, probe]),
                 "similarity": self.similarity,
+                "permutations": config.permutations,
             }
         )
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_SHARED_PARAMETERS = ("dataset", "task", "perturb", "folds", "holdout", "seed")
+_SHARED_PARAMETERS = ("dataset", "task", "perturb", "folds", "holdout", "seed", "permutations")
 """Parameters that a leaderboard's rows share, beside those of the task."""
 
 
@@ -77,6 +77,7 @@ def evaluate_experiment(experiment: Experiment, session: Session, embeddings: Em
         folds=config.folds,
         seed=config.seed,
         holdout=config.holdout,
+        permutations=config.permutations,
         name=experiment.name,
         exams=session.exams,
     )
@@ -219,12 +220,13 @@ def _log_references(
     """Log the reference rows of the run's group, unless they are there. The jobs of one sweep look once."""
     cohort, config = result.embeddings.cohort, experiment.config
     group = _group(experiment, result)
-    shared = (store.uri, store.experiment, group, config.figures, parent)
+    shared = (store.uri, store.experiment, group, config.figures, config.permutations, parent)
     if shared in session.referenced:
         return
     for role in result.references:
         compared = voxels_request(cohort.modalities).extractor.description if role == "voxels" else None
-        identity = digest({"role": role, "group": group, "extractor": compared})
+        known = {"role": role, "group": group, "extractor": compared, "permutations": config.permutations}
+        identity = digest(known)
         with store.lock(identity):
             if found := _reusable(store, experiment, session, identity):
                 _adopt(store, found, parent, quietly=True)

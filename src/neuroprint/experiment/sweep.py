@@ -22,7 +22,7 @@ from neuroprint.experiment.composition import Jobs, compose_jobs, hand_out, set_
 from neuroprint.experiment.experiment import Experiment
 from neuroprint.experiment.run import score_untrained
 from neuroprint.experiment.summary import describe_sweep, list_failures, report_sweep, say_where
-from neuroprint.tracking.boards import DEFAULT_METRIC, can_be_best
+from neuroprint.tracking.boards import by_rank, can_be_best
 from neuroprint.tracking.description import note, opening
 from neuroprint.tracking.store import FINISHED_CANDIDATES
 
@@ -249,6 +249,5 @@ def _score_untrained(sweep: Sweep, session: Session, runs: Sequence[Run]) -> Non
         if "untrained_row" in run.data.tags and can_be_best(run):
             groups.setdefault(run.data.tags["group"], []).append(run)
     for members in groups.values():
-        by = members[0].data.tags.get("rank_by", DEFAULT_METRIC)
-        best = min(members, key=lambda run: (-run.data.metrics.get(by, 0.0), run.info.run_name))
+        best = by_rank(sweep.store, members)[0]
         score_untrained(by_identity[best.data.tags["identity"]], session, sweep.parent)

@@ -48,7 +48,10 @@ _BAND = 0.16
 
 @styled
 def draw_precision_at_k(
-    curves: Mapping[str, Floats], band: tuple[Floats, Floats] | None = None, candidate: str | None = None
+    curves: Mapping[str, Floats],
+    band: tuple[Floats, Floats] | None = None,
+    candidate: str | None = None,
+    lower_is_better: bool = False,
 ) -> Figure:
     """Draw precision at k of one candidate among other curves. The legend has one entry a curve.
 
@@ -57,6 +60,7 @@ def draw_precision_at_k(
             ``oracle`` are drawn as references, in gray, with the markers that they have on the leaderboard.
         band: Lower and upper 95 % bounds of the candidate, as long as its curve.
         candidate: The curve to emphasize; by default the first that is not a reference.
+        lower_is_better: Whether small precisions win, as of a confound; the axis says so.
     """
     emphasized = candidate or next((name for name in curves if name not in REFERENCE_LINES), None)
     known = {name: np.asarray(values, dtype=np.float64) for name, values in curves.items()}
@@ -83,7 +87,7 @@ def draw_precision_at_k(
         )  # fmt: skip
     beside = 0.5 if deepest == 1 else 0.02 * deepest
     axes.set(xlim=(1 - beside, deepest + beside), ylim=(0, _top(known, band)), xlabel="k (number of nearest cases)")
-    axes.set_ylabel("precision at k")
+    axes.set_ylabel("precision at k, lower is better" if lower_is_better else "precision at k")
     if deepest <= 10:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
     else:

@@ -28,8 +28,8 @@ def draw_profile(
 ) -> Figure:
     """Draw what fingerprints find (left) and tell (right).
 
-    A cell is colored by how far it lies on the way from chance to the ideal; the number is the metric's own. Of confounds less
-    is better: there color is a warning.
+    A cell is colored by how far it lies on the way from chance to the ideal; the number is the metric's own. Of confounds
+    less is better: there color is a warning.
 
     Args:
         table: Of :class:`neuroprint.tasks.profile.Profile`.
@@ -44,15 +44,17 @@ def draw_profile(
         lines += [(kind, ""), *((kind, question) for question in own)] if own else []
     figure = new_figure(len(lines) * _ROW_INCHES + _HEAD_INCHES, WIDTH_INCHES)
     panels = figure.subplots(1, 2, sharey=True)
-    for axes, way, title in zip(panels, ("finds", "tells"), ("finds: by retrieval", "tells: by the probe"), strict=True):
+    for axes, way, title in zip(
+        panels, ("finds", "tells"), ("finds: by retrieval", "tells: by the probe"), strict=True
+    ):
         cells = table[table["way"] == way].drop_duplicates(["question", "name"]).set_index(["question", "name"])
         _draw(axes, cells, lines, names, heads if axes is panels[0] else {})
         axes.set_title(title, loc="left")
     panels[0].set_yticks(range(len(lines)), [shorten(question, 26) for _, question in lines])
     figure.supxlabel(
-        "finds: precision at 5, and the share of it that changed scans keep · tells: R², AUC or concordance of the probe, and "
-        "how often\na changed scan's own clean scan is the nearest · color: from chance to the ideal; of what it should not know, "
-        "a warning",
+        "finds: precision at 5, and the share of it that changed scans keep · tells: R², AUC or concordance of the probe,\n"
+        "and how often a changed scan's own clean scan is the nearest · color: from chance to the ideal; of what it should\n"
+        "not know, a warning",
         x=0.01,
         ha="left",
         fontsize=SMALL,
@@ -68,14 +70,19 @@ def _draw(
     names: Sequence[str],
     heads: Mapping[str, str],
 ) -> None:
+    found = {
+        at: (float(value), float(share))
+        for at, value, share in zip(cells.index, cells["value"], cells["share"], strict=True)
+    }
     for row, (kind, question) in enumerate(lines):
         if not question:
-            axes.text(-0.5, row + 0.28, heads.get(kind, ""), fontsize=SMALL, color=INK, fontweight="bold", clip_on=False)
+            axes.text(
+                -0.5, row + 0.28, heads.get(kind, ""), fontsize=SMALL, color=INK, fontweight="bold", clip_on=False
+            )
             continue
         colors = matplotlib.colormaps[_COLORS[kind]]
         for column, name in enumerate(names):
-            at = (question, name)
-            value, share = (float(cells.loc[at, part]) if at in cells.index else np.nan for part in ("value", "share"))
+            value, share = found.get((question, name), (np.nan, np.nan))
             known = np.isfinite(value)
             shade = colors(0.85 * share) if np.isfinite(share) else matplotlib.colors.to_rgba(PALE)
             axes.add_patch(Rectangle((column - 0.48, row - 0.46), 0.96, 0.92, facecolor=shade, linewidth=0))

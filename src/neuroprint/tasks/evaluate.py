@@ -18,6 +18,7 @@ from neuroprint.evaluation.benchmark import Benchmark, Protocol
 from neuroprint.evaluation.folds import assign_folds, holdout_share, in_holdout
 from neuroprint.evaluation.projection import is_supervised
 from neuroprint.evaluation.robustness import KEPT, SELF_METRICS
+from neuroprint.tasks.across import check_across, numbers_across, why_not_across
 from neuroprint.tasks.leaderboard import REFERENCES, UNTRAINED, Leaderboard
 from neuroprint.tasks.result import Result, leaderboard_of
 from neuroprint.tasks.task import Task
@@ -43,6 +44,7 @@ def evaluate(
     folds: int = 5,
     seed: int = 0,
     holdout: str | float = "auto",
+    permutations: int = 199,
     references: Sequence[str] = REFERENCES,
     name: str | None = None,
     catalog: Catalog | None = None,
@@ -63,6 +65,7 @@ def evaluate(
         folds: Number of folds.
         seed: Of the folds.
         holdout: Share of the patients that takes no part; ``auto`` is 0.2 from 50 patients on, else 0.
+        permutations: Deals of the answers behind the p-values against chance; 0 gives none.
         references: Reference rows to score beside: ``chance``, ``voxels``, ``oracle``, and ``untrained``: the same choices
             on random weights of the encoder, which is run once more.
         name: What the result is called; by default by its choices.
@@ -86,7 +89,7 @@ def evaluate(
     chosen = None if projection is None else menu.part("projection", projection)
     model = menu.part("probe", probe)
     task = menu.part("task", task).made if isinstance(task, str) else task
-    exam = (exams or Exams()).of(embeddings, task, folds, seed, holdout)
+    exam = (exams or Exams()).of(embeddings, task, Protocol(folds, seed, permutations), holdout)
     compared = similarity or embeddings.similarity
     evaluation = _scored(exam.benchmark, embeddings, chosen, model, compared)
     rows: dict[str, Evaluation | None] = {}
@@ -141,7 +144,7 @@ def compare(results: Sequence[Result], metric: str | None = None) -> Leaderboard
             "task": first.task.identity(frame) != other.task.identity(other.embeddings.cohort.frame),
             "cohort": first.embeddings.cohort.digest != other.embeddings.cohort.digest,
             "scored cases": first.ids != other.ids,
-            "folds or seed": first.benchmark.protocol != other.benchmark.protocol,
+            "folds or seed": not first.benchmark.protocol.agrees_with(other.benchmark.protocol),
             "hold-out": first.holdout != other.holdout,
             "perturbation": first.embeddings.change != other.embeddings.change,
         }
@@ -207,7 +210,7 @@ class Exams:
     def __init__(self) -> None:
         self._made: dict[tuple[Any, ...], Exam] = {}
 
-    def of(self, embeddings: Embeddings, task: Task, folds: int, seed: int, holdout: str | float) -> Exam:
+    def of(self, embeddings: Embeddings, task: Task, protocol: Protocol, holdout: str | float) -> Exam:
         """The exam of these embeddings' cohort at a task.
 
         Raises:
@@ -216,7 +219,7 @@ class Exams:
         """
         cohort = embeddings.cohort
         share = holdout_share(holdout, len(cohort.patients))
-        rules = (cohort.strict, cohort.duplicates, folds, seed, share)
+        rules = (cohort.strict, cohort.duplicates, protocol, share)
         changed = None if embeddings.queries is None else hash(embeddings.queries.tobytes())
         if embeddings.recipe and embeddings.recipe.perturbation:  # whatever the encoder: results share the row voxels
             changed = hash(str(embeddings.recipe.perturbation.description))
@@ -224,7 +227,7 @@ class Exams:
         if key not in self._made:
             while len(self._made) >= self._KEPT:
                 del self._made[next(iter(self._made))]
-            self._made[key] = _examine(embeddings, task, folds, seed, share)
+            self._made[key] = _examine(embeddings, task, protocol, share)
         return self._made[key]
 
 
@@ -232,11 +235,14 @@ def check_question(task: Task, cohort: Cohort, folds: int, seed: int, holdout: s
     """Refuse what a cohort cannot be asked: better now than after the extraction.
 
     Raises:
-        NeuroprintError: Fewer patients than folds, what the task needs and the cohort lacks, or the same image file under
-            two patients.
+        NeuroprintError: Fewer patients than folds, what the task needs and the cohort lacks, a gallery without cases of other
+            values of ``task.across``, or the same image file under two patients.
     """
-    assign_folds([case.patient for case in sweep_cases(cohort, holdout)], folds, seed)
+    cases = sweep_cases(cohort, holdout)
+    assign_folds([case.patient for case in cases], folds, seed)
     task.check(cohort)
+    if task.across is not None:
+        check_across(task.across, cohort, cases, folds, seed)
     if cohort.duplicates == "refuse":
         refuse_shared_images(cohort.cases, {case: digests.each for case, digests in cohort.digests.items()})
 
@@ -247,9 +253,9 @@ def sweep_cases(cohort: Cohort, holdout: str | float) -> list[Case]:
     return [case for case in cohort.cases if not in_holdout(case.patient, share)]
 
 
-def _examine(embeddings: Embeddings, task: Task, folds: int, seed: int, share: float) -> Exam:
+def _examine(embeddings: Embeddings, task: Task, protocol: Protocol, share: float) -> Exam:
     cohort = embeddings.cohort
-    check_question(task, cohort, folds, seed, share)
+    check_question(task, cohort, protocol.folds, protocol.seed, share)
     scanned = scan(embeddings) if task.needs_scans else embeddings.scanned
     facts = scanned.facts if scanned else {}
     if cohort.duplicates == "refuse":
@@ -261,7 +267,7 @@ def _examine(embeddings: Embeddings, task: Task, folds: int, seed: int, share: f
     for case in sweep_cases(cohort, share):
         if case.id not in with_vector:
             continue
-        problem = task.why_not(case, facts.get(case.id))
+        problem = task.why_not(case, facts.get(case.id)) or why_not_across(task.across, case)
         if problem is None:
             cases.append(case)
             continue
@@ -271,10 +277,17 @@ def _examine(embeddings: Embeddings, task: Task, folds: int, seed: int, share: f
             raise CaseError(case.id, problem)
     if not cases:
         raise NeuroprintError(f"no case is left to be scored; {len(excluded)} were left out, as listed above")
-    question = task.question(sorted(cases, key=lambda case: case.id), facts, cohort.frame)
+    cases.sort(key=lambda case: case.id)
+    question = replace(task.question(cases, facts, cohort.frame), rank_by=task.rank_by)
     if embeddings.queries is not None:
         question = replace(question, metrics=(*question.metrics, *SELF_METRICS, KEPT))
-    return Exam(Benchmark(question, Protocol(folds, seed)), excluded, share, scanned)
+    if task.across is None:
+        return Exam(Benchmark(question, protocol), excluded, share, scanned)
+    try:
+        apart = replace(question, across=numbers_across(task.across, cases))
+        return Exam(Benchmark(apart, protocol), excluded, share, scanned)
+    except NeuroprintError as error:
+        raise NeuroprintError(f"task.across={task.across}: {error}") from None
 
 
 def _scored(

@@ -23,7 +23,7 @@ def score_holdout(result: Result) -> Optimism:
         NeuroprintError: No patient is held out, or none of them can be scored.
     """
     protocol = result.benchmark.protocol
-    whole = Exams().of(result.embeddings, result.task, protocol.folds, protocol.seed, 0.0).benchmark.question
+    whole = Exams().of(result.embeddings, result.task, protocol, 0.0).benchmark.question
     held = np.array([in_holdout(patient, result.holdout) for patient in whole.patients])
     return optimism(
         whole,

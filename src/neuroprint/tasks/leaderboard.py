@@ -12,7 +12,7 @@ import numpy as np
 
 from neuroprint.errors import NeuroprintError
 from neuroprint.evaluation.comparison import with_one, with_the_best
-from neuroprint.evaluation.metric import SHARE, Metric
+from neuroprint.evaluation.metric import P_VALUE, SHARE, Metric
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +31,8 @@ LEAST_QUERIES = 10
 """With fewer queries nothing is ranked, and nothing told apart."""
 
 INTERVALS = "in brackets: 95 % interval over patients, who are query and gallery at once; conditional on what is fitted"
+
+P_LEGEND = "p: against chance, by answers that are dealt anew among the patients"
 
 _NO_CHOICE = ("run_id", "name", "role", "tied_with_best", "to_best", "to_voxels", "to_voxels_reach")
 _DIFFERENCES = {"to the best": "to_best", "to voxels": "to_voxels"}
@@ -69,8 +71,8 @@ class Leaderboard:
         (5, 12)
         >>> board.is_ranked
         False
-        >>> board.heads(["precision at 5"])  # with ten queries, "to the best" and "to voxels" follow
-        ['precision at 5']
+        >>> board.heads(["precision at 5"])  # with ten queries, "to the best" and "to voxels" stand between
+        ['precision at 5', 'p']
         >>> [board.cells(row)[0] for row in board.records() if row["name"] == "oracle"] == [
         ...     line["retrieval/p_at_5"] for line in board.lines() if line["run"] == "oracle"]
         True
@@ -103,7 +105,8 @@ class Leaderboard:
     @property
     def title(self) -> str:
         """What it is ranked by, and of what, in a line."""
-        return " · ".join(part for part in (f"by {self.metric.name}", self.about, self.id) if part)
+        by = f"by {self.metric.name}" + (f", {self.metric.direction}" if self.metric.confound else "")
+        return " · ".join(part for part in (by, self.about, self.id) if part)
 
     @property
     def is_ranked(self) -> bool:
@@ -122,6 +125,12 @@ class Leaderboard:
                 f"*: the best run leads it by no more than {self._reach}, so it may be as good (Hsu's comparison, 95 %)"
             )
             said += self._of_chance()
+        if self.metric.confound and self._has_reference("oracle"):
+            said.append(
+                "a confound: oracle is a fingerprint that tells all of it, and shares are shares of the way to that"
+            )
+        if self._shows_p:
+            said.append(P_LEGEND)
         if "to_voxels" in self.table:
             said.append("to voxels: with a 95 % interval that holds for all rows at once (Dunnett's comparison)")
         return [*said, *self.note.splitlines()]
@@ -135,7 +144,20 @@ class Leaderboard:
         if rows.empty or not np.isfinite(rows.iloc[0]["to_best"]):
             return []
         lead = float(rows.iloc[0]["to_best"]) * (1.0 if self.metric.lower_is_better else -1.0)
+        if self.metric.confound:
+            told = -lead > self.reach
+            return ["even the best tells more of it than chance" if told else "the best is not told from chance"]
         return [] if lead > self.reach else ["the best is not told from chance either"]
+
+    def _has_reference(self, name: str) -> bool:
+        """Whether there is such a reference row."""
+        return bool(((self.table["role"] == "reference") & (self.table["name"] == name)).any())
+
+    @property
+    def _shows_p(self) -> bool:
+        """Whether a p-value of the metric is known for any row."""
+        name = f"{self.metric.name}{P_VALUE}"
+        return name in self.table and bool(self.table[name].notna().any())
 
     @property
     def ranked_rows(self) -> pd.DataFrame:
@@ -192,12 +214,13 @@ class Leaderboard:
 
     def heads(self, metrics: Sequence[str]) -> list[str]:
         """Heads of the columns that are shown: the metrics', as they are called here, and the differences'."""
-        return [metrics[0], *self.differences({}), *metrics[1:]]
+        return [metrics[0], *self.differences({}), *metrics[1:], *(["p"] if self._shows_p else [])]
 
     def cells(self, row: Mapping[str, Any]) -> list[str]:
         """A row's cells in the columns of :meth:`heads`."""
         first, *others = (cell(row, metric) for metric in self.shown)
-        return [first, *self.differences(row).values(), *others]
+        p = [p_cell(row.get(f"{self.metric.name}{P_VALUE}", np.nan))] if self._shows_p else []
+        return [first, *self.differences(row).values(), *others, *p]
 
     def differences(self, row: Mapping[str, Any]) -> dict[str, str]:
         """How far a row lies from the best and from voxels, as far as the leaderboard compares."""
@@ -229,8 +252,13 @@ class Leaderboard:
         return found
 
     def to_frame(self) -> pd.DataFrame:
-        """The table, every row with what it is of: the leaderboard's id, its title in words, and its reach."""
-        return self.table.assign(leaderboard=self.id, about=self.about, to_best_reach=self.reach)
+        """The table, every row with what it is of: the leaderboard's id, title, reach, and which way is better."""
+        return self.table.assign(
+            leaderboard=self.id,
+            about=self.about,
+            to_best_reach=self.reach,
+            lower_is_better=self.metric.lower_is_better,
+        )
 
     def to_markdown(self, most: int | None = None) -> str:
         """A table in Markdown, its title above and what has to be said below it."""
@@ -259,8 +287,11 @@ class Leaderboard:
 
         lines = self.lines(most)
         heads, left_out = self._that_fit(lines, width)
+        # The p-value is in every file; a terminal shows it where there is room.
+        narrow = "p" in left_out
+        left_out = [head for head in left_out if head != "p"]
         legend = [
-            *self.legend,
+            *(text for text in self.legend if not (narrow and text == P_LEGEND)),
             *([f"no room for {', '.join(left_out)}: neuroprint leaderboard --csv"] if left_out else []),
         ]
         printed = Table(
@@ -366,7 +397,9 @@ def _compare(table: pd.DataFrame, influences: Mapping[str, Mapping[str, Influenc
     references = [(str(records[place]["name"]), row) for place, row in zip(places, rows, strict=True)]
     named = {name: row for (name, row), one in zip(references, candidates, strict=True) if not one}
     ideal = None if metric.ideal is None else sign * metric.ideal
-    best = with_the_best(rows, candidates, named["chance"].value if "chance" in named else -np.inf, ideal)
+    # Of a confound chance is as good as can be: no row is hopeless for being worse.
+    floor = named["chance"].value if "chance" in named and not metric.confound else -np.inf
+    best = with_the_best(rows, candidates, floor, ideal)
     table.loc[places, "to_best"] = -sign * best.behind
     table.loc[places, "tied_with_best"] = ~best.out
     if "voxels" in named:
@@ -393,7 +426,8 @@ def metrics_of(queries: pd.DataFrame) -> dict[str, Metric]:
         NeuroprintError: Another version of neuroprint wrote it.
     """
     records = queries.attrs.get("metrics", [])
-    if any(set(record) != {part.name for part in fields(Metric)} for record in records):
+    own = {part.name for part in fields(Metric)}
+    if any(not own - {"confound"} <= set(record) <= own for record in records):
         raise NeuroprintError("scored by another version of neuroprint: give the run's or the sweep's command again")
     return {record["name"]: Metric(**record) for record in records}
 
@@ -406,6 +440,11 @@ def cell(row: Mapping[str, Any], metric: Metric) -> str:
     digits = metric.decimals
     interval = f" [{low:.{digits}f}, {high:.{digits}f}]" if low == low else ""
     return f"{value:.{digits}f}{interval}".replace("-0.00", "0.00")
+
+
+def p_cell(value: float) -> str:
+    """A p-value as it is printed."""
+    return f"{value:.3f}" if value == value else "–"
 
 
 def difference(value: float, reach: float, metric: Metric) -> str:

@@ -38,17 +38,23 @@ class Metadata(Task):
     ones; other numbers the probe predicts as they are. A gallery case is relevant if its value equals the query's; the ideal
     ranking puts those first. A missing value equals nothing: such a case is a query without an answer.
 
+    Of a confound, such as the site or the scanner, a good fingerprint knows nothing: every metric is better the less is told.
+
     Attributes:
         column: Name of the column.
         kind: ``classes``, ``numbers``, or ``auto`` for the rule above.
+        confound: Whether the column is a confound.
 
     Example:
         >>> Metadata(column="grade").relevance
         'with the same grade'
+        >>> Metadata(column="site", confound=True).asked_of("phantom", 40, 5)
+        'confound site, better the less is told: a case with the same site · phantom, 40 cases in 5 folds'
     """
 
     column: str | None = None
     kind: Literal["auto", "classes", "numbers"] = "auto"
+    confound: bool = False
 
     name: ClassVar[str] = "metadata"
     needs_scans: ClassVar[bool] = False
@@ -63,10 +69,17 @@ class Metadata(Task):
         )
         kinds = ("auto", "classes", "numbers")
         require(self.kind in kinds, self.name, "kind", self.kind, f"one of {', '.join(kinds)}")
+        require(isinstance(self.confound, bool), self.name, "confound", self.confound, "true or false")
+        require(self.across != self.column, self.name, "across", self.across, "another column than task.column")
 
     @property
     def relevance(self) -> str:
         return f"with the same {self.column}"
+
+    @property
+    def called(self) -> str:
+        """A confound is called one."""
+        return f"confound {self.column}, better the less is told" if self.confound else self.name
 
     def check(self, cohort: Cohort) -> None:
         """Refuse a column that is not there, in which all cases are alike, or that holds text where numbers are asked for."""
@@ -102,7 +115,7 @@ class Metadata(Task):
             target_names=(str(self.column),) if numbers else tuple(classes),
             judge=judge,
             ideal=ideal,
-            metrics=self.metrics(NUMBER_METRICS if numbers else CLASS_METRICS),
+            metrics=self.metrics(NUMBER_METRICS if numbers else CLASS_METRICS, confound=self.confound),
         )
 
     def figures(self, evaluation: Evaluation) -> dict[str, Draw]:

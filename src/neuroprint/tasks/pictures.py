@@ -12,6 +12,7 @@ import numpy.typing as npt
 from neuroprint.data.facts import center_mm, midline_mm, picture_mm, volume_cm3
 from neuroprint.evaluation.curve import precision_band, precision_by_query
 from neuroprint.tasks.influence_file import save_influences
+from neuroprint.tasks.leaderboard import metrics_of
 from neuroprint.tasks.task import Draw
 
 if TYPE_CHECKING:
@@ -125,7 +126,9 @@ def _draw_precision(result: Result) -> Figure:
     rows = {**result.references, result.name: result.evaluation}
     by_query = {row: precision_by_query(found.queries) for row, found in rows.items()}
     curves = {row: values.mean(axis=0) for row, values in by_query.items() if len(values)}
-    return draw_precision_at_k(curves, precision_band(result.queries), result.name)
+    known = metrics_of(result.queries)
+    lower_is_better = "retrieval/p_at_5" in known and known["retrieval/p_at_5"].lower_is_better
+    return draw_precision_at_k(curves, precision_band(result.queries), result.name, lower_is_better)
 
 
 def _draw_map(result: Result, points: npt.NDArray[np.float64], title: str) -> Figure:

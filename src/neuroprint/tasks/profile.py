@@ -34,8 +34,8 @@ class Profile:
     """Scores of the same fingerprints in several leaderboards.
 
     Attributes:
-        table: A row a fingerprint, question and way (``finds`` or ``tells``): ``question``, ``kind`` (``knows``, ``confuses`` or
-            ``bears``), ``way``, ``name``, ``role``, ``run_id``, ``metric``, ``label``, ``value`` with ``lo`` and ``hi``, and
+        table: A row a fingerprint, question and way (``finds`` or ``tells``): ``question``, ``kind`` (``knows``, ``confuses``
+            or ``bears``), ``way``, ``name``, ``role``, ``run_id``, ``metric``, ``label``, ``value`` with ``lo`` and ``hi``, and
             ``share``: how much of it is there, from 0 at chance to 1 at the ideal.
 
     Example:
@@ -70,7 +70,9 @@ class Profile:
     @property
     def questions(self) -> list[str]:
         """What was asked: tasks, then confounds, then perturbations."""
-        return [str(name) for kind in HEADS for name in dict.fromkeys(self.table["question"][self.table["kind"] == kind])]
+        return [
+            str(name) for kind in HEADS for name in dict.fromkeys(self.table["question"][self.table["kind"] == kind])
+        ]
 
     @property
     def names(self) -> list[str]:
@@ -140,7 +142,9 @@ def _told_by(board: Leaderboard) -> Metric | None:
 
 
 def _value_of(records: Sequence[Mapping[str, Any]], role: str, metric: Metric) -> float:
-    values = [float(row.get(metric.name, np.nan)) for row in records if (row["role"], row["name"]) == ("reference", role)]
+    values = [
+        float(row.get(metric.name, np.nan)) for row in records if (row["role"], row["name"]) == ("reference", role)
+    ]
     return values[0] if values else np.nan
 
 

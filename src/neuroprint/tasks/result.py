@@ -162,8 +162,8 @@ class Result:
         """Who was asked what, in a line."""
         question = self.benchmark.question
         left_out = f", {len(self.excluded)} left out" if self.excluded else ""
-        asked = f"{self.task.name}: {len(question)} cases of {len(set(question.patients))} patients{left_out}"
-        return f"{asked}; {self.evaluation.answerable} queries have a case {self.task.relevance}"
+        asked = f"{self.task.called}: {len(question)} cases of {len(set(question.patients))} patients{left_out}"
+        return f"{asked}; {self.evaluation.answerable} queries have a case {self.task.sought}"
 
     def figures(self) -> dict[str, Draw]:
         """The pictures of the result by the name of their file; each is drawn when it is called."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from neuroprint.errors import NeuroprintError
 from neuroprint.evaluation.metric import ProbeMetric, RetrievalMetric
-from neuroprint.evaluation.retrieval import RETRIEVAL_METRICS
+from neuroprint.evaluation.retrieval import CLIFFS_DELTA, RETRIEVAL_METRICS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,6 +33,8 @@ class Task(ABC):
     logged with a run, and runs are ranked together only if they agree in them.
 
     Attributes:
+        across: A column of the metadata, such as ``site``: the gallery of a query then holds only cases of other values, and
+            a case without a value is left out. None lets the gallery hold all.
         extra_metrics: Records of further metrics, see :class:`neuroprint.evaluation.metric.RetrievalMetric`.
         name: As ``task=NAME`` chooses it.
         version: Raised whenever the task gives other numbers than before: finished runs of an older one are not reused.
@@ -63,6 +65,7 @@ class Task(ABC):
         1.0
     """
 
+    across: str | None = None
     extra_metrics: Sequence[RetrievalMetric | ProbeMetric] = ()
 
     name: ClassVar[str]
@@ -106,7 +109,17 @@ class Task(ABC):
     def asked_of(self, cohort: str, cases: int, folds: int, change: str | None = None) -> str:
         """What is asked of which cases, in words, as a leaderboard says it; and how query scans were changed."""
         changed = f" · queries changed by {change}" if change else ""
-        return f"{self.name}: a case {self.relevance} · {cohort}, {cases} cases in {folds} folds{changed}"
+        return f"{self.called}: a case {self.sought} · {cohort}, {cases} cases in {folds} folds{changed}"
+
+    @property
+    def called(self) -> str:
+        """What the task is called in front of what it asks."""
+        return self.name
+
+    @property
+    def sought(self) -> str:
+        """What is looked for and among which cases, as the end of "a case ...": :attr:`relevance`, and :attr:`across`."""
+        return f"{self.relevance}, among cases of another {self.across}" if self.across else self.relevance
 
     def parameters(self) -> dict[str, Any]:
         """The task's fields, JSON-able, as they are logged."""
@@ -124,24 +137,26 @@ class Task(ABC):
         kind = type(self)
         return {"task": f"{kind.__module__}.{kind.__qualname__}", "version": self.version, **self.parameters()}
 
-    def metrics(self, probe: Metrics, pairs: Sequence[str] = ()) -> Metrics:
+    def metrics(self, probe: Metrics, pairs: Sequence[str] = (), confound: bool = False) -> Metrics:
         """What is scored: retrieval, as far as the task has what a metric looks at, the probe's metrics, and the extra ones.
 
         Args:
             probe: The probe's metrics.
             pairs: Quantities of pairs that the task knows, such as ``distance_mm``.
+            confound: Whether the task is of a confound: the direction of every metric is turned, and there is Cliff's delta.
 
         Raises:
             NeuroprintError: Two metrics have one name, or one is none.
         """
-        retrieval = tuple(metric for metric in RETRIEVAL_METRICS if set(metric.needs) <= set(pairs))
+        usual = (*RETRIEVAL_METRICS, CLIFFS_DELTA) if confound else RETRIEVAL_METRICS
+        retrieval = tuple(metric for metric in usual if set(metric.needs) <= set(pairs))
         found: Metrics = (*retrieval, *probe, *self._extra())
         names = [metric.name for metric in found]
         if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise NeuroprintError(
                 f"task.extra_metrics: there is a metric {repeated[0]} already; give yours another name"
             )
-        return found
+        return tuple(metric.of_confound() for metric in found) if confound else found
 
     def _extra(self) -> Metrics:
         """The metrics beside those that every such task has.

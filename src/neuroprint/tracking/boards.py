@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from neuroprint.errors import NeuroprintError
+from neuroprint.evaluation.metric import P_VALUE
 from neuroprint.tasks.influence_file import INFLUENCE_FILE, read_influences
 from neuroprint.tasks.leaderboard import RETRIEVAL, UNTRAINED, Leaderboard, metrics_of, rank_rows
 from neuroprint.tracking.store import FINISHED_CANDIDATES, TrackingStore
@@ -84,6 +85,13 @@ def can_be_best(run: Run) -> bool:
     return bool(run.data.tags.get("exportable") != "false" or run.data.tags.get("transductive") == "false")
 
 
+def by_rank(store: TrackingStore, runs: Sequence[Run]) -> list[Run]:
+    """Candidates of one group by their task's own metric, the best first; the record of the first says which way that is."""
+    metric = runs[0].data.tags.get("rank_by", DEFAULT_METRIC)
+    known = metrics_of(read_queries(store, runs[0]))
+    return _in_order(runs, metric, metric in known and known[metric].lower_is_better)
+
+
 def read_queries(store: TrackingStore, run: Run) -> pd.DataFrame:
     """A run's table of queries, the records of its metrics with it."""
     import pandas as pd
@@ -107,7 +115,9 @@ def _with_metric(groups: Mapping[str, list[Run]], metric: str | None) -> dict[st
     }
     if not kept:
         runs = [run for members in groups.values() for run in members]
-        known = sorted({name for run in runs for name in run.data.metrics if not name.endswith(("_lo", "_hi"))})
+        known = sorted(
+            {name for run in runs for name in run.data.metrics if not name.endswith(("_lo", "_hi", P_VALUE))}
+        )
         raise NeuroprintError(f"no run has the metric {metric}: choose one of {', '.join(known)}")
     return kept
 
@@ -139,16 +149,18 @@ def _untrained(
 
     It must where a candidate's encoder is trained and has an untrained twin.
     """
-    sign = 1.0 if lower_is_better else -1.0
-    by_rank = sorted(
-        filter(can_be_best, candidates),
-        key=lambda run: (sign * run.data.metrics.get(metric, -sign * np.inf), run.info.run_name),
-    )
-    due = [run.data.tags["untrained_row"] for run in by_rank if "untrained_row" in run.data.tags]
+    ranked = _in_order(filter(can_be_best, candidates), metric, lower_is_better)
+    due = [run.data.tags["untrained_row"] for run in ranked if "untrained_row" in run.data.tags]
     if not due:
         return False, None
     scored = {run.data.tags["identity"]: run for run in reversed(store.untrained(group))}  # the newest counts
     return True, next((scored[identity] for identity in due if identity in scored), None)
+
+
+def _in_order(runs: Iterable[Run], metric: str, lower_is_better: bool) -> list[Run]:
+    """The best first, by name where they are equal; last those without the metric."""
+    sign = 1.0 if lower_is_better else -1.0
+    return sorted(runs, key=lambda run: (sign * run.data.metrics.get(metric, sign * np.inf), run.info.run_name))
 
 
 def _row(run: Run) -> dict[str, Any]:

@@ -69,9 +69,10 @@ def _board(board: Leaderboard) -> str:
         name = f"*{_plain(row['name'])}*" if reference else f"[{_plain(row['name'])}](#/runs/{row['run_id']})"
         lines.append(f"| {star} | {name} | {' | '.join(board.cells(row))} |")
     more = f" The best {_TOP} of {len(candidates)} candidates and the reference rows." if len(candidates) > _TOP else ""
-    best = next((row for row in candidates if row.get("exportable") != "False"), None) if board.is_ranked else None
+    worth_exporting = board.is_ranked and not board.metric.confound
+    best = next((row for row in candidates if row.get("exportable") != "False"), None) if worth_exporting else None
     parts = [
-        f"**Leaderboard** by {board.metric.title}.{more}",
+        f"**Leaderboard** by {board.metric.title}{_confound(board)}.{more}",
         "\n".join(lines),
         " ".join(f"{_plain(text[:1].upper() + text[1:])}." for text in board.legend).replace("\\*:", "★:"),
     ]
@@ -79,6 +80,11 @@ def _board(board: Leaderboard) -> str:
         where = "" if best.get("dataset") == "phantom" else " --set dataset.root=DIR"
         parts.append(f"**Export** the best as a search index: `neuroprint export OUT --run {best['run_id']}{where}`")
     return "\n\n".join(parts)
+
+
+def _confound(board: Leaderboard) -> str:
+    """What has to be said of a confound: that its best rows are those that tell the least of it."""
+    return f", {board.metric.direction}: {_plain(board.about)}" if board.metric.confound else ""
 
 
 def _failures(failed: Mapping[str, str]) -> str:

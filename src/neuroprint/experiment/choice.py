@@ -45,10 +45,7 @@ def best_run(store: TrackingStore, metric: str | None, leaderboard: str | None, 
         NeuroprintError: It is not plain which leaderboard is meant; or that is of a confound, has no such run, or too few
             queries to rank by.
     """
-    boards = leaderboards(store, finished_candidates(store), metric)
-    # Of changed queries nothing is exported: such a leaderboard is not meant unless it is named, which is then answered.
-    clean = [board for board in boards if any(row.get("perturb") == "none" for row in board.records())]
-    board = _meant(store, boards if leaderboard else clean or boards, leaderboard)
+    board = the_leaderboard(store, finished_candidates(store), metric, leaderboard)
     if board.metric.confound:
         raise NeuroprintError(
             f"leaderboard {board.id} is of a confound ({board.about}): who tells the least of it need not find anything. "
@@ -70,6 +67,31 @@ def best_run(store: TrackingStore, metric: str | None, leaderboard: str | None, 
             _compare_with_voxels(board, row, anyway)
             return run
     raise NeuroprintError("no run of the leaderboard can be exported, as said above")
+
+
+def the_leaderboard(
+    store: TrackingStore, runs: Sequence[Run], metric: str | None = None, named: str | None = None
+) -> Leaderboard:
+    """The leaderboard of these runs that is named, or the only one that can be meant.
+
+    Of changed queries, and of confounds, nothing is chosen: such a leaderboard is not meant unless it is named, and the only one.
+
+    Args:
+        store: Where the runs are.
+        runs: Finished candidates.
+        metric: What it is ranked by; by default the task's own.
+        named: How its id begins.
+
+    Raises:
+        NeuroprintError: It is not plain which is meant.
+    """
+    boards = leaderboards(store, runs, metric)
+    plainly = [
+        board
+        for board in boards
+        if not board.metric.confound and any(row.get("perturb") == "none" for row in board.records())
+    ]
+    return _meant(store, boards if named else plainly or boards, named)
 
 
 def named_run(

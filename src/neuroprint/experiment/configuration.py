@@ -79,6 +79,7 @@ class Config:
     task: Any = MISSING
     perturb: Any = MISSING
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    fingerprint: Any = None
     layer: Any = None
     components: int = 16
     similarity: str | None = None

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 # Raised whenever the protocol gives other numbers than before: finished runs of an older version are not reused.
 EVALUATION_VERSION = 5
 
+QUESTION = "question"
+"""The group that names a task or a perturbation by one word."""
+
 # Groups of which an overridden value inside is a parameter of its own. Of paths only the last part leaves this machine.
 _OPEN_GROUPS = ("encoder", "inferer", "pooling", "projection", "probe", "perturb")
 # Of an encoder: which file its weights come from. Runs and names say by its SHA-256 which weights they were.
@@ -186,7 +189,7 @@ class Experiment:
             value = redact(values.get(key, ""))
             if (key == "encoder" and not self.recipe.trained) or _names_weights(key) or key == "encoder.path":
                 continue
-            found.append(value if key in GROUPS else f"{key.rpartition('.')[2]} {value}")
+            found.append(value if key in (*GROUPS, QUESTION) else f"{key.rpartition('.')[2]} {value}")
         return found
 
     def public_config(self) -> str:
@@ -197,6 +200,16 @@ class Experiment:
         """The configuration as YAML from which a run is rebuilt: as public, but what refers to another key still does."""
         written = OmegaConf.to_container(self.config, resolve=False, enum_to_str=True)
         return OmegaConf.to_yaml(OmegaConf.create(_with_references(written, redact(plain(self.config)))))
+
+    @property
+    def fingerprint(self) -> str:
+        """The run's name without what is asked of it."""
+        return replace(self, varied=self.varied - {QUESTION, "task", "perturb"}).name
+
+    @property
+    def question(self) -> str | None:
+        """What is asked, where it has a name."""
+        return self.choices.get(QUESTION)
 
     @cached_property
     def parameters(self) -> dict[str, Any]:

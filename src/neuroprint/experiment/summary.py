@@ -41,6 +41,41 @@ def report_sweep(store: TrackingStore, parent: str, runs: Sequence[Run]) -> list
     return boards
 
 
+def report_profile(
+    store: TrackingStore, parent: str, boards: Sequence[Leaderboard], asked: Mapping[str, tuple[str, str]]
+) -> None:
+    """Print the profile of a sweep over questions, and log it to its parent; nothing where fewer than two were asked.
+
+    Args:
+        store: Where the runs are.
+        parent: Id of the sweep's parent run.
+        boards: Its leaderboards.
+        asked: What was asked of which fingerprint, by run id.
+    """
+    from neuroprint.figures.profile import draw_profile
+    from neuroprint.figures.style import save
+    from neuroprint.tasks.profile import HEADS, Profile
+
+    by_question: dict[str, Leaderboard] = {}
+    for board in boards:
+        questions = {asked[row["run_id"]][0] for row in board.records() if row["run_id"] in asked}
+        by_question |= dict.fromkeys(questions, board)
+    if len(by_question) < 2:
+        return
+    order = list(dict.fromkeys(question for question, _ in asked.values()))
+    profile = Profile.of(
+        {question: by_question[question] for question in sorted(by_question, key=order.index)},
+        {run: name for run, (_, name) in asked.items()},
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "plots").mkdir()
+        profile.table.to_csv(Path(folder) / "profile.csv", index=False)
+        (Path(folder) / "profile.md").write_text(profile.to_markdown(), encoding="utf-8")
+        figure = draw_profile(profile.table, profile.questions, profile.names, HEADS)
+        save(figure, Path(folder) / "plots" / "profile.png", pdf=True)
+        store.log_folder(parent, Path(folder))
+
+
 def show_leaderboards(boards: Sequence[Leaderboard], most: int | None = MOST_PRINTED) -> None:
     """Print the ``most`` best runs of each leaderboard to the terminal; into a file or a pipe at a width that holds them."""
     from rich.console import Console

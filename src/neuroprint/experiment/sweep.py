@@ -20,8 +20,9 @@ from neuroprint.embedding.recipe import pooling_name
 from neuroprint.evaluation.folds import in_holdout
 from neuroprint.experiment.composition import Jobs, compose_jobs, hand_out, set_environment
 from neuroprint.experiment.experiment import Experiment
+from neuroprint.experiment.fingerprints import KEY, expand
 from neuroprint.experiment.run import score_untrained
-from neuroprint.experiment.summary import describe_sweep, list_failures, report_sweep, say_where
+from neuroprint.experiment.summary import describe_sweep, list_failures, report_profile, report_sweep, say_where
 from neuroprint.tracking.boards import by_rank, can_be_best
 from neuroprint.tracking.description import note, opening
 from neuroprint.tracking.store import FINISHED_CANDIDATES
@@ -104,7 +105,7 @@ def start_sweep(config: DictConfig, session: Session) -> Sweep:
     Raises:
         NeuroprintError: A job cannot work.
     """
-    jobs = _compose(config)
+    jobs = _compose(config, session)
     composed = list(jobs.values())
     # Every job is understood before the first cohort is looked for: a typo in the last one must not cost an hour.
     varied = _varied([part.hydra.overrides.task for part in composed])
@@ -158,6 +159,7 @@ def finish_sweep(sweep: Sweep, session: Session, interrupted: bool) -> bool:
             runs = _finished_runs(sweep)  # their tags may have changed
         if runs:
             boards = report_sweep(store, sweep.parent, runs)
+            report_profile(store, sweep.parent, boards, _asked(sweep, runs))
         describe_sweep(store, sweep.parent, sweep.opening, boards, missing)
         status = "KILLED" if interrupted else "FAILED" if missing else "FINISHED"
     finally:
@@ -175,7 +177,7 @@ def named_poolings(parts: Iterable[Part]) -> dict[str, Pooling]:
     return {pooling_name(part): part.made for part in parts}
 
 
-def _compose(config: DictConfig) -> Jobs:
+def _compose(config: DictConfig, session: Session) -> Jobs:
     """The configuration of every job, as Hydra's basic sweeper would compose them, which then gets them from here."""
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
     from hydra.core.global_hydra import GlobalHydra
@@ -186,7 +188,13 @@ def _compose(config: DictConfig) -> Jobs:
     given += list(config.hydra.overrides.task)
     overrides = OverridesParser.create(config_loader=loader).parse_overrides(given)
     (batch,) = BasicSweeper.split_arguments(overrides, None)
-    jobs = compose_jobs(loader, config, batch)
+    if any(line.startswith(f"{KEY}=") for job in batch for line in job):
+        store = session.tracking(config.tracking)
+        whole = {tuple(job): tuple(expand(job, store)) for job in batch}
+        composed = compose_jobs(loader, config, list(dict.fromkeys(whole.values())))
+        jobs = {job: composed[expanded] for job, expanded in whole.items()}
+    else:
+        jobs = compose_jobs(loader, config, batch)
     hand_out(loader, jobs)
     return jobs
 
@@ -234,6 +242,13 @@ def _open_parent(store: TrackingStore, identity: str, names: dict[str, str], res
             return str(found[0].info.run_id)
         own = {"role": "sweep", "sweep": identity, "jobs": str(len(names))}
         return store.create(f"sweep of {len(names)}", {**own, **tags})
+
+
+def _asked(sweep: Sweep, runs: Sequence[Run]) -> dict[str, tuple[str, str]]:
+    """What was asked of which fingerprint, by run id, where questions were asked by name."""
+    by_identity = {sweep.identities[overrides]: one for overrides, one in sweep.experiments.items()}
+    found = {run.info.run_id: by_identity[run.data.tags["identity"]] for run in runs}
+    return {run: (one.question, one.fingerprint) for run, one in found.items() if one.question}
 
 
 def _finished_runs(sweep: Sweep) -> list[Run]:

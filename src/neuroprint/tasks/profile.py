@@ -35,8 +35,8 @@ class Profile:
 
     Attributes:
         table: A row a fingerprint, question and way (``finds`` or ``tells``): ``question``, ``kind`` (``knows``, ``confuses``
-            or ``bears``), ``way``, ``name``, ``role``, ``run_id``, ``metric``, ``label``, ``value`` with ``lo`` and ``hi``, and
-            ``share``: how much of it is there, from 0 at chance to 1 at the ideal.
+            or ``bears``), ``way``, ``name``, ``role``, ``run_id``, ``metric``, ``label``, ``value`` with ``lo`` and ``hi``,
+            and ``share``: how much of it is there, from 0 at chance to 1 at the ideal.
 
     Example:
         >>> import neuroprint as npr

@@ -207,9 +207,7 @@ def _takes_folders(command: argparse.ArgumentParser) -> None:
 def _phantom(options: argparse.Namespace) -> int:
     from neuroprint.phantom.dataset import write_with_progress
 
-    write_with_progress(
-        options.out, options.cases, options.spacing, options.seed, options.pose_jitter, options.clinic
-    )
+    write_with_progress(options.out, options.cases, options.spacing, options.seed, options.pose_jitter, options.clinic)
     print(f"{options.cases} phantoms in {options.out}")
     return 0
 

@@ -37,4 +37,5 @@ class Draws:
 
 def usual_draws(seed: int, index: int) -> Draws:
     """Those of case ``index`` of the default phantoms; the generators are fresh at every call."""
-    return Draws(*np.random.default_rng([seed, index]).spawn(5))
+    anatomy, tumor, pose, contrast, noise = np.random.default_rng([seed, index]).spawn(5)
+    return Draws(anatomy, tumor, pose, contrast, noise)

@@ -24,9 +24,9 @@ KINDS = {
 """The tumor of each grade."""
 
 SCANNERS = {
-    "A": Scanner(contrast=0.85, noise=1.6, bias=0.6),
-    "B": Scanner(contrast=1.0, noise=0.7, bias=1.6),
-    "C": Scanner(contrast=1.2, noise=1.0, bias=1.0),
+    "A": Scanner(contrast=0.75, noise=2.0, bias=0.5),
+    "B": Scanner(contrast=1.0, noise=0.7, bias=1.8),
+    "C": Scanner(contrast=1.3, noise=1.0, bias=1.0),
 }
 """The three families of scanners."""
 

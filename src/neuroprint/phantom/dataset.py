@@ -76,8 +76,8 @@ class ClinicFormat(PhantomFormat):
     column              how it is made
     ==================  ==============================================================================================
     ``grade``           ``HGG`` of 60 % of the patients, else ``LGG``. An HGG has an enhancing rim 1.4 to 5.5 mm thick
-                        around necrosis, but for one in ten. Half of the LGG have no enhancing tumor; the rim of the
-                        others is 0.6 to 3 mm thick. So grades overlap.
+                        around necrosis, but for one in ten. Of LGG 60 % have no enhancing tumor; the rim of the
+                        others is 0.6 to 2.6 mm thick. So grades overlap.
     ``response``        ``yes`` or ``no``, by the toss of a coin. Nothing in the images tells it.
     ``age``             20 to 85 years. Sulci and ventricles widen with age, and white matter lesions become more; the
                         tumor does not depend on it.
@@ -90,9 +90,9 @@ class ClinicFormat(PhantomFormat):
     ``field_strength``  1.5 for scanner A, 3 for B and C.
     ==================  ==============================================================================================
 
-    One patient of five is scanned twice, and may be so on another scanner. The anatomy is the same; in three of four the
-    tumor has grown by 15 to 100 %, up to 240 cm3. All columns but the scanner's are the patient's. Of one patient in 20
-    ``grade`` is missing, of one in 20 ``response``.
+    One patient of five is scanned twice, perhaps on another scanner. The anatomy is the same. In three of four of these
+    patients the tumor has grown by 15 to 100 %, up to 240 cm3. All columns but the scanner's are the patient's. ``grade``
+    is missing of one patient in 20, and so is ``response``.
 
     Files are named as in BraTS 2023, ``Clinic-00003-001`` being the second scan of ``Clinic-00003``. The columns stand in
     ``clinic.csv`` in the cohort's folder, which is a manifest too.

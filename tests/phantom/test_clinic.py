@@ -24,8 +24,8 @@ from neuroprint.errors import NeuroprintError
 from neuroprint.phantom import PHANTOM_MODALITIES, Phantom, PhantomSettings, make_phantom, write_cohort
 from neuroprint.phantom.clinic import (
     CLINIC_COLUMNS,
-    KINDS,
     SCANNERS,
+    TUMOR_OF_GRADE,
     Examination,
     Patient,
     draw_survival,
@@ -198,10 +198,10 @@ def test_high_grades_enhance_more_but_not_always() -> None:
     person = make_anatomy(load_template(), np.random.default_rng(0))
     rims = {
         grade: np.array([make_tumor(person, np.random.default_rng(n), 1.0, kind)[0].rim_mm for n in range(6)])
-        for grade, kind in KINDS.items()
+        for grade, kind in TUMOR_OF_GRADE.items()
     }
     assert (rims["HGG"] > 0).mean() > 0.7 > (rims["LGG"] > 0).mean() > 0
-    assert KINDS["LGG"].rim_mm[1] > KINDS["HGG"].rim_mm[0]
+    assert TUMOR_OF_GRADE["LGG"].rim_mm[1] > TUMOR_OF_GRADE["HGG"].rim_mm[0]
 
 
 def test_the_second_scan_shows_the_same_head_with_a_tumor_that_has_grown() -> None:

@@ -17,7 +17,7 @@ CLINIC_VERSION = 1
 
 CLINIC_COLUMNS = ("grade", "response", "age", "survival_days", "event", "scanner", "field_strength")
 
-KINDS = {
+TUMOR_OF_GRADE = {
     "HGG": TumorKind(without_rim=0.1, rim_mm=(1.4, 5.5), solid=(0.6, 2.4)),
     "LGG": TumorKind(without_rim=0.6, rim_mm=(0.6, 2.6), solid=(1.6, 3.0)),
 }
@@ -112,7 +112,7 @@ class Examination:
 
     def draws(self) -> Draws:
         """What the phantom is made from. Anatomy and tumor are the patient's, all else is the scan's."""
-        patient, kind = self.patient, KINDS[self.patient.grade]
+        patient, kind = self.patient, TUMOR_OF_GRADE[self.patient.grade]
         anatomy, tumor, _ = _of_patient(patient.seed, patient.number)
         pose, contrast, noise, _ = np.random.default_rng(
             [patient.seed, patient.number, _OF_SCAN, self.session + 1]

@@ -183,7 +183,7 @@ def test_a_folder_in_the_home_is_found(more: Callable[..., Path], monkeypatch: p
     [
         (("pooling", "gme"), "pooling=gme: there is no such choice. Did you mean gem\\? There is: center_of_mass, cov"),
         (("pooling", "xyz"), "pooling=xyz: there is no such choice. There is: center_of_mass, covariance, "),
-        (("dataset", "brain"), "dataset=brain: .*There is: brats, manifest, msd, phantom$"),
+        (("dataset", "brain"), "dataset=brain: .*There is: brats, manifest, msd, phantom, phantom_clinic$"),
         (
             ("poolings", "gem"),
             "poolings=gem: there is no group poolings. Did you mean pooling\\? There is: dataset, enc",

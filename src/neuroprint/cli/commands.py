@@ -56,10 +56,11 @@ def _parser() -> argparse.ArgumentParser:
 
     phantom = commands.add_parser("phantom", help="write a phantom cohort in BraTS layout")
     phantom.add_argument("out", type=Path, metavar="OUT", help="folder to write to; a broken-off cohort is completed")
-    phantom.add_argument("--cases", type=int, default=80, metavar="N", help="how many patients (default: %(default)s)")
+    phantom.add_argument("--cases", type=int, default=80, metavar="N", help="how many cases (default: %(default)s)")
     phantom.add_argument("--spacing", type=float, default=2.0, metavar="MM", help="voxel size (default: %(default)s)")
     phantom.add_argument("--seed", type=int, default=0, metavar="S", help="which patients (default: %(default)s)")
     phantom.add_argument("--pose-jitter", action="store_true", help="turn, shift and scale the heads")
+    phantom.add_argument("--clinic", action="store_true", help="patients with a grade, a survival, a scanner and so on")
     phantom.set_defaults(run=_phantom)
 
     check = commands.add_parser("check", help="read every case of a dataset and list its problems")
@@ -206,7 +207,7 @@ def _takes_folders(command: argparse.ArgumentParser) -> None:
 def _phantom(options: argparse.Namespace) -> int:
     from neuroprint.phantom.dataset import write_with_progress
 
-    write_with_progress(options.out, options.cases, options.spacing, options.seed, options.pose_jitter)
+    write_with_progress(options.out, options.cases, options.spacing, options.seed, options.pose_jitter, options.clinic)
     print(f"{options.cases} phantoms in {options.out}")
     return 0
 

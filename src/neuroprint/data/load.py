@@ -34,8 +34,8 @@ def load_cohort(
     """Find the cases of a dataset; no voxel is read yet.
 
     Args:
-        dataset: An entry of conf/dataset: ``brats``, ``msd``, ``manifest`` or ``phantom``; or such an entry's content, which
-            says all by itself.
+        dataset: An entry of conf/dataset: ``brats``, ``msd``, ``manifest``, ``phantom`` or ``phantom_clinic``; or such an
+            entry's content, which says all by itself.
         root: Folder or file of the dataset. Phantoms, which are written where they are missing, have a folder by default.
         store: Folder of the feature store, in which the digests of files are remembered; by default that of
             :func:`store_folder`.

@@ -74,7 +74,8 @@ def the_leaderboard(
 ) -> Leaderboard:
     """The leaderboard of these runs that is named, or the only one that can be meant.
 
-    Of changed queries, and of confounds, nothing is chosen: such a leaderboard is not meant unless it is named, and the only one.
+    Of changed queries, and of confounds, nothing is chosen: such a leaderboard is not meant unless it is named, or the only
+    one.
 
     Args:
         store: Where the runs are.

@@ -14,6 +14,7 @@ from neuroprint.encoders.checkpoints import PACKAGED
 from neuroprint.errors import NeuroprintError
 from neuroprint.experiment.configuration import GROUPS, Config
 from neuroprint.experiment.experiment import REFERENCE, Experiment
+from neuroprint.phantom.types import PHANTOM_DATASETS
 from neuroprint.tracking.store import TrackingStore
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def _set(config: Any, override: str) -> None:
 def _check_places(config: DictConfig) -> None:
     root = Path(str(config.dataset.root))
     # Phantoms are written where they are missing; all else has to be there.
-    if config.dataset.name != "phantom" and not root.exists():
+    if config.dataset.name not in PHANTOM_DATASETS and not root.exists():
         raise NeuroprintError(
             f"the run's scans were in {root.name}, and MLflow keeps no folders: give --set dataset.root=FOLDER/{root.name}"
         )

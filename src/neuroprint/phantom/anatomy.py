@@ -187,9 +187,17 @@ class Anatomy:
         )
 
 
-def make_anatomy(template: Template, rng: np.random.Generator) -> Anatomy:
-    """Draws a person: size and shape of the head, asymmetry, folding, ventricles, atrophy, lesions."""
-    age = float(rng.beta(2, 2))
+def draw_age(rng: np.random.Generator) -> float:
+    """How old a person is, from 0 (young) to 1 (old)."""
+    return float(rng.beta(2, 2))
+
+
+def make_anatomy(template: Template, rng: np.random.Generator, age: float | None = None) -> Anatomy:
+    """Draws a person: size and shape of the head, asymmetry, folding, ventricles, atrophy, lesions.
+
+    ``age`` is as of :func:`draw_age`; None draws it. With it sulci and ventricles widen and lesions become more.
+    """
+    age = draw_age(rng) if age is None else age
     stretch = _SRI_TO_MNI * np.exp(rng.normal(0, 0.025) + rng.normal(0, 0.02, 3))
     tilt = rng.normal(0, 0.025, (3, 3)) * (1 - np.eye(3))
     matrix = np.diag(stretch) @ (np.eye(3) + tilt)

@@ -1,8 +1,10 @@
-"""A cohort of phantoms on disk, in the layout of BraTS 2021: resumable, atomic by case, the same bytes for a seed."""
+"""A cohort of phantoms on disk, in the layout of BraTS: resumable, atomic by case, the same bytes for a seed."""
 
 from __future__ import annotations
 
+import csv
 import gzip
+import io
 import json
 import os
 import re
@@ -11,34 +13,55 @@ import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from multiprocessing import get_context
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
+import numpy as np
 
 from neuroprint.data.files import written_whole
 from neuroprint.errors import NeuroprintError
+from neuroprint.phantom.clinic import CLINIC_COLUMNS, CLINIC_VERSION, examination
 from neuroprint.phantom.seeds import refuse_training_seed
 from neuroprint.phantom.types import GENERATOR_VERSION, PHANTOM_MODALITIES, PhantomSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
-    import numpy as np
     import numpy.typing as npt
 
 SETTINGS_FILE = "phantom.json"
+TABLE_FILE = "clinic.csv"
+"""The clinic's columns, in the form of a manifest."""
 
 _UNFINISHED = ".phantom.unfinished.json"
 _LOCK = ".phantom.lock"
 _TEMPORARY = ".writing_"
 _COMPRESSION = 4
 _SPACINGS_MM = (0.8, 8.0)
+_CASE = r"Phantom_\d{5,}|Clinic-\d{5,}-\d{3}"
+_SUFFIXES = {"flair": "t2f", "t1ce": "t1c", "t1": "t1n", "t2": "t2w", "seg": "seg"}  # of BraTS 2023
+_ENHANCING, _ENHANCING_2023 = 4, 3
 
 
-def case_name(index: int) -> str:
-    """Folder of a case, such as ``Phantom_00012``."""
-    return f"Phantom_{index:05d}"
+def case_files(seed: int, index: int, clinic: bool = False) -> dict[str, Path]:
+    """Where a case's images and its label lie in the cohort's folder, by modality and ``seg``.
+
+    Default phantoms are named as in BraTS 2021. The clinic's are named as in BraTS 2023, which tells the scans of one
+    patient.
+
+    Example:
+        >>> case_files(0, 12)["t1"].as_posix()
+        'Phantom_00012/Phantom_00012_t1.nii.gz'
+        >>> case_files(0, 12, clinic=True)["t1"].as_posix()
+        'Clinic-00010-000/Clinic-00010-000-t1n.nii.gz'
+    """
+    parts = (*PHANTOM_MODALITIES, "seg")
+    if clinic:
+        name = examination(seed, index).id
+        return {part: Path(name, f"{name}-{_SUFFIXES[part]}.nii.gz") for part in parts}
+    name = f"Phantom_{index:05d}"
+    return {part: Path(name, f"{name}_{part}.nii.gz") for part in parts}
 
 
 def write_cohort(
@@ -49,8 +72,12 @@ def write_cohort(
     pose_jitter: bool = False,
     workers: int | None = None,
     progress: Callable[[int], None] | None = None,
+    clinic: bool = False,
 ) -> None:
     """Writes ``out/Phantom_00000/Phantom_00000_{flair,t1,t1ce,t2,seg}.nii.gz`` and so on, then ``phantom.json``.
+
+    With ``clinic`` it writes ``out/Clinic-00000-000/Clinic-00000-000-{t2f,t1n,t1c,t2w,seg}.nii.gz`` and so on, and before
+    ``phantom.json`` the table ``clinic.csv``.
 
     Cases that an earlier, interrupted call with the same settings has finished are kept; a call on a finished cohort
     does nothing. Two processes may call it at once: the second waits. Files are byte-identical for the same settings,
@@ -64,6 +91,7 @@ def write_cohort(
         pose_jitter: Whether heads are turned, shifted and scaled.
         workers: Processes; by default as many as there are processor cores. 1 works in this process.
         progress: Called with the number of finished cases whenever it has grown.
+        clinic: Whether the patients are those of the clinic.
 
     Raises:
         NeuroprintError: If a setting is out of range, the seed is one for training, or ``out`` holds other settings or
@@ -83,6 +111,7 @@ def write_cohort(
         "spacing_mm": float(spacing_mm),
         "seed": int(seed),
         "pose_jitter": bool(pose_jitter),
+        **({"clinic_version": CLINIC_VERSION} if clinic else {}),
     }
     if out.exists() and not out.is_dir():
         raise NeuroprintError(f"{out}: found a file, expected a folder for the phantom cohort; choose another name")
@@ -91,13 +120,17 @@ def write_cohort(
     out.mkdir(parents=True, exist_ok=True)
     with FileLock(out / _LOCK):
         _refuse_foreign(out, settings)
-        if (out / SETTINGS_FILE).exists() and all(_is_complete(out, i) for i in range(cases)):
+        files = [case_files(seed, index, clinic) for index in range(cases)]
+        missing = [index for index, paths in enumerate(files) if not all((out / p).is_file() for p in paths.values())]
+        has_table = (out / TABLE_FILE).is_file() or not clinic
+        if (out / SETTINGS_FILE).exists() and has_table and not missing:
             return
         _write_json(out / _UNFINISHED, settings)
         for leftover in out.glob(f"{_TEMPORARY}*"):
             shutil.rmtree(leftover)
-        missing = [i for i in range(cases) if not _is_complete(out, i)]
-        _write_cases(out, missing, seed, PhantomSettings(spacing_mm, pose_jitter), workers, progress, cases)
+        _write_cases(out, missing, seed, PhantomSettings(spacing_mm, pose_jitter, clinic), workers, progress, cases)
+        if clinic:
+            _write_table(out / TABLE_FILE, seed, files)
         _write_json(out / SETTINGS_FILE, settings)
         (out / _UNFINISHED).unlink()
 
@@ -150,16 +183,20 @@ def _script_hidden() -> Iterator[None]:
 
 
 def _write_case(out: Path, seed: int, index: int, settings: PhantomSettings) -> None:
-    from neuroprint.phantom.generate import build
+    from neuroprint.phantom.generate import build, draws_of
 
-    name = case_name(index)
-    phantom = build(seed, index, settings, with_tissues=False)
+    files = case_files(seed, index, settings.clinic)
+    name = files["seg"].parent.name
+    phantom = build(draws_of(seed, index, settings), settings, with_tissues=False)
     folder = out / f"{_TEMPORARY}{name}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    volumes: dict[str, npt.NDArray[Any]] = {**phantom.images, "seg": phantom.label}
+    label = phantom.label
+    if settings.clinic:
+        label = np.where(label == _ENHANCING, np.uint8(_ENHANCING_2023), label)
+    volumes: dict[str, npt.NDArray[Any]] = {**phantom.images, "seg": label}
     for part, volume in volumes.items():
-        (folder / f"{name}_{part}.nii.gz").write_bytes(_nifti_bytes(volume, phantom.affine))
+        (folder / files[part].name).write_bytes(_nifti_bytes(volume, phantom.affine))
     if (out / name).exists():  # incomplete, or it would not be written
         shutil.rmtree(out / name)
     folder.rename(out / name)
@@ -173,9 +210,16 @@ def _nifti_bytes(volume: npt.NDArray[Any], affine: npt.NDArray[np.float64]) -> b
     return gzip.compress(image.to_bytes(), compresslevel=_COMPRESSION, mtime=0)
 
 
-def _is_complete(out: Path, index: int) -> bool:
-    name = case_name(index)
-    return all((out / name / f"{name}_{part}.nii.gz").is_file() for part in (*PHANTOM_MODALITIES, "seg"))
+def _write_table(path: Path, seed: int, files: list[dict[str, Path]]) -> None:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["id", "patient", *PHANTOM_MODALITIES, "label", *CLINIC_COLUMNS])
+    for index, paths in enumerate(files):
+        scan = examination(seed, index)
+        values = [scan.columns.get(column, "") for column in CLINIC_COLUMNS]
+        table.writerow([scan.id, scan.patient.id, *(path.as_posix() for path in paths.values()), *values])
+    with written_whole(path) as file:
+        file.write(text.getvalue().encode())
 
 
 def _refuse_foreign(out: Path, settings: dict[str, object]) -> None:
@@ -195,7 +239,7 @@ def _refuse_foreign(out: Path, settings: dict[str, object]) -> None:
             )
     known = (out / SETTINGS_FILE).exists() or (out / _UNFINISHED).exists()
     for entry in sorted(out.iterdir()):
-        ours = entry.name == SETTINGS_FILE or (known and re.fullmatch(r"Phantom_\d{5,}", entry.name))
+        ours = entry.name == SETTINGS_FILE or (known and re.fullmatch(rf"{_CASE}|{re.escape(TABLE_FILE)}", entry.name))
         if not ours and not entry.name.startswith("."):
             raise NeuroprintError(
                 f"{out}: found {entry.name!r}, expected an empty folder or a phantom cohort; give another folder"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -24,10 +26,30 @@ TEXTURE = np.array([0.12, 0.04, 0.045, 0.035, 0.022, 0.08, 0.25, 0.25, 0.25, 0.0
 _NECROSIS, _FLAIR = TISSUES.index("necrosis"), PHANTOM_MODALITIES.index("flair")
 
 
-def signals(rng: np.random.Generator) -> PhantomFloats:
+@dataclass(frozen=True)
+class Scanner:
+    """How a family of scanners sees; by default as those of the default phantoms do.
+
+    Attributes:
+        contrast: Exponent on the signal of tissues: above 1 they differ more, below 1 less.
+        noise: Factor on the level of the noise.
+        bias: Factor on the logarithm of the receive field.
+    """
+
+    contrast: float = 1.0
+    noise: float = 1.0
+    bias: float = 1.0
+
+
+USUAL = Scanner()
+"""The scanner of the default phantoms."""
+
+
+def signals(rng: np.random.Generator, scanner: Scanner = USUAL) -> PhantomFloats:
     """Signal of every tissue in every modality (4, T), drawn for one case."""
     table = np.array([_SIGNAL[m] for m in PHANTOM_MODALITIES]) * np.exp(rng.normal(0, 1, (4, len(TISSUES))) * _SPREAD)
     table[_FLAIR, _NECROSIS] *= np.exp(rng.normal(0, 0.4))  # protein decides how dark a cyst is
+    table *= table ** (scanner.contrast - 1)
     return np.asarray(table, np.float32)
 
 
@@ -41,14 +63,16 @@ def texture(tissues: PhantomFloats, points: PhantomFloats, rng: np.random.Genera
     return factor
 
 
-def bias(nodes: PhantomFloats, depth: PhantomFloats, rng: np.random.Generator) -> PhantomFloats:
+def bias(
+    nodes: PhantomFloats, depth: PhantomFloats, rng: np.random.Generator, scanner: Scanner = USUAL
+) -> PhantomFloats:
     """Receive field of the four modalities (4, N) at head positions (3, N): smooth, and brighter near the coil."""
     fields = [
         rng.uniform(0.02, 0.07) * noise(nodes, 90.0, rng)
         + rng.uniform(-0.06, 0.16) * np.exp(-np.maximum(depth, 0) / 14)
         for _ in PHANTOM_MODALITIES
     ]
-    return np.exp(np.stack(fields)).astype(np.float32)
+    return np.exp(np.stack(fields) * scanner.bias).astype(np.float32)
 
 
 def slice_matrix(length: int, spacing_mm: float, slice_mm: float, phase: float) -> PhantomFloats:
@@ -75,6 +99,7 @@ def acquire(
     rng: np.random.Generator,
     thick: float,
     units: float,
+    scanner: Scanner = USUAL,
 ) -> npt.NDArray[np.int16]:
     """One image from noiseless signal (X, Y, Z) with tissue around the brain: slices, Rician noise, mask, integers."""
     from scipy import ndimage
@@ -88,7 +113,7 @@ def acquire(
     if is_thick and slice_mm > spacing_mm:
         matrix = slice_matrix(volume.shape[axis], spacing_mm, slice_mm, phase)
         volume = np.moveaxis(np.tensordot(matrix, volume, axes=(1, axis)), 0, axis)
-    level = np.float32(level / max(spacing_mm, 1.0) ** 0.5)
+    level = np.float32(level * scanner.noise / max(spacing_mm, 1.0) ** 0.5)
     real, imaginary = (rng.standard_normal(volume.shape, dtype=np.float32) for _ in range(2))
     if spacing_mm < 1.5:
         real = ndimage.gaussian_filter(real, 0.5 / spacing_mm, truncate=2.5) * np.float32(1.8)

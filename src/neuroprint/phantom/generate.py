@@ -9,6 +9,8 @@ import numpy as np
 
 from neuroprint.phantom import contrast
 from neuroprint.phantom.anatomy import Anatomy, Lattice, make_anatomy
+from neuroprint.phantom.clinic import examination
+from neuroprint.phantom.draws import Draws, usual_draws
 from neuroprint.phantom.noise import noise
 from neuroprint.phantom.pose import apply, brats_grid, draw_pose, kept_inside, scale_of
 from neuroprint.phantom.template import load_template
@@ -23,17 +25,21 @@ def make_phantom(seed: int, index: int, settings: PhantomSettings) -> Phantom:
 
     Anatomy and tumor are the same at every spacing and with or without pose jitter; noise is not.
     """
-    return build(seed, index, settings, with_tissues=True)
+    return build(draws_of(seed, index, settings), settings, with_tissues=True)
 
 
-def build(seed: int, index: int, settings: PhantomSettings, with_tissues: bool) -> Phantom:
-    """:func:`make_phantom`; without ``with_tissues`` their maps are left empty, which saves memory."""
-    for_anatomy, for_tumor, for_pose, for_contrast, for_noise = np.random.default_rng([seed, index]).spawn(5)
+def draws_of(seed: int, index: int, settings: PhantomSettings) -> Draws:
+    """What case ``index`` of the cohort ``seed`` is made from."""
+    return examination(seed, index).draws() if settings.clinic else usual_draws(seed, index)
+
+
+def build(draws: Draws, settings: PhantomSettings, with_tissues: bool) -> Phantom:
+    """The phantom of fresh ``draws``; without ``with_tissues`` their maps are left empty, which saves memory."""
     grid = brats_grid(settings.spacing_mm)
-    pose = draw_pose(for_pose)
+    pose = draw_pose(draws.pose)
     scale = scale_of(pose)
-    person = make_anatomy(load_template(), for_anatomy)
-    tumor, anatomy = make_tumor(person, for_tumor, scale)
+    person = make_anatomy(load_template(), draws.anatomy, draws.age)
+    tumor, anatomy = make_tumor(person, draws.tumor, scale, draws.kind)
 
     coarse = Lattice(8.0).points()
     outline = coarse[:, anatomy.depth(anatomy.to_mni(coarse)) > -2]
@@ -53,13 +59,13 @@ def build(seed: int, index: int, settings: PhantomSettings, with_tissues: bool) 
     near = anatomy.depth(mni) > -_AROUND_MM
     points, mni = np.ascontiguousarray(everywhere[:, near]), np.ascontiguousarray(mni[:, near])
     healthy = anatomy.tissues(points, mni, grid.spacing_mm / scale)
-    edge = anatomy.depth(mni) + np.float32(0.5) * noise(points, 6.0, for_contrast)
+    edge = anatomy.depth(mni) + np.float32(0.5) * noise(points, 6.0, draws.contrast)
     inside = edge + 2.5 * healthy.vessel > 0  # skull stripping leaves the sinuses in
     maps = tumor_maps(tumor, anatomy, points, healthy, inside, (grid.spacing_mm / scale) ** 3 / 1000)
     ill = np.stack([maps.edema, maps.necrosis, maps.non_enhancing, maps.enhancing])
     tissues = np.concatenate([np.stack(astuple(healthy)) * (1 - ill.sum(axis=0)), ill])
 
-    images = _images(anatomy, tissues, points, near, inside, shape, grid.spacing_mm, for_contrast, for_noise)
+    images = _images(anatomy, tissues, points, near, inside, shape, grid.spacing_mm, draws)
     brain = np.zeros(near.shape, bool)
     brain[near] = inside
     label = np.zeros(near.shape, np.uint8)
@@ -85,22 +91,28 @@ def _images(
     inside: np.ndarray,
     shape: tuple[int, ...],
     spacing_mm: float,
-    for_contrast: np.random.Generator,
-    for_noise: np.random.Generator,
+    draws: Draws,
 ) -> dict[str, np.ndarray]:
-    signal = contrast.signals(for_contrast) @ tissues
-    signal *= contrast.texture(tissues, points, for_contrast)
+    rng, scanner = draws.contrast, draws.scanner
+    signal = contrast.signals(rng, scanner) @ tissues
+    signal *= contrast.texture(tissues, points, rng)
     lattice = anatomy.lattice
     nodes = lattice.points()
-    signal *= lattice.read(contrast.bias(nodes, anatomy.depth(anatomy.to_mni(nodes)), for_contrast), points)
-    units = contrast.draw_units(for_contrast)
+    signal *= lattice.read(contrast.bias(nodes, anatomy.depth(anatomy.to_mni(nodes)), rng, scanner), points)
+    units = contrast.draw_units(rng)
     brain = np.zeros(near.shape, bool)
     brain[near] = inside
     images = {}
-    for modality, channel, rng in zip(PHANTOM_MODALITIES, signal, for_noise.spawn(4), strict=True):
+    for modality, channel, for_noise in zip(PHANTOM_MODALITIES, signal, draws.noise.spawn(4), strict=True):
         volume = np.zeros(near.shape, np.float32)
         volume[near] = channel
         images[modality] = contrast.acquire(
-            volume.reshape(shape), brain.reshape(shape), spacing_mm, rng, contrast.THICK[modality], units[modality]
+            volume.reshape(shape),
+            brain.reshape(shape),
+            spacing_mm,
+            for_noise,
+            contrast.THICK[modality],
+            units[modality],
+            scanner,
         )
     return images

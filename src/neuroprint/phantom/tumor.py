@@ -16,8 +16,31 @@ if TYPE_CHECKING:
     from neuroprint.phantom.types import PhantomFloats
 
 _MEDIAN_CM3, _VOLUME_SIGMA = 105.0, 0.95  # before truncation
-_SMALLEST, _LARGEST = 5.4, 240.0  # cm3: 5 to 250, with room for what rounding to voxels does
+_SMALLEST, LARGEST_CM3 = 5.4, 240.0  # cm3: 5 to 250, with room for what rounding to voxels does
 _BARRIER = np.float32(1e4)
+
+
+@dataclass(frozen=True)
+class TumorKind:
+    """What is asked of a tumor before it is drawn; by default whatever a glioma may be.
+
+    Attributes:
+        volume_cm3: Of the whole tumor before it grows; None draws it.
+        growth: Factor on the volume; centers, shape and seed stay.
+        without_rim: Probability that nothing enhances.
+        rim_mm: Range of the mean thickness of the enhancing rim, where there is one.
+        solid: Range of how rare enhancing nodules are within the core.
+    """
+
+    volume_cm3: float | None = None
+    growth: float = 1.0
+    without_rim: float = 0.125
+    rim_mm: tuple[float, float] = (1.6, 5.5)
+    solid: tuple[float, float] = (0.6, 2.4)
+
+
+GLIOMA = TumorKind()
+"""The tumor of the default phantoms."""
 
 
 @dataclass(frozen=True)
@@ -61,35 +84,37 @@ class TumorMaps:
     enhancing: PhantomFloats
 
 
-def make_tumor(anatomy: Anatomy, rng: np.random.Generator, scale: float) -> tuple[Tumor, Anatomy]:
+def make_tumor(
+    anatomy: Anatomy, rng: np.random.Generator, scale: float, kind: TumorKind = GLIOMA
+) -> tuple[Tumor, Anatomy]:
     """Draws a tumor for a healthy anatomy; returns it and the anatomy as the tumor has displaced it.
 
-    ``scale`` is how much the head will be enlarged: volumes stay in range with and without it.
+    ``scale`` is how much the head will be enlarged: volumes that are drawn here stay in range with and without it.
     """
-    shrink, grow = min(1.0, scale**3), max(1.0, scale**3)
-    volume = _draw_volume(rng, _SMALLEST / shrink, _LARGEST / grow)
-    has_rim = rng.random() > 0.125
+    volume = draw_volume(rng, scale) if kind.volume_cm3 is None else kind.volume_cm3
+    has_rim = rng.random() > kind.without_rim
     core_share = float(np.clip(rng.beta(2.2, 3.2), 0.08, 0.9)) if has_rim else float(rng.uniform(0.3, 0.85))
     count = 1 if rng.random() > 0.05 else int(rng.integers(2, 4))
     shares = np.sort(rng.dirichlet(np.full(count, 3.0)))[::-1]
-    radii = tuple(float(r) for r in np.cbrt(3000 * volume * core_share * shares / (4 * pi)))
+    radii = np.cbrt(3000 * volume * core_share * shares / (4 * pi))
     swelling = np.cbrt(3000 * volume * (core_share + 0.3 * (1 - core_share)) * shares / (4 * pi))
     push = rng.uniform(0.25, 0.5) * (1.0 if has_rim else 0.7)
-    centers = _draw_centers(anatomy, rng, radii)
-    foci = tuple(Focus(c, float(r), push) for c, r in zip(centers, swelling, strict=True))
+    centers = _draw_centers(anatomy, rng, tuple(float(r) for r in radii))
+    wider = np.cbrt(kind.growth)
+    foci = tuple(Focus(c, float(r), push) for c, r in zip(centers, swelling * wider, strict=True))
     lengths = np.exp(rng.normal(0, 0.16, (count, 3)))
     lengths /= np.cbrt(lengths.prod(axis=1, keepdims=True))
     axes = np.stack([random_rotation(rng) / length[:, None] for length in lengths]).astype(np.float32)
-    rim_mm = float(rng.uniform(1.6, 5.5)) if has_rim else 0.0
+    rim_mm = float(rng.uniform(*kind.rim_mm)) if has_rim else 0.0
     displaced = anatomy.with_foci(foci)
     tumor = Tumor(
         foci,
-        radii,
+        tuple(float(r) for r in radii * wider),
         axes,
-        volume,
+        volume * kind.growth,
         core_share,
         rim_mm,
-        solid=float(rng.uniform(0.6, 2.4)),
+        solid=float(rng.uniform(*kind.solid)),
         lobes=float(rng.uniform(0.5, 1.3)),
         reach=np.empty(0, np.float32),
         lattice=Lattice(5.0),
@@ -166,10 +191,14 @@ def core_level(tumor: Tumor, points: PhantomFloats, rng: np.random.Generator | N
     return level
 
 
-def _draw_volume(rng: np.random.Generator, least: float, most: float) -> float:
-    """A log-normal draw, truncated rather than clipped, so that no volume is a pile-up."""
+def draw_volume(rng: np.random.Generator, scale: float = 1.0) -> float:
+    """Volume of a whole tumor, cm3, that stays in range where the head is enlarged by ``scale`` and where it is not.
+
+    A log-normal draw, truncated rather than clipped, so that no volume is a pile-up.
+    """
     from scipy.special import ndtr, ndtri
 
+    least, most = _SMALLEST / min(1.0, scale**3), LARGEST_CM3 / max(1.0, scale**3)
     low, high = ndtr(np.log(np.array([least, most]) / _MEDIAN_CM3) / _VOLUME_SIGMA)
     drawn = np.exp(_VOLUME_SIGMA * ndtri(rng.uniform(low, high))) * _MEDIAN_CM3
     return float(np.clip(drawn, least, most))

@@ -14,6 +14,9 @@ PhantomFloats = npt.NDArray[np.floating[Any]]
 GENERATOR_VERSION = 1
 """Rises whenever the same seed gives other voxels."""
 
+PHANTOM_DATASETS = ("phantom", "phantom_clinic")
+"""Names of the datasets that are written where they are missing."""
+
 PHANTOM_MODALITIES = ("flair", "t1", "t1ce", "t2")
 
 TISSUES = (
@@ -42,10 +45,13 @@ class PhantomSettings:
         spacing_mm: Voxel size; the field of view stays that of BraTS.
         pose_jitter: Whether heads are turned (15 degrees), shifted (10 mm) and scaled (0.9 to 1.1). Anatomy and
             tumor of a seed do not depend on it.
+        clinic: Whether the patients are those of the clinic, who have a grade, a scanner and so on: see
+            :class:`neuroprint.phantom.dataset.ClinicFormat`.
     """
 
     spacing_mm: float = 2.0
     pose_jitter: bool = False
+    clinic: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from neuroprint.catalog.redaction import redact_text
+from neuroprint.phantom.types import PHANTOM_DATASETS
 from neuroprint.tasks.leaderboard import Leaderboard
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def _board(board: Leaderboard) -> str:
         " ".join(f"{_plain(text[:1].upper() + text[1:])}." for text in board.legend).replace("\\*:", "★:"),
     ]
     if best is not None:
-        where = "" if best.get("dataset") == "phantom" else " --set dataset.root=DIR"
+        where = "" if best.get("dataset") in PHANTOM_DATASETS else " --set dataset.root=DIR"
         parts.append(f"**Export** the best as a search index: `neuroprint export OUT --run {best['run_id']}{where}`")
     return "\n\n".join(parts)
 

@@ -15,6 +15,7 @@ METRICS = {
     *("retrieval/p_at_5_share", "retrieval/map_share", "retrieval/ndcg_at_10_share", "retrieval/dist_mm_at_5"),
     *(f"probe/{name}_{end}" for name in ("r2", "error_mm") for end in ("lo", "hi")),
     *(f"retrieval/{name}_{end}" for name in ("p_at_5", "map", "ndcg_at_10") for end in ("lo", "hi")),
+    *("retrieval/p_at_5_p", "probe/r2_p"),
 }
 COUNTS = {
     *("cohort/cases", "cohort/queries", "cohort/excluded"),

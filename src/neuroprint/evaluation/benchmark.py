@@ -364,7 +364,8 @@ class Benchmark:
             elif isinstance(metric, ProbeMetric):
                 metrics[metric.name], owed = self._of_probe(metric, tally, places, found, at_chance)
             else:
-                metrics[metric.name] = np.nan  # of several rankings: whoever has them puts it in
+                # Of two rankings, a clean one and a changed one: whoever has both puts it in. Chance keeps nothing.
+                metrics[metric.name] = 0.0 if at_chance else np.nan
             if owed is not None:
                 influences[metric.name] = owed
         return _Scores(table, found, metrics, influences)

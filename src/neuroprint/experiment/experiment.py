@@ -129,8 +129,11 @@ class Experiment:
         return replace(self, config=config, recipe=recipe)
 
     def untrained_identity(self, cohort: Cohort) -> str | None:
-        """Identity of the reference row ``untrained`` of this configuration; None where it has none."""
-        if self.untrained is None:
+        """Identity of the reference row ``untrained`` of this configuration; None where it has none.
+
+        What random weights make of changed scans is not asked: it would take a pass of every scan for every perturbation.
+        """
+        if self.recipe.perturbation is not None or self.untrained is None:
             return None
         return digest({"role": "untrained", "configuration": self.untrained.identity(cohort)})
 

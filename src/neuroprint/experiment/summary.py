@@ -62,9 +62,9 @@ def report_profile(
         by_question |= dict.fromkeys(questions, board)
     if len(by_question) < 2:
         return
-    order = list(dict.fromkeys(question for question, _ in asked.values()))
+    order = dict.fromkeys(question for question, _ in asked.values())
     profile = Profile.of(
-        {question: by_question[question] for question in sorted(by_question, key=order.index)},
+        {question: by_question[question] for question in order if question in by_question},
         {run: name for run, (_, name) in asked.items()},
     )
     with tempfile.TemporaryDirectory() as folder:

@@ -245,10 +245,13 @@ def _open_parent(store: TrackingStore, identity: str, names: dict[str, str], res
 
 
 def _asked(sweep: Sweep, runs: Sequence[Run]) -> dict[str, tuple[str, str]]:
-    """What was asked of which fingerprint, by run id, where questions were asked by name."""
-    by_identity = {sweep.identities[overrides]: one for overrides, one in sweep.experiments.items()}
-    found = {run.info.run_id: by_identity[run.data.tags["identity"]] for run in runs}
-    return {run: (one.question, one.fingerprint) for run, one in found.items() if one.question}
+    """What was asked of which fingerprint, by run id, in the sweep's order, where questions were asked by name."""
+    run_ids = {run.data.tags["identity"]: str(run.info.run_id) for run in runs}
+    found = {}
+    for overrides, one in sweep.experiments.items():
+        if one.question and sweep.identities[overrides] in run_ids:
+            found[run_ids[sweep.identities[overrides]]] = one.question, one.fingerprint
+    return found
 
 
 def _finished_runs(sweep: Sweep) -> list[Run]:

@@ -24,7 +24,7 @@ _COLORS = {"knows": "viridis", "confuses": "Oranges", "bears": "viridis"}
 
 @styled
 def draw_profile(
-    table: pd.DataFrame, questions: Sequence[str], names: Sequence[str], heads: Mapping[str, str]
+    table: pd.DataFrame, questions: Sequence[str], names: Sequence[str], heads: Mapping[str, tuple[str, str]]
 ) -> Figure:
     """Draw what fingerprints find (left) and tell (right).
 
@@ -35,7 +35,7 @@ def draw_profile(
         table: Of :class:`neuroprint.tasks.profile.Profile`.
         questions: In the order in which they are drawn.
         names: The fingerprints, in the order of the columns.
-        heads: What is said above the questions of each kind, by kind.
+        heads: What is said above the questions of each kind, on the left and on the right, by kind.
     """
     kinds = dict(zip(table["question"], table["kind"], strict=True))
     lines: list[tuple[str, str]] = []  # kind and question; an empty question is a head
@@ -44,17 +44,12 @@ def draw_profile(
         lines += [(kind, ""), *((kind, question) for question in own)] if own else []
     figure = new_figure(len(lines) * _ROW_INCHES + _HEAD_INCHES, WIDTH_INCHES)
     panels = figure.subplots(1, 2, sharey=True)
-    for axes, way, title in zip(
-        panels, ("finds", "tells"), ("finds: by retrieval", "tells: by the probe"), strict=True
-    ):
+    for side, (axes, way) in enumerate(zip(panels, ("finds", "tells"), strict=True)):
         cells = table[table["way"] == way].drop_duplicates(["question", "name"]).set_index(["question", "name"])
-        _draw(axes, cells, lines, names, heads if axes is panels[0] else {})
-        axes.set_title(title, loc="left")
+        _draw(axes, cells, lines, names, {kind: both[side] for kind, both in heads.items()})
     panels[0].set_yticks(range(len(lines)), [shorten(question, 26) for _, question in lines])
     figure.supxlabel(
-        "finds: precision at 5, and the share of it that changed scans keep · tells: R², AUC or concordance of the probe,\n"
-        "and how often a changed scan's own clean scan is the nearest · color: from chance to the ideal; of what it should\n"
-        "not know, a warning",
+        "color: from chance (dark) to the ideal (light); of what it should not know, a warning · –: not defined",
         x=0.01,
         ha="left",
         fontsize=SMALL,
@@ -93,7 +88,14 @@ def _draw(
                 in_layout=False,
             )  # fmt: skip
     axes.set(xlim=(-0.5, len(names) - 0.5), ylim=(len(lines) - 0.5, -0.5))
-    labels = [shorten(name, 22) for name in names]
+    labels = [_in_two_lines(name) for name in names]
     axes.set_xticks(range(len(names)), labels, rotation=40, ha="right", rotation_mode="anchor")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
+
+
+def _in_two_lines(name: str) -> str:
+    """Level and pooling above what else there is."""
+    parts = name.split(" · ")
+    half = (len(parts) + 1) // 2
+    return "\n".join(shorten(" · ".join(part), 20) for part in (parts[:half], parts[half:]) if part)

@@ -19,9 +19,21 @@ if TYPE_CHECKING:
 KNOWS, CONFUSES, BEARS = "knows", "confuses", "bears"
 """Of tasks; of confounds, which a good fingerprint does not know; of perturbations."""
 HEADS = {
+    KNOWS: ("What it knows: precision at 5", "What it knows: R², AUC or concordance of the probe"),
+    CONFUSES: (
+        "What it should not know (less is better): precision at 5",
+        "What it should not know (less is better): AUC",
+    ),
+    BEARS: (
+        "What it bears: share of precision that changed scans keep",
+        "What it bears: own clean scan is the nearest",
+    ),
+}
+"""Of questions by kind: of what fingerprints find, and of what they tell."""
+_WORDS = {
     KNOWS: "what it knows",
     CONFUSES: "what it should not know: less is better",
-    BEARS: "what it bears: asked with changed scans",
+    BEARS: "what it bears, asked with changed scans",
 }
 FINDS, TELLS = "finds", "tells"
 """By retrieval; and by the probe, or by finding the own clean scan."""
@@ -83,7 +95,7 @@ class Profile:
     def to_markdown(self) -> str:
         """A table for each kind of question: a line a question and way, a column a fingerprint, with 95 % intervals."""
         parts = []
-        for kind, head in HEADS.items():
+        for kind, head in _WORDS.items():
             own = self.table[self.table["kind"] == kind]
             if own.empty:
                 continue

@@ -4,11 +4,11 @@
     python benchmarks/leaderboards.py coverage [--cohorts 2000 --expected-from 20000]
     python benchmarks/leaderboards.py tables
 
-``boards``: every run's embedding is the tumors' centers seen through noise, and turned at random into more dimensions. On a board of equals all runs
-have the same expectation, and one of them, drawn before scoring, may be left out in 5 %; on an unequal board that holds for
-the run that is best by construction, and the other runs are to be out as often as they would be if the covariance of the
-errors were known (the ceiling). ``coverage``: how often the interval of a metric holds its expectation over cohorts of that
-size. ``tables`` prints what was found, as Markdown.
+``boards``: every run's embedding is the tumors' centers seen through noise, and turned at random into more dimensions. On a
+board of equals all runs have the same expectation, and one of them, drawn before scoring, may be left out in 5 %; on an
+unequal board that holds for the run that is best by construction, and the other runs are to be out as often as they would
+be if the covariance of the errors were known (the ceiling). ``coverage``: how often the interval of a metric holds its
+expectation over cohorts of that size. ``tables`` prints what was found, as Markdown.
 
 What is finished is kept in ``--folder`` (default: ``.neuroprint/leaderboards``) and not done again.
 """

@@ -21,7 +21,7 @@ JOBS = [
     ["encoder=untrained", "layer=1", "pooling=gem", "pooling.p=2", "projection=pca", "components=8"],
     ["encoder=untrained", "+encoder.note='a, b'", "dataset.cases=12", "figures=false", "perplexity=null"],
     ["encoder=untrained", "hydra.job.name=other", "layer=1", "pooling=mean"],
-    ["experiment=head_pose", "layer=1", "encoder=voxels"],
+    ["experiment=levels_and_poolings", "layer=1", "encoder=voxels"],
     ["layer=1", "~pooling"],
     ["pooling=gem", "pooling.p=4", "+pooling={p: 5}"],
     ["pooling=gem", "+pooling={p: 5}", "pooling.p=4"],

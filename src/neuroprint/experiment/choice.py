@@ -90,7 +90,7 @@ def the_leaderboard(
     plainly = [
         board
         for board in boards
-        if not board.metric.confound and any(row.get("perturb") == "none" for row in board.records())
+        if not board.metric.confound and any(row.get("perturb", "none") == "none" for row in board.records())
     ]
     return _meant(store, boards if named else plainly or boards, named)
 

@@ -271,3 +271,24 @@ def test_scores_lie_on_a_scale_of_their_own_unit(metric, values, ends):
 @pytest.mark.parametrize("scores", [{}, {"sweep": {}, **SHARED}, {"sweep": SWEEP}, {"sweep": SWEEP, "headline": "a"}])
 def test_where_there_are_no_scores_that_is_said(scores):
     assert "says nothing of how good" in score_table(scores, "")
+
+
+def test_what_an_index_can_tell_stands_beside_subtraction_and_chance():
+    from neuroprint.bundle.score_table import profile_table
+
+    def row(kind, question, name, told, role="reference"):
+        return {"kind": kind, "question": question, "label": "precision at 5", "name": name, "role": role, "told": told}
+
+    page = profile_table(
+        [
+            row("bears", "brain_size", "mine", "0.91", "candidate"),
+            row("bears", "brain_size", "voxels", "0.52"),
+            row("knows", "volume", "mine <b>", "0.44 [0.30, 0.58]", "candidate"),
+            row("knows", "volume", "chance", "0.31"),
+            row("knows", "volume", "oracle", "1.00"),
+        ]
+    )
+    assert page.index("what it knows") < page.index("volume: precision") < page.index("what it bears")
+    assert "brain size: precision at 5" in page and "0.44 [0.30, 0.58]" in page and "1.00" not in page
+    assert page.count("<td") == 6 and page.count("–") == 2
+    assert profile_table([]) == ""

@@ -10,6 +10,7 @@ from neuroprint.errors import NeuroprintError
 from neuroprint.experiment import fingerprints
 from neuroprint.experiment.fingerprints import choices_of, expand
 
+CHOSEN = {"dataset": "phantom", "task": "tumor_position"}
 PARAMS = {
     **{"encoder": "swin_unetr_phantom", "inferer": "whole", "pooling": "gem", "projection": "pca", "probe": "ridge"},
     **{"layer": "stage2", "components": "8", "similarity": "cosine", "precision": "fp32", "pooling.p": "2.0"},
@@ -51,15 +52,20 @@ def test_what_a_command_line_cannot_give_again_is_refused(params, said):
 
 
 def test_a_run_is_named_by_rank_or_by_how_its_id_begins(store):
-    assert fingerprints._run("1", store).info.run_id == "aaaaaa2"
-    assert fingerprints._run("3", store).info.run_id == "bbbbbb1"
-    assert fingerprints._run("bbbbbb", store).info.run_id == "bbbbbb1"
+    assert fingerprints._run("1", store, CHOSEN).info.run_id == "aaaaaa2"
+    assert fingerprints._run("3", store, CHOSEN).info.run_id == "bbbbbb1"
+    assert fingerprints._run("bbbbbb", store, CHOSEN).info.run_id == "bbbbbb1"
     for named, said in {"4": "has 3 runs", "0": "has 3 runs", "aaaaaa": "2 finished", "cccccc": "no such"}.items():
         with pytest.raises(NeuroprintError, match=f"fingerprint={named}: .*{said}"):
-            fingerprints._run(named, store)
+            fingerprints._run(named, store, CHOSEN)
+
+
+def test_a_rank_is_among_runs_of_the_same_dataset_and_task(store):
+    with pytest.raises(NeuroprintError, match="no finished run with dataset=brats, task=tumor_position to be ranked"):
+        fingerprints._run("1", store, {**CHOSEN, "dataset": "brats"})
 
 
 def test_it_stands_in_the_place_of_the_key(store):
-    expanded = expand(["question=pose", "fingerprint=1", "dataset.cases=12"], store)
+    expanded = expand(["question=pose", "fingerprint=1", "dataset.cases=12"], store, CHOSEN)
     assert expanded[0] == "question=pose" and expanded[-1] == "dataset.cases=12"
     assert "pooling=gem" in expanded and not any(line.startswith("fingerprint") for line in expanded)

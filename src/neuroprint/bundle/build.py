@@ -168,6 +168,7 @@ def scores_of(result: Result) -> dict[str, Any]:
         "looks": None,
         "references": {role: dict(found.metrics) for role, found in result.references.items()},
         "headline": result.task.rank_by,
+        "profile": [],
     }
 
 

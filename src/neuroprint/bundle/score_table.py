@@ -16,6 +16,11 @@ _ROWS: Final = (
     ("holdout", "this index, patients kept out", "own"),
     ("sweep", "this index, in the sweep that chose it", "own"),
 )
+_KINDS: Final = {
+    "knows": "what it knows",
+    "confuses": "what it should not know: less is better",
+    "bears": "what it bears: asked with changed scans",
+}
 _REFERENCES: Final = {
     "oracle": "the ideal ranking",
     "untrained": "same network, untrained",
@@ -47,7 +52,35 @@ def score_table(scores: Mapping[str, Any], relevance: str) -> str:
         f"<table><thead><tr><th>{_head(first)}</th>"
         f'<th class="ends"><span>{_number(ends[0])}</span><span>{_number(ends[1])}</span></th><th></th></tr></thead>'
         f'<tbody>{"".join(lines)}</tbody></table>{_further(scores, further)}<p class="note">{_note(scores, relevance)}</p>'
+        f"{profile_table(scores.get('profile') or [])}"
     )
+
+
+def profile_table(profile: Sequence[Mapping[str, Any]]) -> str:
+    """HTML of what an index can tell, beside pixel-by-pixel comparison and chance; empty where nobody asked.
+
+    Args:
+        profile: Records of :meth:`neuroprint.tasks.profile.Profile.records`, of one candidate and the reference rows.
+    """
+    if not profile:
+        return ""
+    told: dict[tuple[str, str, str], dict[str, str]] = {}
+    for row in profile:
+        at = str(row["kind"]), str(row["question"]), str(row["label"])
+        who = "own" if row["role"] == "candidate" else str(row["name"])
+        told.setdefault(at, {})[who] = str(row["told"])
+    columns = {"own": "this index", **{name: _REFERENCES[name] for name in ("voxels", "chance")}}
+    heads = "".join(f'<th class="figure">{html.escape(words)}</th>' for words in columns.values())
+    body, last = [], ""
+    for (kind, question, label), cells in sorted(told.items(), key=lambda item: list(_KINDS).index(item[0][0])):
+        if kind != last:
+            body.append(f'<tr><th scope="rowgroup" colspan="{len(columns) + 1}">{_KINDS[kind]}</th></tr>')
+            last = kind
+        figures = "".join(f'<td class="figure">{html.escape(cells.get(name, "–"))}</td>' for name in columns)
+        words = html.escape(f"{question.replace('_', ' ')}: {label}")
+        body.append(f'<tr><th scope="row">{words}</th>{figures}</tr>')
+    table = f"<table><thead><tr><th></th>{heads}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+    return f"<h3>What this index can tell</h3>{table}"
 
 
 def scale_ends(metric: Metric, values: Iterable[float | None]) -> tuple[float, float]:

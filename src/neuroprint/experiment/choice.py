@@ -159,7 +159,9 @@ def _meant(store: TrackingStore, boards: Sequence[Leaderboard], named: str | Non
     if len(found) == 1:
         return found[0]
     problem = (
-        f"--leaderboard {named} is none of these" if named and not found else "say with --leaderboard which is meant"
+        f"--leaderboard {named} is none of these"
+        if named and not found
+        else "say with --leaderboard which is meant, or give a run's id"
     )
     listed = "\n".join(f"  {board.id}  {board.about}; {_best_of(store, board)}" for board in found or boards)
     raise NeuroprintError(f"{len(boards)} leaderboards, which cannot be mixed: {problem}\n{listed}")

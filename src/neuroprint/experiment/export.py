@@ -20,6 +20,7 @@ from neuroprint.experiment.looks import HOLDOUT_CASES, Look, look_at_holdout
 from neuroprint.experiment.rebuild import check_same, rebuild
 from neuroprint.experiment.run import embed_experiment, evaluate_experiment
 from neuroprint.experiment.session import Session
+from neuroprint.experiment.summary import profile_of
 from neuroprint.tracking.store import TrackingStore
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def _place(folder: Path) -> Path:
 
 def _scores(store: TrackingStore, run: Run, result: Result, look: Look | None, share: float) -> dict[str, Any]:
     """``scores.json``: metrics by the contract's names, of the sweep, the hold-out and the reference rows."""
-    scores = scores_of(result)
+    scores = {**scores_of(result), "profile": profile_of(store, run)}
     wanted = run.data.tags.get("untrained_row")
     for row in store.untrained(run.data.tags["group"]):
         if row.data.tags["identity"] == wanted:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from neuroprint.errors import NeuroprintError
@@ -18,12 +18,13 @@ _GROUPS = ("encoder", "inferer", "pooling", "projection", "probe")
 _VALUES = ("components", "similarity", "precision", "perplexity")
 
 
-def expand(overrides: Sequence[str], store: TrackingStore) -> list[str]:
+def expand(overrides: Sequence[str], store: TrackingStore, chosen: Mapping[str, str]) -> list[str]:
     """A job's overrides, with the choices of the run that ``fingerprint`` names in its place.
 
     Args:
         overrides: The job's own.
         store: Where the run is.
+        chosen: The entries of the command line, by group: a rank is that among runs of their dataset and task.
 
     Raises:
         NeuroprintError: There is no such run, or its choices cannot be given on a command line.
@@ -31,7 +32,7 @@ def expand(overrides: Sequence[str], store: TrackingStore) -> list[str]:
     found: list[str] = []
     for override in overrides:
         key, _, value = override.lstrip("+").partition("=")
-        found += choices_of(_run(value, store)) if key == KEY else [override]
+        found += choices_of(_run(value, store, chosen)) if key == KEY else [override]
     return found
 
 
@@ -56,13 +57,17 @@ def choices_of(run: Run) -> list[str]:
     ]
 
 
-def _run(named: str, store: TrackingStore) -> Run:
-    """A finished candidate by its id, the beginning of that, or its rank in the experiment's leaderboard."""
+def _run(named: str, store: TrackingStore, chosen: Mapping[str, str]) -> Run:
+    """A finished candidate by its id, the beginning of that, or its rank in the leaderboard of dataset and task."""
     from neuroprint.tracking.boards import finished_candidates
 
     runs = finished_candidates(store)
     if named.isdecimal() and len(named) < 6:
-        rows = [row for row in the_leaderboard(store, runs).records() if row["role"] == "candidate"]
+        alike = [run for run in runs if all(run.data.params.get(group) == name for group, name in chosen.items())]
+        if not alike:
+            said = ", ".join(f"{group}={name}" for group, name in chosen.items())
+            raise NeuroprintError(f"fingerprint={named}: there is no finished run with {said} to be ranked")
+        rows = [row for row in the_leaderboard(store, alike).records() if row["role"] == "candidate"]
         if not 1 <= int(named) <= len(rows):
             raise NeuroprintError(
                 f"fingerprint={named}: the leaderboard has {len(rows)} runs: give a rank from 1, or a run's id"

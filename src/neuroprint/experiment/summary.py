@@ -7,7 +7,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from neuroprint.tasks.leaderboard import MOST_PRINTED
 from neuroprint.tracking.boards import leaderboards
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from neuroprint.tracking.store import TrackingStore
 
 _PIPE_WIDTH = 120
+PROFILED = "profile"
+"""Tag of the parents that have a profile."""
 
 
 def report_sweep(store: TrackingStore, parent: str, runs: Sequence[Run]) -> list[Leaderboard]:
@@ -74,6 +76,22 @@ def report_profile(
         figure = draw_profile(profile.table, profile.questions, profile.names, HEADS)
         save(figure, Path(folder) / "plots" / "profile.png", pdf=True)
         store.log_folder(parent, Path(folder))
+    store.log(parent, tags={PROFILED: "true"})
+
+
+def profile_of(store: TrackingStore, run: Run) -> list[dict[str, Any]]:
+    """What the newest profile says of a run's fingerprint, and of the reference rows beside it; empty where there is none."""
+    import pandas as pd
+
+    from neuroprint.tasks.profile import Profile
+
+    for parent in store.search(f"tags.role = 'sweep' and tags.{PROFILED} = 'true'"):
+        table = pd.read_csv(store.artifact(parent, "profile.csv"))
+        names = set(table.loc[table["run_id"] == run.info.run_id, "name"])
+        if names:
+            own = table[(table["role"] == "candidate") & table["name"].isin(names)]
+            return Profile(table).of_run([str(run_id) for run_id in own["run_id"]]).records()
+    return []
 
 
 def show_leaderboards(boards: Sequence[Leaderboard], most: int | None = MOST_PRINTED) -> None:

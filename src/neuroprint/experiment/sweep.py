@@ -190,7 +190,8 @@ def _compose(config: DictConfig, session: Session) -> Jobs:
     (batch,) = BasicSweeper.split_arguments(overrides, None)
     if any(line.startswith(f"{KEY}=") for job in batch for line in job):
         store = session.tracking(config.tracking)
-        whole = {tuple(job): tuple(expand(job, store)) for job in batch}
+        chosen = {group: str(config.hydra.runtime.choices[group]) for group in ("dataset", "task")}
+        whole = {tuple(job): tuple(expand(job, store, chosen)) for job in batch}
         composed = compose_jobs(loader, config, list(dict.fromkeys(whole.values())))
         jobs = {job: composed[expanded] for job, expanded in whole.items()}
     else:

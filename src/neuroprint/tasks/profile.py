@@ -60,6 +60,8 @@ class Profile:
         ['tumor_position', 'side']
         >>> profile.names
         ['voxels', 'chance', 'oracle']
+        >>> profile.of_run(["0"]).records()[0]["label"]
+        'precision at 5'
         >>> print(profile.to_markdown().splitlines()[0])
         | what it knows | by | voxels | *chance* | *oracle* |
     """
@@ -106,6 +108,15 @@ class Profile:
                 lines.append(f"| {question} | {label} | {' | '.join(told.get(name, '–') for name in self.names)} |")
             parts.append("\n".join(lines))
         return "\n\n".join(parts) + "\n"
+
+    def records(self) -> list[dict[str, Any]]:
+        """A dictionary a row, JSON-able; what is not defined is left out."""
+        import pandas as pd
+
+        return [
+            {str(key): value for key, value in row.items() if not pd.isna(value)}
+            for row in self.table.to_dict("records")
+        ]
 
     def of_run(self, run_ids: Sequence[str]) -> Profile:
         """Of one fingerprint, by its runs, beside the reference rows."""

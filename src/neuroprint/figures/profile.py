@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _ROW_INCHES = 0.24
 _HEAD_INCHES = 1.15
+_FITTING = 8
+"""Columns whose numbers fit into their cells at the usual size."""
 _COLORS = {"knows": "viridis", "confuses": "Oranges", "bears": "viridis"}
 
 
@@ -69,6 +71,7 @@ def _draw(
         at: (float(value), float(share))
         for at, value, share in zip(cells.index, cells["value"], cells["share"], strict=True)
     }
+    size = min(SMALL, SMALL * _FITTING / len(names))
     for row, (kind, question) in enumerate(lines):
         if not question:
             axes.text(
@@ -84,12 +87,12 @@ def _draw(
             light = 0.2126 * shade[0] + 0.7152 * shade[1] + 0.0722 * shade[2] > 0.45
             printed = f"{value:.2f}".replace("-0.00", "0.00").replace("-", "−") if known else "–"
             axes.text(
-                column, row, printed, ha="center", va="center", fontsize=SMALL, color="black" if light else "white",
+                column, row, printed, ha="center", va="center", fontsize=size, color="black" if light else "white",
                 in_layout=False,
             )  # fmt: skip
     axes.set(xlim=(-0.5, len(names) - 0.5), ylim=(len(lines) - 0.5, -0.5))
     labels = [_in_two_lines(name) for name in names]
-    axes.set_xticks(range(len(names)), labels, rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_xticks(range(len(names)), labels, rotation=90)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
 

@@ -34,6 +34,7 @@ def measures(case: Case) -> dict[str, float]:
     """Three simple numbers of healthy brain, one of fluid, and the tumor's volume (cm3) and enhancing share."""
     volume = read_volume(case, ("t1", "t2", "flair"))
     t1, t2, flair = volume.images.astype(float)
+    assert volume.label is not None
     label, brain = volume.label, t1 > 0
     ill = gaussian_filter((label > 0).astype(float), 2) > 0.02
     inner = (gaussian_filter(brain.astype(float), 2) > 0.95) & ~ill

@@ -41,6 +41,6 @@ def test_a_sweep_over_tasks_needs_one_extraction_and_gives_each_a_leaderboard(pr
     probed = {
         run.data.params["task"]: {name for name in run.data.metrics if name.startswith("probe/")} for run in candidates
     }
-    assert {"probe/concordance", "probe/concordance_lo", "probe/concordance_hi"} == probed["survival"]
+    assert probed["survival"] == {f"probe/concordance{end}" for end in ("", "_lo", "_hi", "_p")}
     assert probed["volume"] >= {"probe/r2", "probe/mae", "probe/error_factor"}
     assert probed["composition"] >= {"probe/r2", "probe/mae"} and probed["region"] >= {"probe/balanced_accuracy"}

@@ -139,7 +139,7 @@ def test_monais_windows_take_the_scan_as_it_is():
     assert not MonaiWindows().padded and Sliding().padded and Windows().padded and Whole().padded
     prepared = extractor(MonaiWindows(16), {}).prepare(
         Volume(np.ones((2, 21, 17, 30), np.int16), None, np.diag([-1.0, -1, 1, 1]), ("flair", "t2")),
-        SimpleNamespace(brain_box=np.array([(0, 21), (0, 17), (0, 30)])),
+        np.array([(0, 21), (0, 17), (0, 30)]),
     )
     assert prepared.image.shape == (2, 21, 17, 30)
 

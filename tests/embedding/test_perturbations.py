@@ -95,7 +95,7 @@ def test_what_is_drawn_for_a_series_does_not_hang_on_the_others(scan):
 def test_a_pose_is_of_the_patient_and_not_of_the_array(affine):
     """A ball that is shifted moves in the world as drawn, whichever way its voxels are stored."""
     volume = ball(affine)
-    rng = module._Scan(volume.images, volume.images[0] != 0, affine, volume.modalities, "a 0").draws("pose")
+    rng = module.StrippedScan(volume.images, volume.images[0] != 0, affine, volume.modalities, "a 0").draws("pose")
     rng.uniform(-0, 0, 3)
     expected = rng.uniform(-10, 10, 3)
     moved = Pose(degrees=0, shift_mm=10)(volume, "a")
@@ -110,7 +110,9 @@ def test_a_turn_turns_about_the_patients_axes():
 
     for affine in (STRAIGHT, TURNED):
         volume = ball(affine)
-        draws = module._Scan(volume.images, volume.images[0] != 0, affine, volume.modalities, "a 0").draws("pose")
+        draws = module.StrippedScan(volume.images, volume.images[0] != 0, affine, volume.modalities, "a 0").draws(
+            "pose"
+        )
         turn = Rotation.from_euler("xyz", draws.uniform(-30, 30, 3), degrees=True).as_matrix()
         turned = Pose(degrees=30, shift_mm=0)(volume, "a")
 

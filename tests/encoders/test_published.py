@@ -275,11 +275,9 @@ def test_the_monai_bundle_sees_its_channels_in_its_own_order(monai_bundle):
         images = np.stack([np.random.default_rng(n).normal(size=(8, 8, 8)) for n in range(4)])
         affine = np.diag([-1.0, -1, 1, 1])
 
-    class Facts:
-        brain_box = np.array([[0, 8]] * 3)
-
     encoder = SegResNetEncoder(MONAI_ORDER, str(monai_bundle[0]))
-    seen = Extractor(encoder, spec.for_cohort(Volume.modalities), Whole(), "fp32", {}).prepare(Volume, Facts).image
+    extractor = Extractor(encoder, spec.for_cohort(Volume.modalities), Whole(), "fp32", {})
+    seen = extractor.prepare(Volume, np.array([[0, 8]] * 3)).image
     for channel, name in zip(seen, ("t1ce", "t1", "t2", "flair"), strict=True):
         given = Volume.images[Volume.modalities.index(name)]
         np.testing.assert_allclose(channel, (given - given.mean()) / given.std(), atol=1e-5)

@@ -137,9 +137,13 @@ def test_a_question_without_an_ideal_has_neither_oracle_nor_share(make_question)
         assert not [name for name in (*evaluation.metrics, *evaluation.undefined) if name.endswith("_share")]
     same = {name for name in whole.metrics if not name.endswith(("_share", "_lo", "_hi"))}
     assert {name: plain.metrics[name] for name in same} == {name: whole.metrics[name] for name in same}
-    for name in ("retrieval/p_at_5", "probe/r2"):  # nobody who scores as the ideal is added to the patients
-        inside, outside = ([row.metrics[f"{name}_{end}"] for end in ("lo", "hi")] for row in (plain, whole))
-        assert outside[0] < inside[0] < inside[1] < outside[1]
+    # Nobody who scores as the ideal is added to the patients; R², without bounds on both sides, adds nobody anyway.
+    inside, outside = ([row.metrics[f"retrieval/p_at_5_{end}"] for end in ("lo", "hi")] for row in (plain, whole))
+    assert outside[0] < inside[0] < inside[1] < outside[1]
+    assert [plain.metrics[f"probe/r2_{end}"] == whole.metrics[f"probe/r2_{end}"] for end in ("lo", "hi")] == [
+        True,
+        True,
+    ]
 
 
 def test_a_metric_of_ones_own_is_scored_like_those_that_come_with_neuroprint(make_question):

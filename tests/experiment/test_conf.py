@@ -56,7 +56,7 @@ def test_every_entry_of_every_group_composes_and_builds(group, entry, tmp_path, 
 
 def test_every_group_of_the_contract_is_there():
     groups = {"dataset", "encoder", "inferer", "pooling", "projection", "probe", "task", "perturb", "tracking"}
-    assert set(GROUPS) == groups | {"experiment"}
+    assert set(GROUPS) == groups | {"experiment", "question"}
 
 
 def test_tasks_have_the_same_keys_so_that_a_sweep_over_tasks_can_set_any_of_them(make_experiment):

@@ -75,6 +75,34 @@ def test_a_pooling_is_numpys():
     np.testing.assert_allclose(found, np.ptp(features.reshape(3, -1), axis=1), rtol=1e-6)
 
 
+def test_a_perturbation_is_darker_towards_one_end(flat):
+    from neuroprint_example.perturbation import Darker
+
+    from neuroprint.data.volume import Volume
+
+    scan = Volume(np.full((1, 9, 9, 9), 100, np.int16), None, np.eye(4), ("flair",))
+    scan.images[:, 0] = scan.images[:, -1] = scan.images[:, :, 0] = scan.images[:, :, -1] = 0
+    changed = Darker(share=0.5)(scan, "a scan").images
+    np.testing.assert_allclose(changed[0, 4, 4], np.linspace(50, 100, 9), rtol=1e-6)
+    assert "neuroprint_example.perturbation.Darker" in Darker().description["code"]
+
+
+def test_a_question_of_ones_own_is_asked_by_its_name(project, neuroprint, flat):
+    asked = [
+        "run",
+        "-m",
+        "--config-dir",
+        str(HERE / "conf"),
+        *CHOICES,
+        f"dataset.root={flat}",
+        "folds=3",
+        "layer=edges2",
+    ]
+    done = neuroprint(project, *asked, "question=darker", "figures=false", "tracking.experiment=questions")
+    assert done.returncode == 0, done.stderr
+    assert "queries changed by Darker(share=0.5)" in done.stdout
+
+
 def test_a_projection_says_its_steps():
     from neuroprint_example.projection import Centered
 

@@ -28,9 +28,9 @@ from neuroprint.phantom.clinic import (
     TUMOR_OF_GRADE,
     Examination,
     Patient,
-    draw_survival,
     examination,
     patient_of,
+    survival_of,
 )
 from neuroprint.phantom.cohort import TABLE_FILE
 from neuroprint.phantom.dataset import ClinicFormat, PhantomFormat
@@ -124,7 +124,7 @@ def test_the_larger_tumor_dies_first_in_about_three_of_four_pairs(patients: list
 
 def test_half_of_the_patients_with_80_cm3_live_for_470_days() -> None:
     rng = np.random.default_rng(0)
-    days, died = np.array([draw_survival(80.0, rng) for _ in range(4000)]).T
+    days, died = np.array([survival_of(80.0, rng) for _ in range(4000)]).T
     left = np.array(
         [((days >= day) & (died == 1) & (days == day)).sum() / (days >= day).sum() for day in range(1, 471)]
     )

@@ -97,18 +97,18 @@ class Perturbation(ABC):
             background[place] = np.median(image[~own]) if not own.all() else 0.0
             images[place] = image - background[place]
             brain |= own
-        scan = _Scan(images * brain, brain, volume.affine, volume.modalities, f"{content} {self.seed}")
+        scan = StrippedScan(images * brain, brain, volume.affine, volume.modalities, f"{content} {self.seed}")
         changed = self.change(scan)
         whole = np.where(changed.brain, changed.images, 0.0) + background[:, None, None, None]
         return replace(volume, images=whole.astype(np.float32), label=None)
 
     @abstractmethod
-    def change(self, scan: _Scan) -> _Scan:
+    def change(self, scan: StrippedScan) -> StrippedScan:
         """The changed scan."""
 
 
 @dataclass(frozen=True, eq=False)
-class _Scan:
+class StrippedScan:
     """A scan whose background is 0.
 
     Attributes:
@@ -133,7 +133,7 @@ class _Scan:
         """Random numbers for one kind of draw."""
         return np.random.default_rng(self.number(what))
 
-    def each(self, transform: Any, what: str) -> _Scan:
+    def each(self, transform: Any, what: str) -> StrippedScan:
         """A random transform of MONAI's on each series by itself."""
         import torch
 
@@ -149,7 +149,7 @@ class _Scan:
 class Unchanged(Perturbation):
     """``perturb=none``: queries are scans as they are."""
 
-    def change(self, scan: _Scan) -> _Scan:
+    def change(self, scan: StrippedScan) -> StrippedScan:
         return scan
 
 
@@ -165,7 +165,7 @@ class Pose(Perturbation):
     degrees: float = 15.0
     shift_mm: float = 10.0
 
-    def change(self, scan: _Scan) -> _Scan:
+    def change(self, scan: StrippedScan) -> StrippedScan:
         from scipy.spatial.transform import Rotation
 
         rng = scan.draws("pose")
@@ -183,7 +183,7 @@ class BrainSize(Perturbation):
 
     percent: float = 10.0
 
-    def change(self, scan: _Scan) -> _Scan:
+    def change(self, scan: StrippedScan) -> StrippedScan:
         most = np.log1p(self.percent / 100.0)
         return _moved(scan, np.eye(3) * np.exp(scan.draws("brain size").uniform(-most, most)), np.zeros(3))
 
@@ -198,7 +198,7 @@ class Gain(Perturbation):
 
     percent: float = 50.0
 
-    def change(self, scan: _Scan) -> _Scan:
+    def change(self, scan: StrippedScan) -> StrippedScan:
         from monai.transforms import RandScaleIntensity
 
         most = self.percent / 100.0
@@ -220,7 +220,7 @@ class Contrast(Perturbation):
         if self.gamma < 1:
             raise NeuroprintError(f"perturb: gamma={self.gamma}: must be 1 or more; the least power is one over it")
 
-    def change(self, scan: _Scan) -> _Scan:
+    def change(self, scan: StrippedScan) -> StrippedScan:
         from monai.transforms import RandAdjustContrast
 
         return scan.each(RandAdjustContrast(prob=1.0, gamma=(1.0 / self.gamma, self.gamma)), "contrast")
@@ -236,7 +236,7 @@ class BiasField(Perturbation):
 
     strength: float = 0.2
 
-    def change(self, scan: _Scan) -> _Scan:
+    def change(self, scan: StrippedScan) -> StrippedScan:
         from monai.transforms import RandBiasField
 
         return scan.each(RandBiasField(degree=3, coeff_range=(-self.strength, self.strength), prob=1.0), "bias field")
@@ -252,7 +252,7 @@ class Noise(Perturbation):
 
     percent: float = 5.0
 
-    def change(self, scan: _Scan) -> _Scan:
+    def change(self, scan: StrippedScan) -> StrippedScan:
         from monai.transforms import RandRicianNoise
 
         level = [float(np.percentile(image[scan.brain], 98)) or 1.0 for image in scan.images]
@@ -277,7 +277,7 @@ class ThickSlices(Perturbation):
         if self.slice_mm <= 0:
             raise NeuroprintError(f"perturb: slice_mm={self.slice_mm}: must be above 0")
 
-    def change(self, scan: _Scan) -> _Scan:
+    def change(self, scan: StrippedScan) -> StrippedScan:
         import torch
         from monai.transforms import Resize
         from nibabel.orientations import io_orientation
@@ -310,7 +310,7 @@ class Missing(Perturbation):
                 f"perturb: modality={self.modality}: the cohort has {', '.join(modalities)}; it cannot go missing"
             )
 
-    def change(self, scan: _Scan) -> _Scan:
+    def change(self, scan: StrippedScan) -> StrippedScan:
         kept = np.array([name != self.modality for name in scan.modalities])
         return replace(scan, images=scan.images * kept[:, None, None, None])
 
@@ -341,13 +341,13 @@ class Several(Perturbation):
     def description(self) -> dict[str, Any]:
         return {**super().description, "parts": [part.description for part in self.parts]}
 
-    def change(self, scan: _Scan) -> _Scan:
+    def change(self, scan: StrippedScan) -> StrippedScan:
         for part in self.parts:
             scan = part.change(scan)
         return scan
 
 
-def _moved(scan: _Scan, linear: _Matrix, shift_mm: npt.NDArray[np.float64]) -> _Scan:
+def _moved(scan: StrippedScan, linear: _Matrix, shift_mm: npt.NDArray[np.float64]) -> StrippedScan:
     """A head turned and scaled about its middle by ``linear`` (3, 3), then shifted; brought back into the field of view."""
     import torch
     from monai.transforms import Affine

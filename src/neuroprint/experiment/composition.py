@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from neuroprint.errors import NeuroprintError
+
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
@@ -39,7 +41,10 @@ def compose_jobs(loader: Any, config: DictConfig, batch: Sequence[Sequence[str]]
     for lines in batch:
         choices = tuple(line for line in lines if is_choice[line])
         if choices not in bases:
-            bases[choices] = loader.load_sweep_config(config, list(choices))
+            try:
+                bases[choices] = loader.load_sweep_config(config, list(choices))
+            except ValueError as error:  # such as null for a group, which Hydra's grammar lets pass
+                raise NeuroprintError(f"{' '.join(choices)}: {' '.join(str(error).split())}") from error
         composed[tuple(lines)] = _with_values(config, bases[choices], [parsed[line] for line in lines], choices)
     return composed
 

@@ -79,7 +79,6 @@ class Config:
     task: Any = MISSING
     perturb: Any = MISSING
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    fingerprint: Any = None
     layer: Any = None
     components: int = 16
     similarity: str | None = None
@@ -92,6 +91,7 @@ class Config:
     device: str = "auto"
     precision: Precision = Precision.fp32
     figures: bool = True
+    fingerprint: Any = None
     resume: bool = True
     store: StoreConfig = field(default_factory=StoreConfig)
 
@@ -125,6 +125,11 @@ def check_values(config: DictConfig) -> None:
         NeuroprintError: Names the key, its value, and what it may be.
     """
     check_missing(config)
+    if config.fingerprint is not None:  # a sweep has put the run's choices in its place, where it is composed
+        raise NeuroprintError(
+            f"fingerprint={config.fingerprint}: is for sweeps whose jobs are composed by the launching process: give -m, and "
+            "no launcher that composes them anew"
+        )
     if config.similarity is not None:
         _among(config, "similarity", ("cosine", "dot", "euclidean"))
     if "labels" in config.dataset:

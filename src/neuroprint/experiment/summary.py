@@ -26,8 +26,18 @@ PROFILED = "profile"
 """Tag of the parents that have a profile."""
 
 
-def report_sweep(store: TrackingStore, parent: str, runs: Sequence[Run]) -> list[Leaderboard]:
-    """Print the leaderboards of a sweep's finished runs, and log them to its parent with their pictures and views."""
+def report_sweep(
+    store: TrackingStore, parent: str, runs: Sequence[Run], asked: Mapping[str, tuple[str, str]]
+) -> list[Leaderboard]:
+    """Print the leaderboards of a sweep's finished runs, and log them to its parent with their pictures and views.
+
+    Args:
+        store: Where the runs are.
+        parent: Id of the sweep's parent run.
+        runs: The runs.
+        asked: What was asked of which fingerprint, by run id, where questions were asked by name. Where there are several,
+            their page has the numbers of every heat map, and there is none for each.
+    """
     import pandas as pd
 
     boards = leaderboards(store, runs)
@@ -37,7 +47,8 @@ def report_sweep(store: TrackingStore, parent: str, runs: Sequence[Run]) -> list
         pd.concat(tables, ignore_index=True).to_csv(Path(folder) / "leaderboard.csv", index=False)
         (Path(folder) / "plots").mkdir()
         for number, board in enumerate(boards, start=1):
-            _draw(board, Path(folder) / "plots", "" if number == 1 else f"_{number}")
+            profiled = len({question for question, _ in asked.values()}) > 1
+            _draw(board, Path(folder) / "plots", "" if number == 1 else f"_{number}", profiled)
         store.log_folder(parent, Path(folder))
     write_views(store, parent, boards)
     return boards
@@ -164,12 +175,14 @@ def _logged_errors(store: TrackingStore) -> dict[str, str]:
     return {run.data.tags["identity"]: run.data.tags.get("error", "") for run in reversed(failed)}
 
 
-def _draw(board: Leaderboard, folder: Path, suffix: str) -> None:
+def _draw(board: Leaderboard, folder: Path, suffix: str, profiled: bool) -> None:
     from neuroprint.figures.heatmap import draw_heatmap
     from neuroprint.figures.leaderboard import draw_leaderboard
     from neuroprint.figures.style import save
 
     table = board.ranked_rows
-    save(draw_leaderboard(table, board.metric, board.reach), folder / f"leaderboard{suffix}.png", pdf=True)
+    save(draw_leaderboard(table, board.metric, board.reach), folder / f"leaderboard{suffix}.png", pdf=not profiled)
+    if profiled:
+        return
     candidates = table[table["role"] == "candidate"]
     save(draw_heatmap(candidates, board.metric), folder / f"heatmap{suffix}.png", pdf=True)

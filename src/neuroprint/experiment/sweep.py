@@ -158,8 +158,9 @@ def finish_sweep(sweep: Sweep, session: Session, interrupted: bool) -> bool:
             _score_untrained(sweep, session, runs)
             runs = _finished_runs(sweep)  # their tags may have changed
         if runs:
-            boards = report_sweep(store, sweep.parent, runs)
-            report_profile(store, sweep.parent, boards, _asked(sweep, runs))
+            asked = _asked(sweep, runs)
+            boards = report_sweep(store, sweep.parent, runs, asked)
+            report_profile(store, sweep.parent, boards, asked)
         describe_sweep(store, sweep.parent, sweep.opening, boards, missing)
         status = "KILLED" if interrupted else "FAILED" if missing else "FINISHED"
     finally:

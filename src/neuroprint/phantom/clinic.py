@@ -154,7 +154,7 @@ def patient_of(seed: int, number: int) -> Patient:
     for_grade, for_response, for_age, for_volume, for_growth, for_survival, for_missing = rng.spawn(7)
     volume = draw_volume(for_volume)
     grows = for_growth.random() >= _STABLE
-    days, event = draw_survival(volume, for_survival)
+    days, event = survival_of(volume, for_survival)
     lost = for_missing.random(2) < _MISSING
     return Patient(
         seed=seed,
@@ -170,7 +170,7 @@ def patient_of(seed: int, number: int) -> Patient:
     )
 
 
-def draw_survival(volume_cm3: float, rng: np.random.Generator) -> tuple[int, int]:
+def survival_of(volume_cm3: float, rng: np.random.Generator) -> tuple[int, int]:
     """Days until death or the end of the follow-up, and 1 for death or 0 for the end.
 
     Time to death is of Weibull's distribution with shape 1.5. Its hazard is proportional to the volume of the tumor to the

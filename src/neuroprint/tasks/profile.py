@@ -101,7 +101,8 @@ class Profile:
             own = self.table[self.table["kind"] == kind]
             if own.empty:
                 continue
-            heads = [f"*{name}*" if name in _SHOWN_REFERENCES else name for name in self.names]
+            candidates = set(self.table.loc[self.table["role"] == "candidate", "name"])
+            heads = [name if name in candidates else f"*{name}*" for name in self.names]
             lines = [f"| {head} | by | {' | '.join(heads)} |", "| --- " * (len(heads) + 2) + "|"]
             for (question, label), cells in own.groupby(["question", "label"], sort=False):
                 told = {str(row["name"]): str(row["told"]) for row in cells.to_dict("records")}

@@ -100,7 +100,7 @@ def test_a_question_of_ones_own_is_asked_by_its_name(project, neuroprint, flat):
     ]
     done = neuroprint(project, *asked, "question=darker", "figures=false", "tracking.experiment=questions")
     assert done.returncode == 0, done.stderr
-    assert "queries changed by Darker(share=0.5)" in done.stdout
+    assert "queries changed by Darker(share=0.5)" in " ".join(done.stdout.split())
 
 
 def test_a_projection_says_its_steps():

@@ -316,10 +316,10 @@ class Leaderboard:
     def _that_fit(self, lines: Sequence[Mapping[str, str]], width: int) -> tuple[list[str], list[str]]:
         """The columns that have room beside star and name, the first at least, and the others."""
         heads = self.heads([metric.name for metric in self.shown])
-        room = width - 4 - min(_NAME_WIDTHS[1], max(len(line["run"]) for line in lines))
+        room = width - 6 - min(_NAME_WIDTHS[1], max(len(line["run"]) for line in lines))
         fit = 0
         for head in heads:
-            room -= 1 + max(map(len, (*_in_two_lines(head).split("\n"), *(line[head] for line in lines))))
+            room -= 2 + max(map(len, (*_in_two_lines(head).split("\n"), *(line[head] for line in lines))))
             if room < 0 and fit:
                 break
             fit += 1

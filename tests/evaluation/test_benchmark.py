@@ -95,7 +95,8 @@ def test_metrics_are_those_of_the_table_recomputed_by_others(make_question):
     errors = np.linalg.norm(predicted - question.targets, axis=1)
     assert metrics["probe/error_mm"] == pytest.approx(errors.mean())
     assert metrics["probe/error_mm_median"] == pytest.approx(np.median(errors))
-    assert metrics["probe/side_auc"] == pytest.approx(roc_auc_score(question.columns["right"], predicted[:, 0]))
+    rightward = predicted[:, 0] - table["baseline_x_mm"]
+    assert metrics["probe/side_auc"] == pytest.approx(roc_auc_score(question.columns["right"], rightward))
     # The gallery's mean is a worse baseline than the cohort's: R² comes out a little higher than scikit-learn's.
     plain = r2_score(question.targets, predicted)
     assert plain < metrics["probe/r2"] < plain + 0.05

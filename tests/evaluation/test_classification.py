@@ -73,11 +73,11 @@ def test_cases_without_a_class_or_a_prediction_have_no_part_in_the_metrics(seed)
     scores, codes = drawn(seed)
     one_hot = np.eye(scores.shape[1])[codes]
     nothing = np.full((2, scores.shape[1]), np.nan)
-    known = Predictions(scores, one_hot, one_hot)
+    known = Predictions(scores, one_hot, np.full(scores.shape, 0.25))
     more = Predictions(
         np.concatenate([scores, scores[:2], nothing]),
         np.concatenate([one_hot, nothing, one_hot[:2]]),
-        np.nan * np.ones(1),
+        np.full((len(scores) + 4, scores.shape[1]), 0.25),
     )
     for metric in CLASS_METRICS:
         assert metric.of(more) == pytest.approx(metric.of(known), nan_ok=True)
@@ -88,7 +88,8 @@ def test_guessing_one_class_is_as_good_as_chance_says():
     for classes in (2, 3, 7):
         codes = np.arange(5 * classes + 1) % classes
         one_hot = np.eye(classes)[codes]
-        found = Predictions(np.tile(np.eye(classes)[0], (len(codes), 1)), one_hot, one_hot)
+        guess = np.tile(np.eye(classes)[0], (len(codes), 1))
+        found = Predictions(guess, one_hot, np.zeros_like(guess))
         for metric in CLASS_METRICS:
             assert metric.of(found) == pytest.approx(metric.chance(found)), metric.name
         assert METRICS["probe/balanced_accuracy"].chance(found) == pytest.approx(1 / classes)

@@ -107,8 +107,9 @@ def test_the_probe_is_scored_on_the_cases_with_a_value(kind):
     found = Benchmark(question, QUICK).score(vectors)
     assert (found.cases, found.answerable) == (50, 48 if kind == "classes" else 0)
     if kind == "classes":
-        expected = roc_auc_score(values[known], found.predicted[known, 1])
-        half = roc_auc_score(1 - values[known], found.predicted[known, 0])
+        scores = found.predicted - found.queries[[f"baseline_{name}" for name in question.target_names]].to_numpy()
+        expected = roc_auc_score(values[known], scores[known, 1])
+        half = roc_auc_score(1 - values[known], scores[known, 0])
         assert found.metrics["probe/auc"] == pytest.approx((expected + half) / 2)
     else:
         expected = mean_absolute_error(values[known], found.predicted[known, 0])
@@ -188,3 +189,17 @@ def test_a_cohort_without_any_column_says_so():
 def test_wrong_parameters_are_refused(parameters, said):
     with pytest.raises(NeuroprintError, match=said):
         Metadata(**parameters)
+
+
+def test_the_auc_of_embeddings_that_know_nothing_is_a_half_however_rare_a_class_is():
+    found = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        question = asked(np.where(rng.permutation(40) < 6, "rare", "common").tolist())
+        found.append(Benchmark(question, Protocol(seed=seed)).score(rng.normal(size=(40, 4))).metrics["probe/auc"])
+    assert np.mean(found) == pytest.approx(0.5, abs=3 * np.std(found) / np.sqrt(60))
+
+
+def test_predictions_of_the_gallerys_mean_rank_nothing():
+    question = asked(["a", "b"] * 15 + ["a"] * 7)
+    assert Benchmark(question, QUICK).score(np.ones((37, 3))).metrics["probe/auc"] == 0.5

@@ -63,7 +63,8 @@ def test_the_probe_is_scored_as_scikit_learn_scores_classes(located):
     benchmark = Benchmark(Region().question(*balls(located, centers), "world"), Protocol())
     found = benchmark.score(np.sign(centers) @ rng.normal(size=(3, 8)) + 2 * rng.normal(size=(80, 8)))
     true = benchmark.question.targets
-    assert found.metrics["probe/auc"] == pytest.approx(roc_auc_score(true, found.predicted, average="macro"))
+    baseline = found.queries[[f"baseline_{name}" for name in benchmark.question.target_names]].to_numpy()
+    assert found.metrics["probe/auc"] == pytest.approx(roc_auc_score(true, found.predicted - baseline, average="macro"))
     accuracy = balanced_accuracy_score(true.argmax(axis=1), found.predicted.argmax(axis=1))
     assert found.metrics["probe/balanced_accuracy"] == pytest.approx(accuracy)
     assert benchmark.chance.metrics["probe/auc"] == 0.5

@@ -39,7 +39,8 @@ def test_the_probe_is_scored_as_scikit_learn_scores_classes(located):
     benchmark = Benchmark(question, QUICK)
     found = benchmark.score(centers + 40 * np.random.default_rng(1).normal(size=(60, 3)))
     right = centers[:, 0] > 0
-    assert found.metrics["probe/auc"] == pytest.approx(roc_auc_score(right, found.predicted[:, 1]))
+    above = found.predicted[:, 1] - found.queries["baseline_right"]
+    assert found.metrics["probe/auc"] == pytest.approx(roc_auc_score(right, above))
     accuracy = balanced_accuracy_score(right, found.predicted.argmax(axis=1))
     assert found.metrics["probe/balanced_accuracy"] == pytest.approx(accuracy)
     assert found.metrics["probe/balanced_accuracy_lo"] < accuracy < found.metrics["probe/balanced_accuracy_hi"]

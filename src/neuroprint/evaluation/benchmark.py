@@ -352,8 +352,6 @@ class Benchmark:
             moved=np.concatenate(moved, axis=1)[:, order],
             moved_baseline=np.concatenate(baselines, axis=1)[:, order],
         )
-        described = self.question.metrics if self.question.ideal is None else with_shares(self.question.metrics)
-        table.attrs["metrics"] = [metric.record() for metric in described]
         metrics: dict[str, float] = {}
         influences: dict[str, Influence] = {}
         places = asked[order]
@@ -368,6 +366,9 @@ class Benchmark:
                 metrics[metric.name] = 0.0 if at_chance else np.nan
             if owed is not None:
                 influences[metric.name] = owed
+        described = self.question.metrics if self.question.ideal is None else with_shares(self.question.metrics)
+        # Last: pandas copies these records, deeply, for every column that is taken from the table.
+        table.attrs["metrics"] = [metric.record() for metric in described]
         return _Scores(table, found, metrics, influences)
 
     def _of_probe(

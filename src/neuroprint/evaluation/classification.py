@@ -35,8 +35,8 @@ def macro_auc(scores: Array, one_hot: Array) -> float:
     return float(np.mean(defined)) if defined else float("nan")
 
 
-def _known(found: Predictions) -> tuple[Array, Array]:
-    return found.predicted[found.known], found.true[found.known]
+def _auc(found: Predictions) -> float:
+    return macro_auc(found.above_baseline[found.known], found.true[found.known]) if found.known.any() else float("nan")
 
 
 def _balanced_accuracy(found: Predictions) -> MeanOfRatios:
@@ -55,7 +55,7 @@ CLASS_METRICS: tuple[ProbeMetric, ...] = (
         headline=True,
         lowest=0.0,
         highest=1.0,
-        value=lambda found: macro_auc(*_known(found)) if found.known.any() else float("nan"),
+        value=_auc,
         chance=lambda found: 0.5,
     ),
     ProbeMetric(
@@ -66,7 +66,7 @@ CLASS_METRICS: tuple[ProbeMetric, ...] = (
         lowest=0.0,
         highest=1.0,
         ratios=_balanced_accuracy,
-        chance=lambda found: 1.0 / max(1, int((_known(found)[1].sum(axis=0) > 0).sum())),
+        chance=lambda found: 1.0 / max(1, int((found.true[found.known].sum(axis=0) > 0).sum())),
     ),
 )
 """Of targets that are classes, one column each, 1 for the class of the case."""

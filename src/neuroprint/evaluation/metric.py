@@ -15,6 +15,8 @@ from neuroprint.evaluation.arrays import Array
 from neuroprint.evaluation.ranked import Judged, Ranked
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from neuroprint.evaluation.ratios import MeanOfRatios
 
 
@@ -233,6 +235,18 @@ class Predictions:
     moved: Array = field(default_factory=lambda: np.zeros((0, 0, 0)))
     moved_baseline: Array = field(default_factory=lambda: np.zeros((0, 0, 0)))
 
+    @classmethod
+    def of_queries(cls, queries: pd.DataFrame, targets: Sequence[str]) -> Predictions:
+        """Those of an evaluation's table of queries.
+
+        >>> import pandas as pd
+        >>> table = pd.DataFrame({"predicted_x": [1.0], "true_x": [2.0], "baseline_x": [0.5]})
+        >>> float(Predictions.of_queries(table, ["x"]).above_baseline[0, 0])
+        0.5
+        """
+        kinds = ("predicted", "true", "baseline")
+        return cls(*(queries[[f"{kind}_{name}" for name in targets]].to_numpy(dtype=float) for kind in kinds))
+
     def without(self, group: int) -> Predictions:
         """What would have been said without a group in the galleries; its own queries are still there."""
         return Predictions(
@@ -251,6 +265,16 @@ class Predictions:
     def known(self) -> npt.NDArray[np.bool_]:
         """(n,) where both prediction and truth are known."""
         return known(self.predicted) & known(self.true)
+
+    @cached_property
+    def above_baseline(self) -> Array:
+        """(n, targets) predicted less the mean of the query's own gallery: what may be ranked over all queries.
+
+        A query isn't in its gallery, so that this mean is lower where the query's own value is high: pooled over folds,
+        plain predictions of a probe that knows nothing rank in the wrong order. Rounded, so that predictions of that mean
+        are equal.
+        """
+        return np.round(self.predicted - self.baseline, 10)
 
     @cached_property
     def squared_errors(self) -> Array:

@@ -206,26 +206,35 @@ def left_out_errors(
         groups: (n,) which group each case belongs to.
     """
     n, rank = u.shape
-    shrink = eigenvalues / (eigenvalues + np.asarray(alphas, dtype=np.float64)[:, None])  # (penalties, r)
-    residual = y - u @ (shrink[:, :, None] * (u.T @ y))
-    errors = np.empty_like(residual)
+    penalties = np.asarray(alphas, dtype=np.float64)[:, None]
+    # I - S, in whichever form loses no digits: the Gram matrix gives a full basis, and I - 1/n 11' = U U'.
+    full = rank == n - 1
+    spectra = (penalties if full else -eigenvalues) / (eigenvalues + penalties)  # (penalties, r)
+    identity, ones = (0.0, 0.0) if full else (1.0, 1.0 / n)
+    rest = spectra[:, :, None] * (u.T @ y)
+
+    def alone(cases: slice | npt.NDArray[np.int64]) -> Array:
+        """Groups of one, all of them and all penalties at once: the residuals over the diagonal of I - S."""
+        block = (spectra @ np.square(u[cases]).T - ones + identity)[:, :, None]
+        errors = (u[cases] / block) @ rest
+        return np.asarray(errors if full else errors + y[cases] / block, dtype=np.float64)
+
     _, inverse, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    if len(sizes) == n:
+        return alone(slice(None))
+    errors = np.empty((len(penalties), *y.shape))
     by_group = np.argsort(inverse, kind="stable")
     starts = np.cumsum(sizes) - sizes
-    # (I - S)_BB, in whichever form loses no digits: the Gram matrix gives a full basis, and I - 1/n 11' = U U'.
-    full = rank == n - 1
-    spectra, identity, ones = (1.0 - shrink, 0.0, 0.0) if full else (-shrink, 1.0, 1.0 / n)
     for size in np.unique(sizes):
         members = by_group[starts[sizes == size][:, None] + np.arange(size)]  # (groups of this size, size)
-        rows = u[members]
-        if size == 1:  # most patients: all blocks of all penalties at once
-            alone = members[:, 0]
-            block = spectra @ np.square(rows[:, 0]).T - ones + identity
-            errors[:, alone] = residual[:, alone] / block[:, :, None]
+        if size == 1:
+            errors[:, members[:, 0]] = alone(members[:, 0])
             continue
+        rows = u[members]
         for place, spectrum in enumerate(spectra):
             block = (rows * spectrum) @ rows.transpose(0, 2, 1) - ones + identity * np.eye(size)
-            errors[place, members] = np.linalg.solve(block, residual[place, members])
+            residual = rows @ rest[place] + identity * y[members]
+            errors[place, members] = np.linalg.solve(block, residual)
     return errors
 
 
@@ -269,7 +278,7 @@ def _best_places(
     count, n, axes = centered.shape
     side_by_side = centered.transpose(1, 0, 2).reshape(n, count * axes)
     errors = left_out_errors(u, eigenvalues, side_by_side, alphas, groups)
-    sse = np.square(errors).sum(axis=1).reshape(len(alphas), count, axes)
+    sse = np.einsum("ank,ank->ak", errors, errors).reshape(len(alphas), count, axes)
     sst = np.square(centered).sum(axis=1)
     varies = sst > 0
     ratios = np.where(varies, sse / np.where(varies, sst, 1.0), 0.0)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from neuroprint.experiment.session import Session
 
 # Raised whenever the protocol gives other numbers than before: finished runs of an older version are not reused.
-EVALUATION_VERSION = 5
+EVALUATION_VERSION = 6
 
 QUESTION = "question"
 """The group that names a task or a perturbation by one word."""

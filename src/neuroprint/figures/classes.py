@@ -25,7 +25,7 @@ def draw_classes(scores: Floats, one_hot: Floats, classes: Sequence[str]) -> Fig
     """Draw the scores for each class, of its own cases above those of the others, with the AUC of one against the rest.
 
     Args:
-        scores: (n, classes) of the probe, out of fold.
+        scores: (n, classes) of the probe, out of fold, less the share of the class in the gallery.
         one_hot: (n, classes) of the true class. Cases with NaN in either are left out.
         classes: Names; of more than twelve the largest twelve are drawn.
     """
@@ -52,7 +52,7 @@ def draw_classes(scores: Floats, one_hot: Floats, classes: Sequence[str]) -> Fig
             fontsize=SMALL,
         )
     axes.set_yticks(range(len(shown)), [shorten(str(classes[place]), 30) for place in shown])
-    axes.set(ylim=(max(len(shown), 1) - 0.4, -0.6), xlabel="the probe's score for the class")
+    axes.set(ylim=(max(len(shown), 1) - 0.4, -0.6), xlabel="score for the class, less the class's share in the gallery")
     axes.grid(True, axis="x")
     axes.tick_params(axis="y", length=0)
     figure.suptitle("Out-of-fold scores: cases of the class (blue) and all others (gray)", x=0.01, ha="left")

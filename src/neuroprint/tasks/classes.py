@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroprint.evaluation.arrays import Array
+from neuroprint.evaluation.metric import Predictions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,10 +25,8 @@ def one_hot(codes: npt.NDArray[np.int64], classes: int) -> Array:
 
 
 def draw_class_scores(evaluation: Evaluation, classes: Sequence[str]) -> Figure:
-    """The probe's scores for each class, of the cases that are of it and of the others."""
+    """The probe's scores for each class over its share in the gallery, of the cases that are of it and of the others."""
     from neuroprint.figures.classes import draw_classes
 
-    queries = evaluation.queries
-    scores = np.stack([queries[f"predicted_{name}"].to_numpy(dtype=float) for name in classes], axis=1)
-    true = np.stack([queries[f"true_{name}"].to_numpy(dtype=float) for name in classes], axis=1)
-    return draw_classes(scores, true, list(classes))
+    found = Predictions.of_queries(evaluation.queries, classes)
+    return draw_classes(found.above_baseline, found.true, list(classes))

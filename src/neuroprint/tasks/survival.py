@@ -122,13 +122,9 @@ class Survival(Task):
         def draw() -> Figure:
             from neuroprint.figures.survival import draw_survival
 
-            predicted, true, baseline = (
-                evaluation.queries[[f"{kind}_{target}" for target in TARGETS]].to_numpy(dtype=float)
-                for kind in ("predicted", "true", "baseline")
-            )
+            found = Predictions.of_queries(evaluation.queries, TARGETS)
             score = evaluation.metrics.get("probe/concordance", np.nan)
-            risk = risks(Predictions(predicted, true, baseline))
-            return draw_survival(true[:, 1], true[:, 0] > 0.5, risk, score, str(self.time))
+            return draw_survival(found.true[:, 1], found.true[:, 0] > 0.5, risks(found), score, str(self.time))
 
         return {"probe": draw}
 

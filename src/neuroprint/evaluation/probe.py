@@ -211,31 +211,23 @@ def left_out_errors(
     full = rank == n - 1
     spectra = (penalties if full else -eigenvalues) / (eigenvalues + penalties)  # (penalties, r)
     identity, ones = (0.0, 0.0) if full else (1.0, 1.0 / n)
-    rest = spectra[:, :, None] * (u.T @ y)
-
-    def alone(cases: slice | npt.NDArray[np.int64]) -> Array:
-        """Groups of one, all of them and all penalties at once: the residuals over the diagonal of I - S."""
-        block = (spectra @ np.square(u[cases]).T - ones + identity)[:, :, None]
-        errors = (u[cases] / block) @ rest
-        return np.asarray(errors if full else errors + y[cases] / block, dtype=np.float64)
-
+    errors = u @ (
+        spectra[:, :, None] * (u.T @ y)
+    )  # the residuals, of which each group's are solved for those without it
+    if not full:
+        errors += y
     _, inverse, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    if len(sizes) == n:
-        return alone(slice(None))
-    errors = np.empty((len(penalties), *y.shape))
     by_group = np.argsort(inverse, kind="stable")
     starts = np.cumsum(sizes) - sizes
-    for size in np.unique(sizes):
+    for size in np.unique(sizes[sizes > 1]):
         members = by_group[starts[sizes == size][:, None] + np.arange(size)]  # (groups of this size, size)
-        if size == 1:
-            errors[:, members[:, 0]] = alone(members[:, 0])
-            continue
         rows = u[members]
         for place, spectrum in enumerate(spectra):
             block = (rows * spectrum) @ rows.transpose(0, 2, 1) - ones + identity * np.eye(size)
-            residual = rows @ rest[place] + identity * y[members]
-            errors[place, members] = np.linalg.solve(block, residual)
-    return errors
+            errors[place, members] = np.linalg.inv(block) @ errors[place, members]
+    alone = sizes[inverse] == 1  # most patients: all blocks of all penalties at once
+    errors /= np.where(alone, spectra @ np.square(u).T - ones + identity, 1.0)[:, :, None]
+    return np.asarray(errors, dtype=np.float64)
 
 
 def refitted(

@@ -213,7 +213,7 @@ class Cohort:
                 without[groups] = -(gallery - mean) / (len(gallery) - 1)
                 moved_baseline[:, split.queries] = without[:, None]
         columns = self.question.columns
-        return Predictions(predicted, targets, baseline, columns, moved, moved_baseline)
+        return Predictions(predicted, targets, baseline, columns, moved=moved, moved_baseline=moved_baseline)
 
 
 def check() -> None:

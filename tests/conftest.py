@@ -22,6 +22,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from neuroprint.evaluation.evaluation import Evaluation
 from neuroprint.evaluation.question import Question
 from neuroprint.evaluation.ranked import Judged
 from neuroprint.evaluation.regression import POSITION_METRICS
@@ -217,3 +218,21 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("mlruns")
     create_database(folder / "mlflow.db", folder / "artifacts")
     return folder / "mlflow.db"
+
+
+@pytest.fixture(scope="session")
+def auc_within_folds() -> Callable[[Evaluation, np.ndarray, np.ndarray], float]:
+    """scikit-learn's AUC of each fold, weighted by the fold's pairs."""
+    from sklearn.metrics import roc_auc_score
+
+    def auc(evaluation: Evaluation, positive: np.ndarray, scores: np.ndarray) -> float:
+        folds, found = evaluation.queries["fold"].to_numpy(), []
+        for fold in np.unique(folds):
+            mine = np.asarray(positive)[folds == fold].astype(bool)
+            if 0 < mine.sum() < len(mine):
+                pairs = mine.sum() * (~mine).sum()
+                found.append((roc_auc_score(mine, np.asarray(scores)[folds == fold]), pairs))
+        values, weights = zip(*found, strict=True)
+        return float(np.average(values, weights=weights))
+
+    return auc

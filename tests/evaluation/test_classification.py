@@ -29,6 +29,26 @@ def test_the_auc_of_a_class_agrees_with_scikit_learn_with_ties():
             assert class_auc(scores, positive) == pytest.approx(roc_auc_score(positive, scores))
 
 
+def test_with_folds_only_cases_of_the_same_fold_are_compared():
+    rng = np.random.default_rng(0)
+    for _ in range(500):
+        folds = rng.integers(0, 4, 25)
+        positive = rng.random(25) < 0.3
+        scores = rng.integers(-3, 4, 25) + positive + 10 * folds
+        won = pairs = 0.0
+        for fold in range(4):
+            mine = folds == fold
+            if 0 < positive[mine].sum() < mine.sum():
+                here = positive[mine].sum() * (~positive[mine]).sum()
+                won, pairs = won + here * roc_auc_score(positive[mine], scores[mine]), pairs + here
+        found = class_auc(scores, positive, folds)
+        assert found == pytest.approx(won / pairs) if pairs else np.isnan(found)
+
+
+def test_cases_that_have_no_other_in_their_fold_cannot_be_compared():
+    assert np.isnan(class_auc(np.arange(4.0), np.arange(4) > 1, np.arange(4)))
+
+
 @pytest.mark.parametrize("positive", [np.ones(5, dtype=bool), np.zeros(5, dtype=bool), np.zeros(0, dtype=bool)])
 def test_the_auc_of_one_class_alone_is_undefined(positive):
     assert np.isnan(class_auc(np.arange(len(positive), dtype=float), positive))

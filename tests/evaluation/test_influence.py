@@ -126,7 +126,9 @@ def refitted(
     """scikit-learn's ridge on each gallery less some cases; the scale is that of the whole gallery."""
     targets = benchmark.question.targets
     predicted, baseline = np.full_like(targets, np.nan), np.full_like(targets, np.nan)
+    folds = np.zeros(len(targets), dtype=np.int64)
     for split in benchmark.splits:
+        folds[split.queries] = split.fold
         kept = np.setdiff1d(split.gallery, without)
         scaler = StandardScaler().fit(vectors[split.gallery])
         model = Ridge(ALPHA).fit(scaler.transform(vectors[kept]), targets[kept])
@@ -134,7 +136,7 @@ def refitted(
         predicted[split.queries] = (
             baseline[split.queries] if at_chance else model.predict(scaler.transform(vectors[split.queries]))
         )
-    return Predictions(predicted, targets, baseline, benchmark.question.columns)
+    return Predictions(predicted, targets, baseline, benchmark.question.columns, folds)
 
 
 @pytest.mark.parametrize("metric", WITH_RATIOS, ids=lambda metric: metric.name)

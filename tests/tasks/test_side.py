@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+from sklearn.metrics import balanced_accuracy_score
 
 from neuroprint.errors import NeuroprintError
 from neuroprint.evaluation.benchmark import Benchmark, Protocol
@@ -33,14 +33,13 @@ def test_the_middle_is_that_of_the_brain_and_not_of_the_scanner(located, frame):
     assert question.targets.argmax(axis=1).tolist() == [0, 0, 1, 1]
 
 
-def test_the_probe_is_scored_as_scikit_learn_scores_classes(located):
+def test_the_probe_is_scored_as_scikit_learn_scores_classes(located, auc_within_folds):
     centers = np.random.default_rng(0).normal(size=(60, 3)) * 30
     question = Side().question(*located(centers), "world")
     benchmark = Benchmark(question, QUICK)
     found = benchmark.score(centers + 40 * np.random.default_rng(1).normal(size=(60, 3)))
     right = centers[:, 0] > 0
-    above = found.predicted[:, 1] - found.queries["baseline_right"]
-    assert found.metrics["probe/auc"] == pytest.approx(roc_auc_score(right, above))
+    assert found.metrics["probe/auc"] == pytest.approx(auc_within_folds(found, right, found.predicted[:, 1]))
     accuracy = balanced_accuracy_score(right, found.predicted.argmax(axis=1))
     assert found.metrics["probe/balanced_accuracy"] == pytest.approx(accuracy)
     assert found.metrics["probe/balanced_accuracy_lo"] < accuracy < found.metrics["probe/balanced_accuracy_hi"]

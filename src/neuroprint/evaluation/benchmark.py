@@ -43,7 +43,6 @@ Columns = dict[str, Any]
 
 NEIGHBORS = 50
 """Of a query so many nearest cases are kept."""
-KINDS = ("predicted", "true", "baseline")
 """Targets that a table of queries holds."""
 
 _BLOCK_CELLS = 8_000_000
@@ -308,8 +307,8 @@ class Benchmark:
             "relevant": judged.count,
             **columns,
             **{
-                f"{kind}_{name}": values[kind][:, place]
-                for kind in KINDS
+                f"{kind}_{name}": of_kind[:, place]
+                for kind, of_kind in values.items()
                 for place, name in enumerate(self.question.target_names)
             },
             **{name: found[queries] for name, found in self.question.columns.items()},
@@ -383,12 +382,8 @@ class Benchmark:
 
     def predictions(self, table: pd.DataFrame) -> Predictions:
         """What a table of queries holds of the probe."""
-        values = {
-            kind: np.stack([_numbers(table, f"{kind}_{name}") for name in self.question.target_names], axis=1)
-            for kind in KINDS
-        }
         columns = {name: table[name].to_numpy() for name in self.question.columns}
-        return Predictions(values["predicted"], values["true"], values["baseline"], columns)
+        return replace(Predictions.of_queries(table, self.question.target_names), columns=columns)
 
     def _evaluation(self, scores: _Scores) -> Evaluation:
         table, metrics = scores.table, dict(scores.metrics)

@@ -9,34 +9,57 @@ from neuroprint.evaluation.arrays import Array
 from neuroprint.evaluation.metric import Predictions, ProbeMetric
 from neuroprint.evaluation.ratios import MeanOfRatios
 
+Folds = npt.NDArray[np.integer]
 
-def class_auc(scores: Array, positive: npt.NDArray[np.bool_]) -> float:
+
+def class_auc(scores: Array, positive: npt.NDArray[np.bool_], folds: Folds | None = None) -> float:
     """Probability that a positive's score is the larger, ties counting half (Mann and Whitney 1947).
 
-    NaN where there is no positive, or nothing else.
+    Args:
+        scores: (n,).
+        positive: (n,).
+        folds: (n,) from 0. Only cases of the same fold are compared: of two folds each is in what the other's scores were
+            fitted to, so that over all pairs scores that know nothing come out below a half (Airola et al. 2011).
+
+    Returns:
+        NaN where no pair can be compared.
+
+    Example:
+        >>> class_auc(np.array([0.1, 0.4, 0.35, 0.8]), np.array([False, False, True, True]))
+        0.75
     """
-    n = int(positive.sum())
-    if n in (0, len(positive)):
+    folds = np.zeros(len(scores), dtype=np.int64) if folds is None else folds
+    order = np.lexsort((scores, folds))
+    scores, positive, folds = scores[order], positive[order], folds[order]
+    differs = np.ones(len(scores), dtype=bool)
+    differs[1:] = (scores[1:] != scores[:-1]) | (folds[1:] != folds[:-1])
+    first = np.flatnonzero(differs)
+    equals = np.diff(first, append=len(scores))
+    ranks = np.repeat(first + (equals - 1) / 2, equals)  # from 0; equal scores share the mean of their ranks
+    size, positives = np.bincount(folds), np.bincount(folds, positive)
+    pairs = (positives * (size - positives)).sum()
+    if not pairs:
         return float("nan")
-    _, place, equals = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(equals) - (equals - 1) / 2)[place]  # equal scores share the mean of their ranks
-    return float((ranks[positive].sum() - n * (n + 1) / 2) / (n * (len(positive) - n)))
+    ranks -= np.repeat(np.cumsum(size) - size, size)
+    return float((ranks[positive].sum() - (positives * (positives - 1)).sum() / 2) / pairs)
 
 
-def macro_auc(scores: Array, one_hot: Array) -> float:
+def macro_auc(scores: Array, one_hot: Array, folds: Folds | None = None) -> float:
     """Mean over the classes of the AUC of one against the rest; of two classes both are the same.
 
     Args:
         scores: (n, classes).
         one_hot: (n, classes) of the true class.
+        folds: As of :func:`class_auc`.
     """
-    found = [class_auc(scores[:, place], one_hot[:, place] > 0.5) for place in range(one_hot.shape[1])]
+    found = [class_auc(scores[:, place], one_hot[:, place] > 0.5, folds) for place in range(one_hot.shape[1])]
     defined = [value for value in found if np.isfinite(value)]
     return float(np.mean(defined)) if defined else float("nan")
 
 
 def _auc(found: Predictions) -> float:
-    return macro_auc(found.above_baseline[found.known], found.true[found.known]) if found.known.any() else float("nan")
+    known = found.known
+    return macro_auc(found.above_baseline[known], found.true[known], found.folds[known])
 
 
 def _balanced_accuracy(found: Predictions) -> MeanOfRatios:

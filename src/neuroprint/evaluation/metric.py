@@ -224,6 +224,7 @@ class Predictions:
         true: (n, targets), NaN where not known.
         baseline: (n, targets) the mean of the query's gallery.
         columns: Further columns of the cases by name, (n,) each.
+        fold: (n,) of the query; None: all are of one.
         moved: (groups, n, targets) what each prediction changes by if a group of patients leaves the gallery; and
         moved_baseline: the same of the baseline. Empty where nobody asked.
     """
@@ -232,6 +233,7 @@ class Predictions:
     true: Array
     baseline: Array
     columns: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    fold: npt.NDArray[np.int64] | None = None
     moved: Array = field(default_factory=lambda: np.zeros((0, 0, 0)))
     moved_baseline: Array = field(default_factory=lambda: np.zeros((0, 0, 0)))
 
@@ -240,12 +242,15 @@ class Predictions:
         """Those of an evaluation's table of queries.
 
         >>> import pandas as pd
-        >>> table = pd.DataFrame({"predicted_x": [1.0], "true_x": [2.0], "baseline_x": [0.5]})
+        >>> table = pd.DataFrame({"predicted_x": [1.0], "true_x": [2.0], "baseline_x": [0.5], "fold": [0]})
         >>> float(Predictions.of_queries(table, ["x"]).above_baseline[0, 0])
         0.5
         """
-        kinds = ("predicted", "true", "baseline")
-        return cls(*(queries[[f"{kind}_{name}" for name in targets]].to_numpy(dtype=float) for kind in kinds))
+        predicted, true, baseline = (
+            np.stack([queries[f"{kind}_{name}"].to_numpy(np.float64, na_value=np.nan) for name in targets], axis=1)
+            for kind in ("predicted", "true", "baseline")
+        )
+        return cls(predicted, true, baseline, fold=queries["fold"].to_numpy())
 
     def without(self, group: int) -> Predictions:
         """What would have been said without a group in the galleries; its own queries are still there."""
@@ -254,12 +259,19 @@ class Predictions:
             self.true,
             self.baseline + self.moved_baseline[group],
             self.columns,
+            self.fold,
         )
 
     def among(self, chosen: npt.NDArray[np.bool_]) -> Predictions:
         """Of some of the queries."""
         columns = {name: values[chosen] for name, values in self.columns.items()}
-        return Predictions(self.predicted[chosen], self.true[chosen], self.baseline[chosen], columns)
+        parts = (self.predicted[chosen], self.true[chosen], self.baseline[chosen])
+        return Predictions(*parts, columns, self.folds[chosen])
+
+    @cached_property
+    def folds(self) -> npt.NDArray[np.int64]:
+        """(n,) of each query, from 0."""
+        return np.zeros(len(self.true), dtype=np.int64) if self.fold is None else self.fold
 
     @cached_property
     def known(self) -> npt.NDArray[np.bool_]:
@@ -268,11 +280,10 @@ class Predictions:
 
     @cached_property
     def above_baseline(self) -> Array:
-        """(n, targets) predicted less the mean of the query's own gallery: what may be ranked over all queries.
+        """(n, targets) predicted less the mean of the query's own gallery: to be ranked among queries of several galleries.
 
-        A query isn't in its gallery, so that this mean is lower where the query's own value is high: pooled over folds,
-        plain predictions of a probe that knows nothing rank in the wrong order. Rounded, so that predictions of that mean
-        are equal.
+        A query isn't in its gallery, so that this mean is the lower the higher the query's own value is. Rounded, so that
+        predictions of that mean are equal.
         """
         return np.round(self.predicted - self.baseline, 10)
 

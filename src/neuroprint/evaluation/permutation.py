@@ -171,6 +171,7 @@ class PermutedScores:
         self._deals = deals
         self._ranked: dict[str, list[Array]] = {}
         self._queries: list[Indices] = []
+        self._folds: list[Indices] = []
         self._predicted: list[Array | None] = []
         self._baseline: list[Array] = []
 
@@ -187,6 +188,7 @@ class PermutedScores:
         cases = split.gallery[fitted.fitted]
         answers = self._deals.answers(cases)
         self._queries.append(split.queries)
+        self._folds.append(np.full(len(split.queries), split.fold))
         mean = answers.mean(axis=1) if len(cases) else np.full((len(answers), answers.shape[2]), np.nan)
         self._baseline.append(np.repeat(mean[:, None], len(split.queries), axis=1))
         patients = self._deals.question.patient_numbers[cases]
@@ -217,10 +219,11 @@ class PermutedScores:
             return None
         asked, question = np.concatenate(self._queries), self._deals.question
         predicted, baseline = np.concatenate(parts, axis=1), np.concatenate(self._baseline, axis=1)
-        scores = np.empty(len(predicted))
+        folds, scores = np.concatenate(self._folds), np.empty(len(predicted))
         for place, dealt in enumerate(self._deals.dealt[:, asked]):
             columns = {name: values[dealt] for name, values in question.columns.items()}
-            scores[place] = metric.of(Predictions(predicted[place], question.targets[dealt], baseline[place], columns))
+            true = question.targets[dealt]
+            scores[place] = metric.of(Predictions(predicted[place], true, baseline[place], columns, folds))
         return scores
 
 

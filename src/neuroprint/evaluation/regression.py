@@ -39,7 +39,7 @@ def _median_error(found: Predictions) -> float:
 
 def _side_auc(found: Predictions) -> float:
     right = found.columns["right"].astype(bool)
-    return class_auc(found.above_baseline[found.known, 0], right[found.known])
+    return class_auc(found.above_baseline[found.known, 0], right[found.known], found.folds[found.known])
 
 
 def _r2(found: Predictions, places: slice = slice(None)) -> MeanOfRatios:

@@ -12,6 +12,7 @@ from neuroprint.figures.style import BLUE, GRAY, SMALL, marker_area, new_figure,
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy.typing as npt
     from matplotlib.figure import Figure
 
     from neuroprint.figures.body_axes import Floats
@@ -21,16 +22,20 @@ _MOST = 12
 
 
 @styled
-def draw_classes(scores: Floats, one_hot: Floats, classes: Sequence[str]) -> Figure:
+def draw_classes(
+    scores: Floats, one_hot: Floats, classes: Sequence[str], folds: npt.NDArray[np.integer] | None = None
+) -> Figure:
     """Draw the scores for each class, of its own cases above those of the others, with the AUC of one against the rest.
 
     Args:
         scores: (n, classes) of the probe, out of fold, less the share of the class in the gallery.
         one_hot: (n, classes) of the true class. Cases with NaN in either are left out.
         classes: Names; of more than twelve the largest twelve are drawn.
+        folds: (n,) in which the scores were found: the AUC compares cases of the same.
     """
     known = np.isfinite(scores).all(axis=1) & np.isfinite(one_hot).all(axis=1)
     scores, one_hot = np.asarray(scores, np.float64)[known], np.asarray(one_hot, np.float64)[known]
+    folds = None if folds is None else folds[known]
     shown = sorted(np.argsort(-one_hot.sum(axis=0), kind="stable")[:_MOST])
     figure = new_figure(max(len(shown), 2) * _ROW_INCHES + 0.85)
     axes = figure.subplots()
@@ -42,7 +47,7 @@ def draw_classes(scores: Floats, one_hot: Floats, classes: Sequence[str]) -> Fig
                 scores[members, place], row + offset + jitter[members], s=marker_area(len(scores)) * 0.4, color=color,
                 edgecolors="white", linewidths=0.3, alpha=0.8,
             )  # fmt: skip
-        auc = class_auc(np.asarray(scores[:, place], np.float64), own)
+        auc = class_auc(np.asarray(scores[:, place], np.float64), own, folds)
         text = f"AUC {auc:.2f}" if np.isfinite(auc) else "AUC undefined"
         axes.annotate(
             f"{text}\n{int(own.sum())} of {len(own)}",

@@ -29,4 +29,4 @@ def draw_class_scores(evaluation: Evaluation, classes: Sequence[str]) -> Figure:
     from neuroprint.figures.classes import draw_classes
 
     found = Predictions.of_queries(evaluation.queries, classes)
-    return draw_classes(found.above_baseline, found.true, list(classes))
+    return draw_classes(found.above_baseline, found.true, list(classes), found.folds)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.linalg import hadamard
 from scipy.stats import norm
 from scipy.stats import t as students
 
@@ -53,6 +54,42 @@ def test_of_two_rows_the_width_is_students_one_sided_quantile():
     covariance = np.diag([1.0, 1.0]) * error**2
     known = compared(values, covariance=covariance)
     assert known.width == pytest.approx(students.ppf(0.955, 39) * np.sqrt(2) * error, rel=0.05)
+
+
+def test_what_galleries_add_on_average_widens_all_and_no_more():
+    """The pairs that are taken off lie in other directions than the effects: their difference is no covariance."""
+    rng, runs, n = np.random.default_rng(0), 8, 64
+    values = rng.normal(size=(runs, n))
+    plain = rows_of(values)
+    alone = n / (n - 1) * np.stack([row.own for row in plain]) @ np.stack([row.own for row in plain]).T
+    beyond = 4.0 * np.sqrt(np.trace(alone) / runs) * hadamard(n)[1 : runs + 1] / np.sqrt(n)  # to all patients equally
+    differences = np.trace(alone) - alone.sum() / runs
+    taken = n / (n - 1) * np.square(beyond - beyond.mean(axis=0)).sum() - 0.5 * differences
+    sketch = np.zeros((runs, len(plain[0].sketch)))
+    sketch[:, 0] = np.sqrt(taken / runs) * np.resize([1.0, -1.0], runs)
+    rows = [
+        replace(row, effect=row.own + more, sketch=pairs, pairs=float(np.square(pairs).sum()))
+        for row, more, pairs in zip(plain, beyond, sketch, strict=True)
+    ]
+    every = np.ones(runs, dtype=bool)
+    found = with_the_best(rows, every).width
+    assert found == pytest.approx(with_the_best(rows, every, covariance=1.5 * alone).width, rel=0.1)
+
+
+def test_a_row_that_owes_its_error_to_one_patient_is_known_to():
+    """Errors on the logarithmic scale: each patient is left out, and the logarithm taken again."""
+    rng, n = np.random.default_rng(0), 40
+    errors = np.abs(rng.normal(size=(2, n)))
+    errors[0, 0] = 30.0  # of 61 in all
+    found = compared(-errors, ideal=0.0)
+
+    def logarithms(kept: np.ndarray) -> np.ndarray:
+        return -np.log(errors[:, kept].mean(axis=1))
+
+    without = np.array([np.subtract(*logarithms(np.arange(n) != one)) for one in range(n)])
+    error = np.sqrt((n - 1) / n * np.square(without - without.mean()).sum())
+    reach = students.ppf(0.955, n - 1) * error
+    assert found.width == pytest.approx(errors[1].mean() * np.expm1(reach), rel=0.1)
 
 
 def test_what_lies_further_behind_than_the_one_width_is_out():

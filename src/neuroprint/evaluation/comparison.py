@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from neuroprint.evaluation.arrays import Array, Flags
-from neuroprint.evaluation.influence import Influence
+from neuroprint.evaluation.influence import Influence, not_negative, variance_of_sum
 
 _LEVEL = 0.05
 _ASIDE = 0.005  # of that, what setting rows aside may cost
@@ -61,7 +62,7 @@ def with_the_best(
     those among the rows that are left. These share the remaining 4.5 %.
 
     Where a metric has an ideal that nothing exceeds, such as an R² of 1 or an error of 0, rows are compared by the
-    logarithm of how far they lie from it: there, the row with a few wild predictions has a large error and no large variance.
+    logarithm of how far they lie from it, which a few wild predictions move less.
 
     Args:
         rows: Of one metric, of which more is better, over the same patients; in an order that does not depend on chance.
@@ -85,16 +86,24 @@ def with_the_best(
 
 
 def _short_of(row: Influence, ideal: float) -> Influence:
-    """Of minus the logarithm of how far a row lies from the ideal."""
+    """Of minus the logarithm of how far a row lies from the ideal: log1p is what leaving a patient out changes there."""
     short = ideal - row.value
-    return replace(row.times(1.0 / short), value=-float(np.log(short)))
+    linear = row.times(1.0 / short)
+    there = (row.own != 0.0) | (row.effect != 0.0)
+
+    def left_out(parts: Array) -> Array:
+        # A patient may hold nearly all of the error: what is left without is taken to be a patient's part at least.
+        moved = np.log1p(np.maximum(parts, 1.0 / row.asked - 1.0))
+        return np.where(there, moved - moved.mean(where=there), 0.0) if there.any() else parts
+
+    return replace(linear, value=-float(np.log(short)), own=left_out(linear.own), effect=left_out(linear.effect))
 
 
 def _width(rows: Sequence[Influence], candidates: Flags, chance: float, covariance: Array | None) -> float:
     """The half-width of the leaderboard."""
     values = np.array([row.value for row in rows])
     errors = _Errors(rows, candidates, covariance)
-    deviations = np.sqrt(np.maximum(np.diagonal(errors.covariance), 0.0))
+    deviations = np.sqrt(errors.variances)
     above = candidates & (values > chance)
     inside = ~candidates | above | (deviations <= deviations[above].max(initial=0.0)) | ~above.any()
     behind = np.abs(values[candidates].max() - values)
@@ -122,26 +131,25 @@ def with_one(rows: Sequence[Influence], other: Influence, level: float = _LEVEL)
     Returns:
         (rows,) differences, and half the widths of their intervals; 0 for a row that does not differ from it anywhere.
     """
-    errors = _Errors([*rows, other], np.ones(len(rows) + 1, dtype=bool))
-    to_other = np.concatenate([np.eye(len(rows)), -np.ones((len(rows), 1))], axis=1)
-    covariance = to_other @ errors.covariance @ to_other.T
-    # As of one row, the variance is never less than that of the queries alone.
-    queries = errors.factor * np.square([row.own - other.own for row in rows]).sum(axis=1)
-    variances = np.maximum(np.diagonal(covariance), queries)
+    differences = [row.minus(other) for row in rows]
+    variances = np.array([difference.variance for difference in differences])
     # Of equal rows only rounding is left: so much less than the rows vary themselves is nothing.
-    alone = np.maximum(np.diagonal(errors.covariance), 0.0)
-    varies = variances > 1e-12 * (alone[:-1] + alone[-1])
+    varies = variances > 1e-12 * (np.array([row.variance for row in rows]) + other.variance)
     deviations = np.sqrt(np.where(varies, variances, 0.0))
-    standard = np.where(varies, deviations, 1.0)
-    correlation = covariance / np.outer(standard, standard)
-    np.fill_diagonal(correlation, varies.astype(np.float64))
-    drawn = _draw(correlation, errors.degrees, _DRAWS)[varies]
-    quantile = float(np.quantile(np.abs(drawn).max(axis=0), 1.0 - level)) if varies.any() else 0.0
-    return np.array([row.value - other.value for row in rows]), quantile * deviations
+    if not varies.any():
+        return np.array([difference.value for difference in differences]), deviations
+    errors = _Errors([one for one, keep in zip(differences, varies, strict=True) if keep], varies[varies])
+    drawn = np.abs(errors.drawn()) / deviations[varies, None]
+    quantile = float(np.quantile(drawn.max(axis=0), 1.0 - level))
+    return np.array([difference.value for difference in differences]), quantile * deviations
 
 
 class _Errors:
-    """The errors of rows, jointly.
+    """The errors of rows, jointly: how they go together is how they do in the queries, at the variances with galleries.
+
+    A covariance of queries is one of data. What galleries add to it is the small difference of two large estimates, and as
+    a matrix has negative eigenvalues, without which its variances are too large. So galleries have a say in every row's
+    variance and in the mean variance of differences, and in nothing else.
 
     Args:
         rows: Of one metric.
@@ -150,19 +158,10 @@ class _Errors:
     """
 
     def __init__(self, rows: Sequence[Influence], leading: Flags, known: Array | None = None) -> None:
-        self._rows, self._leading = list(rows), np.asarray(leading, dtype=bool)
-        self._effects = np.stack([row.effect - row.effect.mean() for row in rows])
-        self._sketches = np.stack([row.sketch for row in rows])
-        self.degrees = max(1, min(row.asked for row in rows) - 1)
-        self.factor = self._effects.shape[1] / max(self._effects.shape[1] - 1, 1)
-        self._known = known
-
-    @property
-    def covariance(self) -> Array:
-        """(rows, rows)."""
-        if self._known is not None:
-            return self._known
-        return self._covariance(np.ones(self._effects.shape[1], dtype=bool))
+        self._rows, self._leading, self._known = list(rows), np.asarray(leading, dtype=bool), known
+        self._degrees = max(1, min(row.asked for row in rows) - 1)
+        self._own = np.stack([row.own for row in rows])
+        self.variances = np.array([row.variance for row in rows]) if known is None else np.diagonal(known)
 
     def among(self, chosen: Flags) -> _Errors:
         """Of some of the rows."""
@@ -171,47 +170,70 @@ class _Errors:
             [row for row, keep in zip(self._rows, chosen, strict=True) if keep], self._leading[chosen], known
         )
 
+    def drawn(self) -> Array:
+        """(rows, draws) errors."""
+        return _draw(self._covariance(self._every), self._degrees, _DRAWS)
+
     def widths(self, level: float) -> Array:
         """(rows,) what the largest lead over each exceeds with this chance."""
-        return self._widths(self.covariance, level, _DRAWS)
+        return self._widths(self._every, level, _DRAWS)
 
     def width(self, level: float) -> float:
-        """The largest of :meth:`widths`, but what is chance in it; never less than by the queries alone."""
-        return max(self._width(level), float(self._widths(self._alone, level, _FEW_DRAWS).mean()))
-
-    @property
-    def _alone(self) -> Array:
-        """(rows, rows) the covariance of what rows owe to queries."""
-        own = np.stack([row.own for row in self._rows])
-        return np.asarray(self.factor * (own @ own.T), dtype=np.float64)
-
-    def _width(self, level: float) -> float:
-        found = self.widths(level)
-        groups = self._effects.shape[1]
+        """The largest of :meth:`widths`, but what is chance in it."""
+        found, groups = self.widths(level), len(self._every)
         if self._known is not None or len(found) < 2 or groups < 2 * _LEFT_OUT:
             return float(found.max())
         part = np.arange(groups) % _LEFT_OUT
-        others = np.stack(
-            [self._widths(self._covariance(part != left), level, _FEW_DRAWS) for left in range(_LEFT_OUT)]
-        )
+        others = np.stack([self._widths(part != left, level, _FEW_DRAWS) for left in range(_LEFT_OUT)])
         moved = others - others.mean(axis=1, keepdims=True)
         chance = np.square(moved - moved.mean(axis=0)).sum(axis=0).mean() * (_LEFT_OUT - 1) / _LEFT_OUT
         real = max(0.0, 1.0 - chance / max(float(found.var(ddof=1)), np.finfo(np.float64).tiny))
         return float(found.mean() + real * (found.max() - found.mean()))
 
-    def _covariance(self, groups: Flags) -> Array:
-        effects, n = self._effects[:, groups], self._effects.shape[1]
-        pairs = self._sketches @ self._sketches.T
-        return np.asarray(n / groups.sum() * self.factor * (effects @ effects.T) - pairs, dtype=np.float64)
+    @property
+    def _every(self) -> Flags:
+        """(groups,) all of them."""
+        return np.ones(self._own.shape[1], dtype=bool)
 
-    def _widths(self, covariance: Array, level: float, draws: int) -> Array:
-        errors = _draw(covariance, self.degrees, draws)
-        leads = errors[self._leading].max(axis=0) - errors
+    def _covariance(self, groups: Flags) -> Array:
+        """(rows, rows) as some of the groups show it, each row at its variance."""
+        if self._known is not None:
+            return self._known
+        squares = np.square(self._own).sum(axis=1)
+        shown = squares > 0.0
+        parts = (
+            self._own[:, groups]
+            * np.sqrt(np.where(shown, self.variances / np.where(shown, squares, 1.0), 0.0))[:, None]
+        )
+        covariance = parts @ parts.T * (len(groups) / groups.sum())
+        return np.asarray(covariance + np.diag(np.where(shown, 0.0, self.variances)), dtype=np.float64)
+
+    def _widths(self, groups: Flags, level: float, draws: int) -> Array:
+        errors = _draw(self._covariance(groups), self._degrees, draws)
+        leads = (errors[self._leading].max(axis=0) - errors) * np.sqrt(self._of_differences)
         return np.asarray(np.quantile(leads, 1.0 - level, axis=1), dtype=np.float64)
+
+    @cached_property
+    def _of_differences(self) -> float:
+        """The mean variance of differences between rows, over the one that the covariance has."""
+        covariance = self._covariance(self._every)
+        here = float(np.trace(covariance) - covariance.sum() / len(covariance))
+        if self._known is not None or here <= 0.0:
+            return 1.0
+        effects, sketches = np.stack([row.centered for row in self._rows]), np.stack([row.sketch for row in self._rows])
+        groups = min(row.asked for row in self._rows)
+        factor = groups / max(groups - 1, 1)
+        own, effects, sketches = (values - values.mean(axis=0) for values in (self._own, effects, sketches))
+        alone = factor * np.square(own).sum(axis=0)
+        each = factor * np.square(effects).sum(axis=0) - alone
+        added, _ = not_negative(
+            float(each.sum() - np.square(sketches).sum()), float(np.sqrt(variance_of_sum(each, groups)))
+        )
+        return float((alone.sum() + added) / here)
 
 
 def _draw(covariance: Array, degrees: int, draws: int) -> Array:
-    """(rows, draws) of Student's distribution; what is negative of an estimated covariance is none."""
+    """(rows, draws) of Student's distribution; what is negative of a covariance by rounding is nothing."""
     rng = np.random.default_rng(0)
     size, vectors = np.linalg.eigh(covariance)
     normal = rng.standard_normal((len(covariance), draws))

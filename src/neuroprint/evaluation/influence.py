@@ -71,26 +71,32 @@ class Influence:
         Galleries cannot make less of the variance of the queries alone. So what they add is taken as the mean of what is
         not negative, given what was found and how far that may be off.
         """
-        added, _ = _not_negative(self._added, self.doubt)
-        return self._alone + added
+        added, _ = not_negative(self._added, self.doubt)
+        return self.alone + added
 
     @property
     def degrees(self) -> float:
         """Of freedom, which the variance has: twice its square over its own variance (Satterthwaite 1946)."""
         most = max(self.asked - 1.0, 1.0)
-        added, error = _not_negative(self._added, self.doubt)
+        added, error = not_negative(self._added, self.doubt)
         squares = self.asked / most * np.square(self.own)
-        spread = _spread(squares, self.asked) + error**2
-        return min(max(2.0 * (self._alone + added) ** 2 / spread, 1.0), most) if spread > 0.0 else most
+        spread = variance_of_sum(squares, self.asked) + error**2
+        return min(max(2.0 * (self.alone + added) ** 2 / spread, 1.0), most) if spread > 0.0 else most
 
     @property
-    def _alone(self) -> float:
+    def alone(self) -> float:
+        """The variance of the queries alone, as if galleries were given."""
         return self.asked / max(self.asked - 1, 1) * float(np.square(self.own).sum())
 
     @property
+    def centered(self) -> Array:
+        """(groups,) effects less their mean; who neither asks nor answers, as a hold-out does, has no part in it."""
+        return _centered(self.own, self.effect)
+
+    @property
     def _added(self) -> float:
-        effects = np.square(_centered(self.own, self.effect)).sum()
-        return self.asked / max(self.asked - 1, 1) * float(effects) - self.pairs - self._alone
+        effects = np.square(self.centered).sum()
+        return self.asked / max(self.asked - 1, 1) * float(effects) - self.pairs - self.alone
 
     def times(self, factor: float) -> Influence:
         """Of the metric times a number: -1 where less is better."""
@@ -185,12 +191,11 @@ def influence(value: float, own: Array, lost: Array, asked: int, folds: int | No
         pairs=float(taken.sum()) / 2.0,
         sketch=sketch,
         asked=asked,
-        doubt=float(np.sqrt(_spread(added, asked))),
+        doubt=float(np.sqrt(variance_of_sum(added, asked))),
     )
 
 
 def _centered(own: Array, effect: Array) -> Array:
-    """(groups,) effects less their mean; groups that neither ask nor answer, as those of a hold-out, have no part in it."""
     there = (own != 0.0) | (effect != 0.0)
     return np.where(there, effect - effect[there].mean(), 0.0) if there.any() else effect
 
@@ -201,14 +206,22 @@ def _sketch(values: Array, seed: int) -> Array:
     return np.asarray(np.bincount(np.arange(len(values)) % SKETCH, values * signs, minlength=SKETCH), dtype=np.float64)
 
 
-def _spread(parts: Array, asked: int) -> float:
-    """Variance of a sum over groups, of which so many have a part in it."""
+def variance_of_sum(parts: Array, asked: int) -> float:
+    """Variance of a sum over groups, of which so many have a part in it.
+
+    >>> variance_of_sum(np.array([1.0, 3.0]), 2)
+    4.0
+    """
     most = max(asked - 1, 1)
     return max(0.0, asked / most * (float(np.square(parts).sum()) - float(parts.sum()) ** 2 / max(asked, 1)))
 
 
-def _not_negative(found: float, error: float) -> tuple[float, float]:
-    """Mean and standard deviation of the positive part of a normal quantity."""
+def not_negative(found: float, error: float) -> tuple[float, float]:
+    """Mean and standard deviation of the positive part of a normal quantity.
+
+    >>> not_negative(-1.0, 0.0)
+    (0.0, 0.0)
+    """
     if error <= 0.0:
         return max(found, 0.0), 0.0
     from scipy.special import ndtr

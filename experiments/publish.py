@@ -56,7 +56,7 @@ def publish(store: TrackingStore, parent: Run, folder: Path) -> pd.DataFrame:
     board = pd.read_csv(store.artifact(parent, "leaderboard.csv"))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "leaderboard.md").write_text(as_markdown(board), encoding="utf-8")
-    board.drop(columns=["run_id", "group"]).to_csv(folder / "leaderboard.csv", index=False)
+    board.drop(columns="run_id").to_csv(folder / "leaderboard.csv", index=False)
     for picture in SWEEP_PICTURES:
         shutil.copy(store.artifact(parent, picture), folder)
     if set(board["dataset"]) == {"phantom"}:

@@ -43,7 +43,6 @@ Columns = dict[str, Any]
 
 NEIGHBORS = 50
 """Of a query so many nearest cases are kept."""
-"""Targets that a table of queries holds."""
 
 _BLOCK_CELLS = 8_000_000
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from neuroprint.evaluation.arrays import Array
+from neuroprint.evaluation.arrays import Array, Indices
 from neuroprint.evaluation.metric import Predictions, ProbeMetric
 from neuroprint.evaluation.ratios import MeanOfRatios
 
-Folds = npt.NDArray[np.integer]
 
-
-def class_auc(scores: Array, positive: npt.NDArray[np.bool_], folds: Folds | None = None) -> float:
+def class_auc(scores: Array, positive: npt.NDArray[np.bool_], folds: Indices | None = None) -> float:
     """Probability that a positive's score is the larger, ties counting half (Mann and Whitney 1947).
 
     Args:
@@ -44,7 +42,7 @@ def class_auc(scores: Array, positive: npt.NDArray[np.bool_], folds: Folds | Non
     return float((ranks[positive].sum() - (positives * (positives - 1)).sum() / 2) / pairs)
 
 
-def macro_auc(scores: Array, one_hot: Array, folds: Folds | None = None) -> float:
+def macro_auc(scores: Array, one_hot: Array, folds: Indices | None = None) -> float:
     """Mean over the classes of the AUC of one against the rest; of two classes both are the same.
 
     Args:

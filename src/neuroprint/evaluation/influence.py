@@ -196,6 +196,7 @@ def influence(value: float, own: Array, lost: Array, asked: int, folds: int | No
 
 
 def _centered(own: Array, effect: Array) -> Array:
+    """As :attr:`Influence.centered`."""
     there = (own != 0.0) | (effect != 0.0)
     return np.where(there, effect - effect[there].mean(), 0.0) if there.any() else effect
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neuroprint.errors import NeuroprintError
-from neuroprint.evaluation.arrays import Array
+from neuroprint.evaluation.arrays import Array, Indices
 from neuroprint.evaluation.ranked import Judged, Ranked
 
 if TYPE_CHECKING:
@@ -233,7 +233,7 @@ class Predictions:
     true: Array
     baseline: Array
     columns: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
-    fold: npt.NDArray[np.int64] | None = None
+    fold: Indices | None = None
     moved: Array = field(default_factory=lambda: np.zeros((0, 0, 0)))
     moved_baseline: Array = field(default_factory=lambda: np.zeros((0, 0, 0)))
 
@@ -269,7 +269,7 @@ class Predictions:
         return Predictions(*parts, columns, self.folds[chosen])
 
     @cached_property
-    def folds(self) -> npt.NDArray[np.int64]:
+    def folds(self) -> Indices:
         """(n,) of each query, from 0."""
         return np.zeros(len(self.true), dtype=np.int64) if self.fold is None else self.fold
 

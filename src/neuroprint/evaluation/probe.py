@@ -211,9 +211,8 @@ def left_out_errors(
     full = rank == n - 1
     spectra = (penalties if full else -eigenvalues) / (eigenvalues + penalties)  # (penalties, r)
     identity, ones = (0.0, 0.0) if full else (1.0, 1.0 / n)
-    errors = u @ (
-        spectra[:, :, None] * (u.T @ y)
-    )  # the residuals, of which each group's are solved for those without it
+    # First the residuals; of each group they are then solved for its errors by the fit without it.
+    errors = u @ (spectra[:, :, None] * (u.T @ y))
     if not full:
         errors += y
     _, inverse, sizes = np.unique(groups, return_inverse=True, return_counts=True)

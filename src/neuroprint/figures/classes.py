@@ -12,9 +12,9 @@ from neuroprint.figures.style import BLUE, GRAY, SMALL, marker_area, new_figure,
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy.typing as npt
     from matplotlib.figure import Figure
 
+    from neuroprint.evaluation.arrays import Indices
     from neuroprint.figures.body_axes import Floats
 
 _ROW_INCHES = 0.5
@@ -22,9 +22,7 @@ _MOST = 12
 
 
 @styled
-def draw_classes(
-    scores: Floats, one_hot: Floats, classes: Sequence[str], folds: npt.NDArray[np.integer] | None = None
-) -> Figure:
+def draw_classes(scores: Floats, one_hot: Floats, classes: Sequence[str], folds: Indices | None = None) -> Figure:
     """Draw the scores for each class, of its own cases above those of the others, with the AUC of one against the rest.
 
     Args:

@@ -15,7 +15,8 @@ from neuroprint.embedding import poolings
 from neuroprint.embedding.embed import embed, embed_by, scan
 from neuroprint.embedding.embeddings import Embeddings
 from neuroprint.embedding.inferers import Sliding, Whole
-from neuroprint.embedding.recipe import Recipe, join
+from neuroprint.embedding.recipe import Recipe
+from neuroprint.embedding.shares import join
 from neuroprint.embedding.store import FeatureStore
 from neuroprint.encoders.base import InputSpec, Level
 from neuroprint.encoders.combined import CombinedEncoder

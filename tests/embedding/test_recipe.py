@@ -16,12 +16,12 @@ from neuroprint.embedding.extraction import Extract
 from neuroprint.embedding.recipe import (
     Recipe,
     encoders_of,
-    join,
     menu_poolings,
     pooling_name,
     voxels_request,
     weights_digest,
 )
+from neuroprint.embedding.shares import join
 from neuroprint.embedding.store import FeatureStore
 from neuroprint.encoders.base import InputSpec, Level
 from neuroprint.encoders.combined import CombinedEncoder

@@ -21,7 +21,8 @@ from neuroprint.data.volume import Volume
 from neuroprint.embedding.extractor import Extractor
 from neuroprint.embedding.inferers import Whole
 from neuroprint.embedding.reading import Request
-from neuroprint.embedding.recipe import Recipe, join, pooling_name
+from neuroprint.embedding.recipe import Recipe, pooling_name
+from neuroprint.embedding.shares import Share, embedding_of, requests_of
 from neuroprint.encoders.base import Forward
 from neuroprint.encoders.combined import CombinedEncoder
 from neuroprint.encoders.weights_file import WeightsFile
@@ -84,20 +85,17 @@ def write_embedder(folder: Path, recipe: Recipe, modalities: Sequence[str]) -> N
     """
     encoders, inferers, pooling = nodes_of(recipe)
     parts = []
-    for place, (encoder, inferer, request) in enumerate(
-        zip(encoders, inferers, recipe.requests(modalities), strict=True)
-    ):
-        extractor = request.extractor
-        weights = getattr(extractor.encoder, "weights", None)
+    for place, (encoder, inferer, (network, levels)) in enumerate(zip(encoders, inferers, recipe.levels, strict=True)):
+        weights = getattr(network, "weights", None)
         parts.append(
             {
                 "encoder": redact(encoder),
                 "weights": _store(weights, folder, place) if isinstance(weights, WeightsFile) else None,
-                "identity": extractor.encoder.identity,
-                "modalities": list(extractor.modalities),
+                "identity": network.identity,
+                "modalities": list(network.input.for_cohort(modalities)),
                 "inferer": inferer,
-                "levels": list(request.levels),
-                "precision": extractor.precision,
+                "levels": list(levels),
+                "precision": recipe.precision,
             }
         )
     content = {"encoders": parts, "pooling": pooling, "pooling_name": pooling_name(recipe.pooling)}
@@ -182,7 +180,8 @@ class Embedder:
             if sha256 not in named:
                 wanted = f"the bundle names {', '.join(sorted(named))}" if named else "the bundle names no weights"
                 raise NeuroprintError(f"{file}: not this bundle's weights: its SHA-256 is {sha256}; {wanted}")
-        self._loaded: list[tuple[Request, Forward]] | None = None
+        self._shares: tuple[Share, ...] = ()
+        self._loaded: dict[str, Forward] = {}
         self._device = ""
 
     def __call__(self, case: str, volume: Volume, facts: CaseFacts, device: str = "cpu") -> npt.NDArray[np.float32]:
@@ -192,14 +191,16 @@ class Embedder:
             CaseError: The network or the pooling gives values that are not finite, or the pooling fails.
             NeuroprintError: Weights are missing or not the expected ones.
         """
+        self._load(device)
         vectors = []
-        for request, forward in self._networks(device):
+        for request in requests_of(self._shares):
             extractor = request.extractor
+            forward = self._loaded[extractor.network]
             pooled = extractor.run([extractor.prepare(volume, facts.brain_box)], forward, device)[0]
             if failed := [pooled.failed[name] for name in request.names if name in pooled.failed]:
                 raise CaseError(case, f"pooling {self.pooling} failed ({failed[0]}); check the pooling")
             vectors.append(request.vector(pooled.vectors))
-        embedding = join(vectors)
+        embedding = embedding_of(self._shares, vectors)
         if not np.isfinite(embedding).all():
             raise CaseError(case, "NaN or infinite features; check the scan")
         return embedding
@@ -213,13 +214,15 @@ class Embedder:
         for part in self._parts:
             self._place(part)
 
-    def _networks(self, device: str) -> list[tuple[Request, Forward]]:
-        if self._loaded is None or self._device != device:
-            pooling = instantiate(self._pooling, "pooling", self._gate)
-            requests = [self._request(part, pooling) for part in self._parts]
-            self._loaded = [(request, request.extractor.encoder.load(device)) for request in requests]
-            self._device = device
-        return self._loaded
+    def _load(self, device: str) -> None:
+        """Build the networks, each once, unless they are there."""
+        if self._loaded and self._device == device:
+            return
+        pooling = instantiate(self._pooling, "pooling", self._gate)
+        self._shares = tuple(Share.of(self._request(part, pooling)) for part in self._parts)
+        extractors = {request.extractor.network: request.extractor for request in requests_of(self._shares)}
+        self._loaded = {network: extractor.encoder.load(device) for network, extractor in extractors.items()}
+        self._device = device
 
     def _request(self, part: dict[str, Any], pooling: Any) -> Request:
         encoder = instantiate(part["encoder"], "encoder", self._gate, **self._place(part))

@@ -11,7 +11,8 @@ from neuroprint.data.load import store_folder
 from neuroprint.embedding.embeddings import Embeddings, Scanned
 from neuroprint.embedding.extraction import Extract
 from neuroprint.embedding.precomputed import PrecomputedEncoder
-from neuroprint.embedding.recipe import Recipe, join, menu_poolings, voxels_request
+from neuroprint.embedding.recipe import Recipe, menu_poolings, voxels_request
+from neuroprint.embedding.shares import embedding_of, requests_of
 from neuroprint.embedding.store import FeatureStore
 from neuroprint.errors import NeuroprintError
 
@@ -93,7 +94,8 @@ def embed_by(recipe: Recipe, cohort: Cohort, store: FeatureStore, device: str = 
             store=store,
             device=device,
         )
-    networks = recipe.requests(cohort.modalities)
+    shares = recipe.shares(cohort.modalities)
+    networks = requests_of(shares)
     clean = [*networks, voxels_request(cohort.modalities)]
     changed = [] if change is None else [request.changed(change) for request in clean]
     found = Extract(store, device)(cohort, [*clean, *changed])
@@ -103,7 +105,7 @@ def embed_by(recipe: Recipe, cohort: Cohort, store: FeatureStore, device: str = 
     whole = [case for case in found.facts if all(case in found.embeddings[place] for place in asked)]
 
     def joined(places: slice) -> dict[str, Any]:
-        return {case: join([part[case] for part in found.embeddings[places]]) for case in whole}
+        return {case: embedding_of(shares, [part[case] for part in found.embeddings[places]]) for case in whole}
 
     if not whole:
         reasons = "; ".join(f"{case}: {problem}" for case, problem in list(found.excluded.items())[:2])

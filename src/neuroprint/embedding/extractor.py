@@ -79,8 +79,8 @@ class Extractor:
 
     @cached_property
     def network(self) -> str:
-        """Digest of the encoder: extractors of one digest share a network in memory."""
-        return digest(self.description["encoder"])
+        """Digest of the network and its weights: extractors of one digest share it in memory."""
+        return digest(self.encoder.identity)
 
     @cached_property
     def kind(self) -> str:

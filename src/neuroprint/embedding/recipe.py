@@ -7,9 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from neuroprint.catalog.code import foreign_code
 from neuroprint.catalog.instantiate import instantiate, plain
 from neuroprint.catalog.menu import Catalog, Part
@@ -20,6 +17,7 @@ from neuroprint.embedding.inferers import Inferer, Whole
 from neuroprint.embedding.perturbations import Perturbation, Unchanged
 from neuroprint.embedding.poolings import Pooling
 from neuroprint.embedding.reading import Request
+from neuroprint.embedding.shares import Share, requests_of
 from neuroprint.encoders.base import Encoder
 from neuroprint.encoders.combined import ChosenLevels, CombinedEncoder, choose_levels
 from neuroprint.encoders.twins import untrained_twin
@@ -108,10 +106,17 @@ class Recipe:
         """What its embeddings are made for: ``cosine``, or what the encoder says."""
         return str(getattr(self.encoder.made, "similarity", "cosine"))
 
+    def shares(self, modalities: Sequence[str]) -> tuple[Share, ...]:
+        """What each encoder is to give, of the scans of a cohort with these modalities.
+
+        Raises:
+            NeuroprintError: An encoder needs a modality that the cohort lacks.
+        """
+        return tuple(Share.of(self._request(network, names, modalities)) for network, names in self.levels)
+
     def requests(self, modalities: Sequence[str]) -> tuple[Request, ...]:
-        """What is needed of the scans of a cohort with these modalities: one request an encoder."""
-        name = pooling_name(self.pooling)
-        return tuple(Request(self._extractor(network, modalities), names, name) for network, names in self.levels)
+        """What is needed of the scans of a cohort with these modalities: one request an encoder, or one a series of it."""
+        return requests_of(self.shares(modalities))
 
     def inferers(self) -> tuple[Inferer, ...]:
         """The inferer of each encoder."""
@@ -119,11 +124,14 @@ class Recipe:
 
     def description(self, modalities: Sequence[str]) -> dict[str, Any]:
         """All that the embeddings of a cohort with these modalities depend on, JSON-able."""
-        requests = self.requests(modalities)
+        shares = self.shares(modalities)
+        requests = requests_of(shares)
+        averaged = [place for place, share in enumerate(shares) if share.averaged]
         return {
             "extractors": [request.extractor.description for request in requests],
             "levels": [list(request.levels) for request in requests],
             "pooling": pooling_name(self.pooling),
+            **({"averaged": averaged} if averaged else {}),
         }
 
     def untrained(self) -> Recipe | None:
@@ -136,9 +144,10 @@ class Recipe:
         levels = tuple((own, names) for own, (_, names) in zip(encoders_of(twin), self.levels, strict=True))
         return replace(self, encoder=part, levels=levels)
 
-    def _extractor(self, network: Encoder, modalities: Sequence[str]) -> Extractor:
-        read = network.input.for_cohort(modalities)
-        return Extractor(network, read, _inferer_of(network, self.inferer.made), self.precision, self.poolings)
+    def _request(self, network: Encoder, names: tuple[str, ...], modalities: Sequence[str]) -> Request:
+        read, inferer = network.input.for_cohort(modalities), _inferer_of(network, self.inferer.made)
+        extractor = Extractor(network, read, inferer, self.precision, self.poolings)
+        return Request(extractor, names, pooling_name(self.pooling))
 
 
 def voxels_request(modalities: Sequence[str]) -> Request:
@@ -186,23 +195,6 @@ def pooling_name(part: Part) -> str:
         if key == "_args_" or not str(key).startswith("_")
     )
     return f"{name}({', '.join(f'{key}={value}' for key, value in parameters)})" if parameters else name
-
-
-def join(vectors: Sequence[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
-    """One case's vectors of several encoders as one, each divided by its own Euclidean norm.
-
-    So every encoder has the same say, whatever its scale and size: the cosine of two joined vectors is the mean of their
-    parts' cosines. It looks at one case only: nothing is fitted. A vector of zeros stays zero.
-
-    Args:
-        vectors: ``(d1,)``, ``(d2,)`` ...; a single one is returned as it is.
-
-    Returns:
-        ``(d1 + d2 + ...,)``
-    """
-    if len(vectors) == 1:
-        return vectors[0]
-    return np.concatenate([vector / (np.linalg.norm(vector) or 1) for vector in vectors]).astype(np.float32)
 
 
 def encoders_of(encoder: Encoder | CombinedEncoder) -> tuple[Encoder, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 from neuroprint.errors import NeuroprintError
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 Normalization = Literal["nonzero_channelwise", "nonzero_joint"]
 Crop = Literal["brain", "image"]
+PerSeries = Literal["concat", "mean"] | Sequence[str] | None
 Forward = Callable[["Tensor"], Sequence["Tensor"]]
 
 
@@ -28,6 +29,18 @@ class InputSpec:
         divisor: Every spatial size is padded with zeros to a multiple of it.
         orientation: Direction that each array axis points to, in nibabel's letters.
         crop: ``brain`` keeps the box around the brain, ``image`` the whole field of view.
+        per_series: How a network of one channel looks at a case of several series: at each by itself, their vectors joined
+            (``concat``) or averaged (``mean``). A list of series asks for those alone, and joins them. None: all series are
+            channels of one input.
+
+    Raises:
+        NeuroprintError: A value is none of these.
+
+    Example:
+        >>> InputSpec((), per_series="concat").for_cohort(["t2", "t1"])
+        ('t1', 't2')
+        >>> InputSpec((), per_series=["t1"]).for_cohort(["t2", "t1"])
+        ('t1',)
     """
 
     modalities: tuple[str, ...]
@@ -36,6 +49,7 @@ class InputSpec:
     divisor: int = 1
     orientation: str = "LPS"
     crop: Crop = "brain"
+    per_series: PerSeries = None
 
     def __post_init__(self) -> None:
         for key, allowed in (("normalization", get_args(Normalization)), ("crop", get_args(Crop))):
@@ -45,19 +59,34 @@ class InputSpec:
             if not self.spacing_mm > 0:
                 raise NeuroprintError(f"encoder.spacing_mm={self.spacing_mm}: must be greater than 0 mm")
             object.__setattr__(self, "spacing_mm", float(self.spacing_mm))  # 3 and 3.0 are one specification
+        if self.per_series is not None and self.per_series not in ("concat", "mean"):
+            named = [] if isinstance(self.per_series, str) else [str(name) for name in self.per_series]
+            if not named or len(set(named)) != len(named):
+                found = self.per_series if isinstance(self.per_series, str) else f"[{','.join(named)}]"
+                raise NeuroprintError(
+                    f"encoder.per_series={found}: must be concat, mean, null, or a list of series, each once, such as [t1]"
+                )
+            object.__setattr__(self, "per_series", tuple(named))
+
+    @property
+    def channels(self) -> int:
+        """Channels that the network takes: one where it is asked per series; 0 where that is the cohort's number of them."""
+        return 1 if self.per_series is not None else len(self.modalities)
 
     def for_cohort(self, available: Sequence[str]) -> tuple[str, ...]:
-        """The modalities to read, in channel order.
+        """The modalities to read, in channel order, or in the order in which they are asked per series.
 
         Raises:
             NeuroprintError: The cohort lacks a modality that the network needs.
         """
-        wanted = self.modalities or tuple(sorted(available))
+        named = () if self.per_series in (None, "concat", "mean") else tuple(self.per_series or ())
+        wanted = named or self.modalities or tuple(sorted(available))
         lacking = [name for name in wanted if name not in available]
         if lacking:
             raise NeuroprintError(
                 f"the encoder needs the modalities {', '.join(wanted)}; the cohort has {', '.join(available) or 'none'}. "
-                "Choose an encoder for these modalities, or name the channels to use with encoder.modalities=[...]"
+                "Choose an encoder for these modalities, or name those to use with "
+                f"encoder.{'modalities' if self.per_series is None else 'per_series'}=[...]"
             )
         return wanted
 
@@ -142,5 +171,44 @@ def find_levels(
 
 
 def describe(encoder: Encoder) -> dict[str, Any]:
-    """Everything of an encoder that its features depend on, JSON-able."""
-    return {"identity": encoder.identity, "input": asdict(encoder.input), "levels": [asdict(x) for x in encoder.levels]}
+    """Everything of an encoder that its features depend on, JSON-able: of one that is asked per series, those of a series."""
+    read = asdict(encoder.input)
+    del read["per_series"]
+    return {"identity": encoder.identity, "input": read, "levels": [asdict(level) for level in encoder.levels]}
+
+
+@dataclass(frozen=True)
+class OneSeries:
+    """A network of one channel, as it looks at one of a case's series.
+
+    Attributes:
+        encoder: The network; one of :class:`InputSpec`'s ``per_series``.
+        series: Name of the modality that is its channel.
+    """
+
+    encoder: Encoder
+    series: str
+
+    @property
+    def trained(self) -> bool:
+        return self.encoder.trained
+
+    @property
+    def input(self) -> InputSpec:
+        return replace(self.encoder.input, modalities=(self.series,), per_series=None)
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        return self.encoder.levels
+
+    @property
+    def default_level(self) -> str:
+        return self.encoder.default_level
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return self.encoder.identity
+
+    def load(self, device: str) -> Forward:
+        """As the network itself loads: it is the same for every series."""
+        return self.encoder.load(device)

@@ -12,7 +12,7 @@ ChosenLevels = tuple[tuple[Encoder, tuple[str, ...]], ...]
 
 
 class CombinedEncoder:
-    """Encoders whose vectors are joined by :func:`neuroprint.embedding.recipe.join`.
+    """Encoders whose vectors are joined by :func:`neuroprint.embedding.shares.join`.
 
     Each makes its own forward pass, and what it computes is stored under its own key: runs of it alone share it.
 

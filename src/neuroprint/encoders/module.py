@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from neuroprint.catalog.code import foreign_code
 from neuroprint.catalog.instantiate import instantiate
-from neuroprint.encoders.base import Forward, InputSpec, Level, Normalization
+from neuroprint.encoders.base import Forward, InputSpec, Level, Normalization, PerSeries
 from neuroprint.encoders.checkpoints import load_strictly
 from neuroprint.encoders.taps import measure_levels, tap
 from neuroprint.encoders.weights_file import WeightsFile
@@ -41,6 +41,7 @@ class ModuleEncoder:
         sha256: Of the weights' file, which is then refused if it is another; None takes it as it is.
         seed: Of random weights.
         cache: Folder for weights that are downloaded.
+        per_series: Of a network of one channel, see :class:`~neuroprint.encoders.base.InputSpec`.
 
     Raises:
         NeuroprintError: The network cannot be built, or a level is not a feature map of it.
@@ -58,6 +59,7 @@ class ModuleEncoder:
         sha256: str | None = None,
         seed: int = 0,
         cache: str = ".neuroprint/weights",
+        per_series: PerSeries = None,
     ) -> None:
         if not network or "_target_" not in network:
             raise NeuroprintError(
@@ -70,9 +72,9 @@ class ModuleEncoder:
             raise NeuroprintError(f"encoder.divisor={divisor}: must be at least 1")
         self.seed = seed
         self.weights = WeightsFile(weights, sha256, cache) if weights else None
-        self.input = InputSpec(tuple(modalities), spacing_mm, normalization, divisor)
+        self.input = InputSpec(tuple(modalities), spacing_mm, normalization, divisor, per_series=per_series)
         self._network = json.dumps(dict(network), sort_keys=True)
-        self.levels = _measured(self._network, self._names, len(modalities), divisor)
+        self.levels = _measured(self._network, self._names, self.input.channels, divisor)
 
     @property
     def trained(self) -> bool:
@@ -99,6 +101,7 @@ class ModuleEncoder:
             divisor=read.divisor,
             spacing_mm=read.spacing_mm,
             normalization=read.normalization,
+            per_series=read.per_series,
         )
 
     def load(self, device: str) -> Forward:

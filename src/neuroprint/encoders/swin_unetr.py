@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from neuroprint.catalog.monai_import import import_monai
-from neuroprint.encoders.base import Crop, Forward, InputSpec, Level, Normalization
+from neuroprint.encoders.base import Crop, Forward, InputSpec, Level, Normalization, PerSeries
 from neuroprint.encoders.checkpoints import load_strictly
 from neuroprint.encoders.swin_pass import swin_maps
 from neuroprint.encoders.weights_file import WeightsFile
@@ -83,6 +83,7 @@ class SwinUNETREncoder:
         normalization: See :class:`~neuroprint.encoders.base.InputSpec`.
         crop: See :class:`~neuroprint.encoders.base.InputSpec`.
         layer_norm: See :class:`Architecture`.
+        per_series: Of a network of one channel, see :class:`~neuroprint.encoders.base.InputSpec`.
     """
 
     trained = False
@@ -99,12 +100,13 @@ class SwinUNETREncoder:
         normalization: Normalization = "nonzero_channelwise",
         crop: Crop = "brain",
         layer_norm: bool = True,
+        per_series: PerSeries = None,
     ) -> None:
-        self.architecture = Architecture(
-            len(modalities), feature_size, window_size, tuple(depths), layer_norm=layer_norm
-        )
         self.seed = seed
-        self.input = InputSpec(tuple(modalities), spacing_mm, normalization, divisor=32, crop=crop)
+        self.input = InputSpec(tuple(modalities), spacing_mm, normalization, 32, crop=crop, per_series=per_series)
+        self.architecture = Architecture(
+            self.input.channels, feature_size, window_size, tuple(depths), layer_norm=layer_norm
+        )
 
     @property
     def levels(self) -> tuple[Level, ...]:
@@ -147,6 +149,7 @@ class TrainedSwinUNETREncoder:
         crop: See :class:`~neuroprint.encoders.base.InputSpec`.
         layer_norm: See :class:`Architecture`.
         cache: Folder for weights that are downloaded.
+        per_series: Of a network of one channel, see :class:`~neuroprint.encoders.base.InputSpec`.
     """
 
     trained = True
@@ -166,14 +169,15 @@ class TrainedSwinUNETREncoder:
         crop: Crop = "brain",
         layer_norm: bool = True,
         cache: str = ".neuroprint/weights",
+        per_series: PerSeries = None,
     ) -> None:
+        self.input = InputSpec(tuple(modalities), spacing_mm, normalization, 32, crop=crop, per_series=per_series)
         self.architecture = Architecture(
-            len(modalities), feature_size, window_size, tuple(depths), layer_norm=layer_norm
+            self.input.channels, feature_size, window_size, tuple(depths), layer_norm=layer_norm
         )
         if not weights:
             raise NeuroprintError(f"encoder.weights is missing; {self.where_to_get or 'give a file or an address'}")
         self.weights = WeightsFile(weights, sha256, cache, where_to_get=self.where_to_get)
-        self.input = InputSpec(tuple(modalities), spacing_mm, normalization, divisor=32, crop=crop)
 
     @property
     def levels(self) -> tuple[Level, ...]:
@@ -195,6 +199,7 @@ class TrainedSwinUNETREncoder:
             normalization=read.normalization,
             crop=read.crop,
             layer_norm=network.layer_norm,
+            per_series=read.per_series,
         )
 
     def network(self, device: str) -> SwinUNETR:

@@ -23,21 +23,45 @@ def box_of(channels):
     return np.array([[axis.min(), axis.max() + 1] for axis in occupied])
 
 
-@pytest.mark.parametrize("joint", [False, True])
-def test_normalization_equals_monai(joint):
+@pytest.mark.parametrize("how", ["nonzero_channelwise", "nonzero_joint"])
+def test_normalization_equals_monai(how):
     from monai.transforms import NormalizeIntensity
 
     channels = scan()
     channels[1][channels[1] > 700] = 0  # holes in one channel only
-    expected = NormalizeIntensity(nonzero=True, channel_wise=not joint)(np.stack(channels).astype(np.float32))
-    image, brain = normalize(channels, joint)
+    expected = NormalizeIntensity(nonzero=True, channel_wise=how == "nonzero_channelwise")(
+        np.stack(channels).astype(np.float32)
+    )
+    image, brain = normalize(channels, how)
     np.testing.assert_allclose(image, np.asarray(expected), atol=2e-4)
     np.testing.assert_array_equal(brain[0], np.any(channels, axis=0))
 
 
 def test_normalization_of_a_constant_foreground_is_zero():
-    image, _ = normalize([np.full((3, 3, 3), 7, np.int16)], joint=False)
+    image, _ = normalize([np.full((3, 3, 3), 7, np.int16)], "nonzero_channelwise")
     assert np.all(image == 0)
+
+
+def test_scaling_to_percentiles_equals_monai_over_the_foreground():
+    from monai.transforms import ScaleIntensityRangePercentiles
+
+    channels = [channel.astype(np.float32) - 500 * (channel > 0) for channel in scan()]  # both signs
+    image, _ = normalize(channels, "nonzero_percentile")
+    for found, channel in zip(image, channels, strict=True):
+        inside = channel != 0
+        expected = ScaleIntensityRangePercentiles(0.5, 99.5, 0, 1, clip=True)(channel[inside])
+        np.testing.assert_allclose(found[inside], np.asarray(expected), atol=1e-5)
+        assert not found[~inside].any()
+
+
+def test_scaling_of_positive_intensities_begins_at_zero():
+    channel = np.zeros((4, 4, 4), np.int16)
+    channel[1:] = 100
+    channel[2] = 200
+    image, _ = normalize([channel], "nonzero_percentile")
+    np.testing.assert_allclose(image[0, :, 0, 0], [0, 0.5, 1, 0.5], atol=1e-6)
+    empty, _ = normalize([np.zeros((3, 3, 3), np.int16)], "nonzero_percentile")
+    assert not empty.any()
 
 
 def test_resampling_keeps_constants_and_ramps():

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from neuroprint.encoders.base import InputSpec
+from neuroprint.encoders.base import InputSpec, Normalization
 
 FloatArray = npt.NDArray[np.float32]
+
+_PERCENTILES = (0.5, 99.5)
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ def prepare(
     turn = Turn.to(spec.orientation, affine)
     box = tuple(slice(start, stop) for start, stop in brain_box)
     # Outside the box all is background: it neither moves the statistics nor needs computing.
-    image, brain = normalize([channel[box] for channel in images], joint=spec.normalization == "nonzero_joint")
+    image, brain = normalize([channel[box] for channel in images], spec.normalization)
     if spec.crop == "image":
         image, brain = (_uncrop(array, box, images[0].shape) for array in (image, brain))
     image, brain = turn.apply(image), turn.apply(brain)
@@ -69,14 +71,16 @@ def prepare_mask(
     return pad_to_multiple(image, spec.divisor)
 
 
-def normalize(channels: Sequence[npt.NDArray[np.generic]], joint: bool) -> tuple[FloatArray, FloatArray]:
-    """Zero mean and unit variance over the voxels that are not zero; zero, the background, stays zero.
+def normalize(channels: Sequence[npt.NDArray[np.generic]], how: Normalization) -> tuple[FloatArray, FloatArray]:
+    """Intensities that can be compared between scanners; zero, the background, stays zero.
 
-    As MONAI's ``NormalizeIntensity(nonzero=True, channel_wise=not joint)``.
+    ``nonzero_channelwise`` and ``nonzero_joint`` are MONAI's ``NormalizeIntensity(nonzero=True, channel_wise=...)``.
+    ``nonzero_percentile`` is its ``ScaleIntensityRangePercentiles(0.5, 99.5, 0, 1, clip=True)`` over the voxels that are
+    not zero, with zero in the place of the lower percentile where that is positive: background and dark tissue stay apart.
 
     Args:
         channels: One ``(X, Y, Z)`` array each.
-        joint: One mean and deviation for all channels together, instead of one a channel.
+        how: See :class:`~neuroprint.encoders.base.InputSpec`.
 
     Returns:
         ``(C, X, Y, Z)`` normalized intensities, and ``(1, X, Y, Z)``: 1 where any channel is not zero.
@@ -84,22 +88,43 @@ def normalize(channels: Sequence[npt.NDArray[np.generic]], joint: bool) -> tuple
     layout = channels[0].transpose().shape  # as on disk, x fastest
     image = np.empty((len(channels), *layout), np.float32).transpose(0, 3, 2, 1)
     brain = np.zeros((1, *layout), bool).transpose(0, 3, 2, 1)
-    sums = np.empty((len(channels), 3))  # voxels that count, their sum, their sum of squares
     for place, channel in enumerate(channels):
         image[place] = channel
-        values = image[place].ravel(order="K").astype(np.float64)
-        sums[place] = np.count_nonzero(values), values.sum(), values @ values
         brain[0] |= channel != 0
+    if how == "nonzero_percentile":
+        _scale_to_percentiles(image)
+    else:
+        _standardize(image, joint=how == "nonzero_joint")
+    return image, brain.astype(np.float32)
+
+
+def _standardize(image: FloatArray, joint: bool) -> None:
+    """Zero mean and unit variance over the voxels that are not zero, in place: of each channel, or of all together."""
+    sums = np.empty((len(image), 3))  # voxels that count, their sum, their sum of squares
+    for place, channel in enumerate(image):
+        values = channel.ravel(order="K").astype(np.float64)
+        sums[place] = np.count_nonzero(values), values.sum(), values @ values
     if joint:
         sums[:] = sums.sum(axis=0)
-    for place, (count, total, squares) in enumerate(sums):
+    for channel, (count, total, squares) in zip(image, sums, strict=True):
         mean = total / max(count, 1)
         deviation = np.sqrt(max(squares / max(count, 1) - mean**2, 0.0)) or 1.0
-        inside = image[place] != 0
-        image[place] -= np.float32(mean)
-        image[place] *= np.float32(1 / deviation)
-        image[place] *= inside
-    return image, brain.astype(np.float32)
+        inside = channel != 0
+        channel -= np.float32(mean)
+        channel *= np.float32(1 / deviation)
+        channel *= inside
+
+
+def _scale_to_percentiles(image: FloatArray) -> None:
+    """From zero, or a negative 0.5th percentile, to the 99.5th of the voxels that are not zero: 0 to 1, in place."""
+    for channel in image:
+        inside = channel != 0
+        low, high = np.percentile(channel[inside], _PERCENTILES) if inside.any() else (0.0, 1.0)
+        low = min(low, 0.0)
+        channel -= np.float32(low)
+        channel *= np.float32(1 / ((high - low) or 1.0))
+        np.clip(channel, 0, 1, out=channel)
+        channel *= inside
 
 
 def resample(image: FloatArray, spacing: tuple[float, ...], target_mm: float) -> FloatArray:

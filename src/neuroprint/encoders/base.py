@@ -11,7 +11,7 @@ from neuroprint.errors import NeuroprintError
 if TYPE_CHECKING:
     from torch import Tensor
 
-Normalization = Literal["nonzero_channelwise", "nonzero_joint"]
+Normalization = Literal["nonzero_channelwise", "nonzero_joint", "nonzero_percentile"]
 Crop = Literal["brain", "image"]
 PerSeries = Literal["concat", "mean"] | Sequence[str] | None
 Forward = Callable[["Tensor"], Sequence["Tensor"]]
@@ -25,7 +25,9 @@ class InputSpec:
         modalities: Channel order. Empty: whatever modalities the cohort has, in alphabetical order.
         spacing_mm: Edge of the isotropic voxels the scan is resampled to; None keeps the scan's own grid.
         normalization: Zero mean and unit variance over the non-zero voxels, of each channel by itself
-            (``nonzero_channelwise``) or of all channels together (``nonzero_joint``).
+            (``nonzero_channelwise``) or of all channels together (``nonzero_joint``). Or each channel's range from zero to
+            the 99.5th percentile of its non-zero voxels becomes 0 to 1, and what is beyond is clipped
+            (``nonzero_percentile``).
         divisor: Every spatial size is padded with zeros to a multiple of it.
         orientation: Direction that each array axis points to, in nibabel's letters.
         crop: ``brain`` keeps the box around the brain, ``image`` the whole field of view.

@@ -113,7 +113,7 @@ class _Series:
             "spread": (third - first) / span,
             "peak": (peak - high) / span,
             "grain": np.mean([self._step(axis) for axis in range(3)]) / span,
-            "rim": (np.median(self.values[rim]) - low) / span,
+            "rim": (np.median(self.values[rim]) - low) / span if rim.any() else 0.0,
             "below": (np.median(self.values[below]) - low) / span if below.any() else 0.0,
         }
 

@@ -22,7 +22,7 @@ from neuroprint.embedding.preprocessing import NetworkInput
 from neuroprint.embedding.store import FeatureStore
 from neuroprint.errors import CaseError
 
-FACTS_VERSION = 4  # raised whenever what is measured on a case changes
+FACTS_VERSION = 5  # raised whenever what is measured on a case changes
 _FACTS = f"facts/{FACTS_VERSION}"
 
 

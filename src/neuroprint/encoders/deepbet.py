@@ -37,7 +37,7 @@ class DeepbetEncoder:
     an instance norm without parameters, so that no scale of the intensities shows in a map.
 
     deepbet itself stretches the box around a head to 256 x 256 x 256 voxels of 0.7 to 0.8 mm, another size along each axis;
-    here they are as large along all.
+    here they are as large along all. Voxels of 1.5 mm cost a sixth of that.
 
     Args:
         network: ``model``, which draws the mask, or ``bbox_model``, which finds the head in a scan of 128 x 128 x 128 first.
@@ -62,7 +62,7 @@ class DeepbetEncoder:
         network: str = "model",
         modalities: Sequence[str] = (),
         per_series: PerSeries = "concat",
-        spacing_mm: float | None = 0.75,
+        spacing_mm: float | None = 1.5,
         seed: int | None = None,
     ) -> None:
         if network not in _SHA256:

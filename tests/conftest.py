@@ -53,6 +53,7 @@ def write_case(folder: Path, seed: int) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """pytest-xdist hands out files in the order below; it would take those with the most tests first."""
     config.option.loadscopereorder = False
+    os.environ.pop("MLFLOW_TRACKING_URI", None)  # what tests run stays in their folders
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -19,7 +19,7 @@ def redact(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     if "://" in value:
-        value = re.split(r"[?#]", value, maxsplit=1)[0]
+        value = re.sub(r"//[^/@]*@", "//", re.split(r"[?#]", value, maxsplit=1)[0])
     return re.split(r"[/\\]", value.rstrip("/\\"))[-1]
 
 

@@ -24,6 +24,7 @@ from neuroprint.cli.help import help_text
 from neuroprint.errors import NeuroprintError
 from neuroprint.experiment.complaints import explain
 from neuroprint.experiment.configuration import check_keys, register_schema
+from neuroprint.tracking.server import said_by_mlflow
 
 if TYPE_CHECKING:
     from neuroprint.experiment.session import Session
@@ -64,10 +65,12 @@ def run(arguments: Sequence[str] | None = None) -> None:
         code = 1 if sweep else 2
         if not (sweep and sweep.failures):  # a sweep lists what failed itself
             _say(explain(error))
-    except Exception:
+    except Exception as error:
         sweep = _sweep()
         if not (sweep and sweep.failures):
-            raise
+            if (said := said_by_mlflow(error)) is None:
+                raise
+            _say(said)
         code = 1
     except KeyboardInterrupt:
         interrupted, code = True, 130
@@ -92,8 +95,11 @@ class SweepCallback(Callback):  # type: ignore[misc] # Hydra carries no types
             # Hydra turns an exception in a callback into a warning and goes on; only leaving the process stops it.
             _say(explain(error))
             sys.exit(2)
-        except Exception:
-            log.exception("the sweep could not be started")
+        except Exception as error:
+            if said := said_by_mlflow(error):
+                _say(said)
+            else:
+                log.exception("the sweep could not be started")
             sys.exit(1)
 
 
@@ -119,7 +125,8 @@ def _job(config: DictConfig) -> None:
         run_experiment(experiment, session, plan.parent)
     except Exception as error:
         if plan.parent:  # the others go on: say at once what happened to this one
-            log.error("failed: %s: %s", experiment.name, error, exc_info=not isinstance(error, NeuroprintError))
+            said = str(error) if isinstance(error, NeuroprintError) else said_by_mlflow(error)
+            log.error("failed: %s: %s", experiment.name, said or error, exc_info=said is None)
         if session.sweep is not None:
             session.sweep.note_failure(overrides, error)
         raise
@@ -134,8 +141,11 @@ def _finish(interrupted: bool) -> bool:
 
     try:
         return finish_sweep(sweep, _session(), interrupted)
-    except NeuroprintError as error:
-        _say(str(error))
+    except Exception as error:
+        said = str(error) if isinstance(error, NeuroprintError) else said_by_mlflow(error)
+        if said is None:
+            raise
+        _say(said)
         return False
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from neuroprint import __version__
 from neuroprint.cli.environment import prepare_process
 from neuroprint.errors import NeuroprintError
+from neuroprint.tracking.server import said_by_mlflow
 
 if TYPE_CHECKING:
     from neuroprint.tracking.store import TrackingStore
@@ -41,6 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = 2
     except BrokenPipeError:
         code = 0
+    except Exception as error:
+        if (said := said_by_mlflow(error)) is None:
+            raise
+        print(said, file=sys.stderr)
+        code = 1
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         code = 130
@@ -166,6 +173,12 @@ def _bundle_commands(commands: argparse._SubParsersAction[argparse.ArgumentParse
 
 
 def _takes_store(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--tracking-uri",
+        default=os.environ.get("MLFLOW_TRACKING_URI"),
+        metavar="URI",
+        help="an MLflow server, http://SERVER:5000 (default: MLFLOW_TRACKING_URI, else the file in --mlruns)",
+    )
     command.add_argument("--mlruns", type=Path, default=Path("mlruns"), metavar="DIR", help="default: %(default)s")
     command.add_argument(
         "--mlflow-experiment", default="neuroprint", metavar="NAME", help="MLflow's experiment (default: %(default)s)"
@@ -282,6 +295,9 @@ def _ui(options: argparse.Namespace) -> int:
     from neuroprint.tracking.ui import addresses, running_ui
 
     store = _store(options)
+    if store.server:
+        print(*addresses(store, store.server), sep="\n")
+        return 0
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server must not outlive this command
     try:
         with running_ui(store, options.port) as (address, process):
@@ -406,9 +422,12 @@ def _store(options: argparse.Namespace) -> TrackingStore:
     Raises:
         NeuroprintError: There is none.
     """
+    from neuroprint.data.load import store_folder
+    from neuroprint.tracking.server import server_or_folder
     from neuroprint.tracking.store import TrackingStore
 
-    store = TrackingStore(options.mlruns, options.mlflow_experiment)
+    server, folder = server_or_folder(options.tracking_uri, options.mlruns)
+    store = TrackingStore(folder, options.mlflow_experiment, server, store_folder(None) / "locks" if server else None)
     store.require()
     return store
 

@@ -16,6 +16,9 @@ ENVIRONMENT = {
     # network's time.
     "MKL_CBWR": "AUTO,STRICT",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    # Of a server's runs MLflow otherwise prints an address each, and a bar for every file.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 
 

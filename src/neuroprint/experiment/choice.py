@@ -121,7 +121,7 @@ def named_run(
     experiment = store.client.get_experiment(run.info.experiment_id).name
     if experiment != store.experiment:
         log.info("%s is a run of the MLflow experiment '%s'", run.info.run_name, experiment)
-        store = TrackingStore(store.root, experiment)
+        store = store.of(experiment)
     others = store.search(f"{FINISHED_CANDIDATES} and tags.group = '{run.data.tags['group']}'")
     same = [other for other in others if other.data.tags["identity"] != run.data.tags["identity"]]
     try:

@@ -60,8 +60,9 @@ class StoreConfig:
 
 @dataclass
 class TrackingConfig:
-    """The MLflow store."""
+    """Where MLflow keeps the runs."""
 
+    uri: str | None = None
     root: str = "mlruns"
     experiment: str = "neuroprint"
 

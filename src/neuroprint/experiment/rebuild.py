@@ -43,7 +43,7 @@ def rebuild(
     try:
         choices = {group: run.data.params[group] for group in GROUPS}
         config: Any = OmegaConf.merge(OmegaConf.structured(Config), read_config(store, run))
-        config.tracking.root = str(store.root)
+        config.tracking.root, config.tracking.uri = str(store.root), store.server
         for override in overrides:
             _set(config, override)
     except (OmegaConfBaseException, KeyError, yaml.YAMLError) as error:

@@ -105,7 +105,7 @@ def score_untrained(experiment: Experiment, session: Session, parent: str | None
 
 
 def _run(experiment: Experiment, session: Session, parent: str | None) -> str:
-    store = session.tracking(experiment.config.tracking)
+    store = session.tracking(experiment.config)
     cohort = session.cohort(experiment)
     identity = experiment.identity(cohort)
     lock = store.lock(identity)
@@ -180,7 +180,7 @@ def _score_untrained(experiment: Experiment, session: Session, parent: str | Non
     identity = experiment.untrained_identity(cohort)
     if twin is None or identity is None:
         return
-    store = session.tracking(experiment.config.tracking)
+    store = session.tracking(experiment.config)
     with store.lock(identity):
         if found := _reusable(store, twin, session, identity):
             _adopt(store, found, parent, quietly=True)

@@ -17,6 +17,7 @@ from neuroprint.embedding.embed import check_perturbation
 from neuroprint.embedding.recipe import menu_poolings
 from neuroprint.embedding.store import FeatureStore
 from neuroprint.tasks.evaluate import Exams, check_question
+from neuroprint.tracking.server import server_or_folder
 from neuroprint.tracking.store import TrackingStore
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Session:
         self.sweep: Sweep | None = None
         self.warned: set[str] = set()
         self._features: dict[tuple[str, float], FeatureStore] = {}
-        self._tracking: dict[tuple[Path, str], TrackingStore] = {}
+        self._tracking: dict[tuple[str | None, Path, str], TrackingStore] = {}
         self._cohorts: dict[str, Cohort] = {}
         self._checked: set[str] = set()
         self._parts: dict[str, Part] = {}
@@ -79,11 +80,23 @@ class Session:
             self._features[key] = FeatureStore(Path(key[0]).expanduser(), key[1])
         return self._features[key]
 
-    def tracking(self, tracking: Any) -> TrackingStore:
-        """The store of ``tracking=...``; one a process, since connecting anew takes as long as logging a run."""
-        place = Path(tracking.root).expanduser().resolve(), str(tracking.experiment)
+    def tracking(self, config: Any) -> TrackingStore:
+        """The store of ``tracking=...``; one a process, since connecting anew takes as long as logging a run.
+
+        Those who share a server share the feature store, so that its folder is the place for locks.
+
+        Args:
+            config: Of an experiment, a sweep or a training.
+
+        Raises:
+            NeuroprintError: There is no such store, or its server cannot be used.
+        """
+        server, folder = server_or_folder(config.tracking.uri, Path(config.tracking.root).expanduser())
+        place = server, folder.resolve(), str(config.tracking.experiment)
         if place not in self._tracking or not self._tracking[place].holds:
-            self._tracking[place] = TrackingStore(*place)
+            shared = config.store.root if "store" in config else config.cache
+            locks = Path(shared).expanduser() / "locks" if server else None
+            self._tracking[place] = TrackingStore(folder, place[-1], server, locks)
         return self._tracking[place]
 
     def cohort(self, experiment: Experiment) -> Cohort:

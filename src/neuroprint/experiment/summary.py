@@ -142,9 +142,9 @@ def describe_sweep(
 def say_where(store: TrackingStore, parent: str) -> None:
     """Print where the sweep's ranked views are to be seen."""
     ours, mlflows = commands(store)
-    print(f"Look at it with {ours}, or with {mlflows} at")  # noqa: T201
+    print("Look at it at" if store.server else f"Look at it with {ours}, or with {mlflows} at")  # noqa: T201
     for path in view_paths(store, store.client.get_run(parent)):
-        print(f"  http://{HOST}:{PORT}{path}")  # noqa: T201
+        print(f"  {store.server or f'http://{HOST}:{PORT}'}{path}")  # noqa: T201
 
 
 def list_failures(store: TrackingStore, missing: Mapping[str, str], said: Mapping[str, str], jobs: int) -> None:

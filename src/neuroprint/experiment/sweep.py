@@ -121,7 +121,7 @@ def start_sweep(config: DictConfig, session: Session) -> Sweep:
     names = {identities[one.overrides]: one.name for one in experiments}
     identity = digest(sorted(names))[:16]
     first = experiments[0].config
-    store = session.tracking(first.tracking)
+    store = session.tracking(first)
     held = {cohorts[one.overrides].digest: (cohorts[one.overrides], one) for one in experiments}
     said = opening(list(config.hydra.overrides.task), [(cohort, _held(cohort, one)) for cohort, one in held.values()])
     tags = {"encoder": _joined(one.parameters["encoder"] for one in experiments)}
@@ -150,6 +150,7 @@ def finish_sweep(sweep: Sweep, session: Session, interrupted: bool) -> bool:
     """
     store, boards = sweep.store, []
     status, missing = "KILLED" if interrupted else "FAILED", dict(sweep.names)
+    store.check()  # a server that is gone cannot be told how the sweep ended: the same command will find out
     try:
         runs = _finished_runs(sweep)
         done = {run.data.tags["identity"] for run in runs}
@@ -190,7 +191,7 @@ def _compose(config: DictConfig, session: Session) -> Jobs:
     overrides = OverridesParser.create(config_loader=loader).parse_overrides(given)
     (batch,) = BasicSweeper.split_arguments(overrides, None)
     if any(line.startswith(f"{KEY}=") for job in batch for line in job):
-        store = session.tracking(config.tracking)
+        store = session.tracking(config)
         chosen = {group: str(config.hydra.runtime.choices[group]) for group in ("dataset", "task")}
         whole = {tuple(job): tuple(expand(job, store, chosen)) for job in batch}
         composed = compose_jobs(loader, config, list(dict.fromkeys(whole.values())))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -120,9 +119,10 @@ def register_bundle(
     source = f"{run.info.artifact_uri}/{place}"
     card = (bundle / "card.md").read_text(encoding="utf-8")
     tags = {"kind": kind[:16], **_scores(scores)}
-    version = store.client.create_model_version(
-        MODEL_NAME, source, run_id, tags=tags, description=_described(card, ALIAS)
-    )
+    with _quiet():
+        version = store.client.create_model_version(
+            MODEL_NAME, source, run_id, tags=tags, description=_described(card, ALIAS)
+        )
     number, current = str(version.version), _champion(store)
     if current is not None and current.tags.get("kind") != tags["kind"] and not promote:
         return Registered(number, str(current.version), kept=True)
@@ -170,8 +170,7 @@ To `mlflow models serve`, as `POST /invocations`: `{request}`
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """MLflow tells at length what it does and draws bars for files that it copies; who exports need not know."""
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    """MLflow tells at length what it does; who exports need not know."""
     logger = logging.getLogger("mlflow")
     before = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,21 +1,27 @@
-"""The MLflow store under ``mlruns/``: one SQLite file, safe for processes that start at once, written once a run."""
+"""Runs in MLflow, in one SQLite file under ``mlruns/`` or on a server: safe for processes that start at once."""
 
 from __future__ import annotations
 
 import logging
 import math
+import os
+import re
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlparse
 
 from filelock import FileLock
 
 from neuroprint.catalog.redaction import redact_text
+from neuroprint.data.digests import digest
 from neuroprint.errors import NeuroprintError
 from neuroprint.tracking.file_system import journal_mode
 from neuroprint.tracking.provenance import code_tags
+from neuroprint.tracking.server import check_server, refused, said_by_mlflow
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -26,42 +32,63 @@ SIGNIFICANT_DIGITS = 6  # more would only make the UI's tables harder to read
 
 
 class TrackingStore:
-    """Runs of one MLflow experiment.
+    """Runs of one MLflow experiment, which MLflow's client alone reads and writes.
 
     Args:
-        root: The ``mlruns`` folder.
+        root: The ``mlruns`` folder: the SQLite file, where there is no server, and what is kept beside the runs.
         experiment: MLflow's experiment.
+        server: Address of an MLflow server; None for the SQLite file.
+        locks: Folder for locks, which all that share the runs have to see; by default in ``root``.
     """
 
-    def __init__(self, root: Path, experiment: str) -> None:
+    def __init__(self, root: Path, experiment: str, server: str | None = None, locks: Path | None = None) -> None:
         self.root = root.resolve()
         self.experiment = experiment
+        self.server = server
+        self._locks = (locks or self.root / "locks").resolve()
         self._opened: tuple[MlflowClient, str] | None = None
+        self._fetched: tempfile.TemporaryDirectory[str] | None = None
+
+    def of(self, experiment: str) -> TrackingStore:
+        """The runs of another of MLflow's experiments in the same place."""
+        return TrackingStore(self.root, experiment, self.server, self._locks)
 
     @property
     def uri(self) -> str:
-        return f"sqlite:///{self.root / 'mlflow.db'}"
+        return self.server or f"sqlite:///{self.root / 'mlflow.db'}"
 
     def require(self) -> None:
-        """Refuse a folder without a store.
+        """Refuse a folder without a store, and a server that cannot be used.
 
         Raises:
-            NeuroprintError: There is none.
+            NeuroprintError: There is none, or it says why not.
         """
+        self.check()
         if not self.exists:
             raise NeuroprintError(
                 f"{self.root} holds no MLflow store: run python run.py first, or name its folder with --mlruns"
             )
 
+    def check(self) -> None:
+        """Refuse a server that cannot be used, at once: MLflow's client would try for minutes.
+
+        Raises:
+            NeuroprintError: It does not answer, refuses, or is of another version.
+        """
+        if self.server:
+            check_server(self.server)
+
     @property
     def exists(self) -> bool:
-        return (self.root / "mlflow.db").is_file()
+        """Whether there is a SQLite file; of a server only asking tells."""
+        return self.server is not None or (self.root / "mlflow.db").is_file()
 
     @property
     def holds(self) -> bool:
         """Whether what was opened is still there: somebody may have deleted the experiment, or the file, since."""
         if self._opened is None:
             return True
+        self.check()
         if not self.exists:
             return False
         client, experiment_id = self._opened
@@ -78,9 +105,10 @@ class TrackingStore:
 
     def lock(self, name: str) -> FileLock:
         """A lock that a killed holder loses at once."""
-        folder = self.root / "locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(folder / f"{name}.lock", thread_local=False)
+        self._locks.mkdir(parents=True, exist_ok=True)
+        # Where several servers share a folder for locks, each has its own.
+        own = f"{digest(self.server)[:8]}-" if self.server else ""
+        return FileLock(self._locks / f"{own}{name}.lock", thread_local=False)
 
     def _open(self) -> tuple[MlflowClient, str]:
         """The client and the experiment's id.
@@ -92,23 +120,40 @@ class TrackingStore:
         from mlflow import MlflowClient
 
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+        self.check()
         with self.lock("store"):
             if not self.exists:
                 create_database(self.root / "mlflow.db", self.root / "artifacts")
-            client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
-            found = client.get_experiment_by_name(self.experiment)
-            if found is None:
-                location = (self.root / "artifacts").as_uri()
-                experiment_id = client.create_experiment(self.experiment, artifact_location=location)
-            elif found.lifecycle_stage != "active":
-                raise NeuroprintError(
-                    f"the MLflow experiment '{self.experiment}' was deleted: restore it in the UI, or choose another "
-                    "name with tracking.experiment=NAME"
-                )
-            else:
-                experiment_id = found.experiment_id
+            registry = os.environ.get("MLFLOW_REGISTRY_URI") if self.server else None
+            client = MlflowClient(tracking_uri=self.uri, registry_uri=registry or self.uri)
+            experiment_id = self._experiment_of(client)
         self._opened = (client, str(experiment_id))
         return self._opened
+
+    def _experiment_of(self, client: MlflowClient) -> str:
+        """The experiment's id; made where there is none."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            found = client.get_experiment_by_name(self.experiment)
+        except MlflowException as error:
+            if self.server and (status := _refusal(error)):
+                raise NeuroprintError(refused(self.server, status)) from error
+            raise
+        if found is None:
+            location = None if self.server else (self.root / "artifacts").as_uri()
+            try:
+                return str(client.create_experiment(self.experiment, artifact_location=location))
+            except MlflowException:  # perhaps somebody whose locks lie elsewhere has just made it
+                found = client.get_experiment_by_name(self.experiment)
+                if found is None:
+                    raise
+        if found.lifecycle_stage != "active":
+            raise NeuroprintError(
+                f"the MLflow experiment '{self.experiment}' was deleted: restore it in the UI, or choose another "
+                "name with tracking.experiment=NAME"
+            )
+        return str(found.experiment_id)
 
     def create(self, name: str, tags: Mapping[str, str], parent: str | None = None) -> str:
         """A new run, RUNNING; its id."""
@@ -172,17 +217,32 @@ class TrackingStore:
         self.client.update_run(run_id, status="RUNNING")
 
     def artifact(self, run: Run, path: str) -> Path:
-        """Where an artifact lies on disk.
+        """A file of an artifact: where it lies on disk, or a copy, fetched once, of what lies on the server.
 
         Raises:
             NeuroprintError: It is not there.
         """
-        from urllib.parse import unquote, urlparse
+        from mlflow.exceptions import MlflowException
 
-        file = Path(unquote(urlparse(run.info.artifact_uri).path)) / path
-        if not file.is_file():
+        place = urlparse(run.info.artifact_uri)
+        file = Path(unquote(place.path)) / path
+        if place.scheme in ("", "file") and (file.is_file() or not self.server):
+            problem = None if file.is_file() else f"is missing from {file.parent}"
+        else:
+            if self._fetched is None:
+                self._fetched = tempfile.TemporaryDirectory(prefix="neuroprint-artifacts-")
+            # What is logged anew under an old name comes with a new end.
+            folder = Path(self._fetched.name) / f"{run.info.run_id}-{run.info.end_time}"
+            file, problem = folder / path, None
+            if not file.is_file():
+                folder.mkdir(parents=True, exist_ok=True)
+                try:
+                    self.client.download_artifacts(run.info.run_id, path, str(folder))
+                except (MlflowException, OSError) as error:
+                    problem = f"cannot be fetched ({' '.join(str(error).split())[:200]})"
+        if problem:
             raise NeuroprintError(
-                f"run {run.info.run_name} ({run.info.run_id}): its artifact {path} is missing from {file.parent}; "
+                f"run {run.info.run_name} ({run.info.run_id}): its artifact {path} {problem}; "
                 "repeat the run with resume=false"
             )
         return file
@@ -242,13 +302,20 @@ class TrackingStore:
         except Exception as error:
             # Only our own messages are known to hold no name from a header.
             text = redact_text(str(error)) if isinstance(error, NeuroprintError) else "see the log of the run"
-            self.log(run_id, tags={"error": f"{type(error).__name__}: {text}"[:4000]})
-            self.end(run_id, "FAILED")
+            if self.server is None or said_by_mlflow(error) is None:  # a server that failed would not take this either
+                self.log(run_id, tags={"error": f"{type(error).__name__}: {text}"[:4000]})
+                self.end(run_id, "FAILED")
             raise
         except BaseException:
             self.end(run_id, "KILLED")
             raise
         self.end(run_id, "FINISHED" if whole else "KILLED")
+
+
+def _refusal(error: Exception) -> int | None:
+    """The status with which a server refused to be asked."""
+    found = re.search(r"error code (401|403)", str(error))
+    return int(found[1]) if found else None
 
 
 def _rounded(value: float) -> float:

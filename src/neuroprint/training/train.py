@@ -92,7 +92,7 @@ def train(overrides: Sequence[str]) -> Path:
     check_missing(config)
     check_device(config.device)
     encoder, source, settings = _parts(config)
-    store = Session().tracking(config.tracking)
+    store = Session().tracking(config)
     description = _description(encoder, source, settings)
     identity = digest(description)
     try:

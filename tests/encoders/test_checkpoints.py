@@ -7,7 +7,7 @@ import torch
 
 from neuroprint.data.digests import file_sha256
 from neuroprint.encoders import checkpoints, weights_file
-from neuroprint.encoders.checkpoints import load_strictly, load_weights, save_weights
+from neuroprint.encoders.checkpoints import load_weights, save_weights
 from neuroprint.encoders.swin_unetr import SwinUNETREncoder, TrainedSwinUNETREncoder
 from neuroprint.errors import NeuroprintError
 
@@ -163,22 +163,3 @@ def test_weights_of_another_architecture_are_refused_and_listed_in_short(saved):
     with pytest.raises(NeuroprintError, match=r"of another shape: .* instead of .* and \d+ more") as refusal:
         trained(path, feature_size=24).load("cpu")
     assert len(str(refusal.value)) < 1000
-
-
-def test_what_is_missing_and_what_is_left_over_is_named_and_nothing_is_loaded():
-    network = torch.nn.Linear(2, 3)
-    before = network.weight.clone()
-    with pytest.raises(NeuroprintError, match=r"my file: .*missing: bias; left over: extra"):
-        load_strictly(network, {"weight": torch.zeros(3, 2), "extra": torch.zeros(1)}, "my file")
-    assert torch.equal(network.weight, before)
-
-
-def test_buffers_that_the_network_computes_are_neither_wanted_nor_taken(small_swin):
-    network = SwinUNETREncoder(MODALITIES, feature_size=12).network("cpu")
-    index = "swinViT.layers1.0.blocks.0.attn.relative_position_index"
-    before = network.state_dict()[index].clone()
-    state = {**small_swin.state_dict(), index: torch.zeros(7), "swinViT.layers1.0.blocks.1.attn_mask": torch.ones(2)}
-    load_strictly(network, state, "an old checkpoint")
-    assert torch.equal(network.state_dict()[index], before)
-    for name, value in small_swin.named_parameters():
-        assert torch.equal(network.state_dict()[name], value)

@@ -117,10 +117,12 @@ def test_a_checkpoint_without_weights_or_of_another_network_is_refused(small_swi
     with pytest.raises(NeuroprintError, match="holds no weights"):
         brats21(path).load("cpu")
     state = small_swin.state_dict()
-    state["swinViT.mlp.fc1.weight"] = state.pop("out.conv.conv.bias")
+    state["swinViT.norm.weight"] = state.pop("out.conv.conv.bias")
     torch.save(checkpoint(state), path)
-    with pytest.raises(NeuroprintError, match=r"missing: out\.conv\.conv\.bias; left over: swinViT\.mlp\.fc1\.weight"):
-        brats21(path).load("cpu")
+    with pytest.raises(NeuroprintError, match=r"missing: out\.conv\.conv\.bias; left over: swinViT\.norm\.weight"):
+        brats21(path).network("cpu")
+    with pytest.raises(NeuroprintError, match=r"fit\); left over: swinViT\.norm\.weight"):
+        brats21(path).load("cpu")  # whose levels need no head
 
 
 def test_the_identity_is_the_files(small_swin, tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,15 +13,13 @@ from neuroprint.errors import NeuroprintError
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from torch.nn import Module
 
 # Where the weights lie that come with the package.
 PRETRAINED = Path(__file__).parent / "pretrained"
 PACKAGED = ("swin_unetr_phantom.safetensors",)
 
-# Buffers that MONAI's Swin transformer computes when it is built: old checkpoints hold them, in other shapes too.
+# Old checkpoints hold these, in other shapes too.
 _RECOMPUTED = ("relative_position_index", "attn_mask")
-_SHOWN = 5
 
 
 def save_weights(path: Path, state_dict: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
@@ -42,7 +40,7 @@ def save_weights(path: Path, state_dict: Mapping[str, Tensor], metadata: Mapping
     from safetensors.torch import save
 
     tensors = {}
-    for name, tensor in _without_recomputed(state_dict).items():
+    for name, tensor in without_recomputed(state_dict).items():
         half = tensor.detach().cpu().to(torch.float16 if tensor.is_floating_point() else tensor.dtype)
         if half.is_floating_point() and not half.isfinite().all():
             raise NeuroprintError(f"{path}: not written: {name} has values that are not finite in float16")
@@ -95,39 +93,11 @@ def remedy(path: Path) -> str:
     return "reinstall neuroprint" if path.parent == PRETRAINED else "restore the file, or name another"
 
 
-def load_strictly(network: Module, state_dict: Mapping[str, Tensor], source: str) -> None:
-    """Put weights into a network that fit it exactly; buffers that the network computes itself stay its own.
+def without_recomputed(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights without the buffers that MONAI's Swin transformer computes when it is built.
 
-    Args:
-        network: Changed in place, or not at all.
-        state_dict: Its weights by name.
-        source: Where they come from, for the message.
-
-    Raises:
-        NeuroprintError: A weight is missing, left over or of another shape.
+    Example:
+        >>> list(without_recomputed({"attn.qkv.weight": 1, "attn.relative_position_index": 2}))
+        ['attn.qkv.weight']
     """
-    given, wanted = _without_recomputed(state_dict), _without_recomputed(network.state_dict())
-    shapes = [
-        f"{name} {tuple(given[name].shape)} instead of {tuple(wanted[name].shape)}"
-        for name in wanted.keys() & given.keys()
-        if given[name].shape != wanted[name].shape
-    ]
-    problems = {
-        "missing": wanted.keys() - given.keys(),
-        "left over": given.keys() - wanted.keys(),
-        "of another shape": shapes,
-    }
-    found = [f"{what}: {_shortened(names)}" for what, names in problems.items() if names]
-    if found:
-        raise NeuroprintError(f"{source}: these weights are not of this network; {'; '.join(found)}")
-    network.load_state_dict(given, strict=False)
-
-
-def _without_recomputed(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in state_dict.items() if name.rpartition(".")[2] not in _RECOMPUTED}
-
-
-def _shortened(names: Iterable[str]) -> str:
-    listed = sorted(names)
-    more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
-    return ", ".join(listed[:_SHOWN]) + more

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuroprint.encoders.base import Forward, InputSpec, Level, PerSeries
-from neuroprint.encoders.checkpoints import check_sha256, load_strictly
+from neuroprint.encoders.checkpoints import check_sha256
+from neuroprint.encoders.weights_fit import load_strictly
 from neuroprint.errors import NeuroprintError
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from neuroprint.catalog.code import foreign_code
 from neuroprint.catalog.instantiate import instantiate
 from neuroprint.encoders.base import Forward, InputSpec, Level, Normalization, PerSeries
-from neuroprint.encoders.checkpoints import load_strictly
-from neuroprint.encoders.taps import measure_levels, tap
+from neuroprint.encoders.taps import measure_levels, tap, watch_weights
 from neuroprint.encoders.weights_file import WeightsFile
+from neuroprint.encoders.weights_fit import load_strictly
 from neuroprint.errors import NeuroprintError
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ class ModuleEncoder:
         divisor: What the network needs every spatial size to be a multiple of.
         spacing_mm: Input voxel size; None keeps the scan's own grid.
         normalization: See :class:`~neuroprint.encoders.base.InputSpec`.
-        weights: As :class:`~neuroprint.encoders.weights_file.WeightsFile` takes them; None for random weights.
+        weights: As :class:`~neuroprint.encoders.weights_file.WeightsFile` takes them; None for random weights. Only what the
+            levels are computed with must be in the file and fit: a head may be another, or absent.
         sha256: Of the weights' file, which is then refused if it is another; None takes it as it is.
         seed: Of random weights.
         cache: Folder for weights that are downloaded.
@@ -74,7 +75,7 @@ class ModuleEncoder:
         self.weights = WeightsFile(weights, sha256, cache) if weights else None
         self.input = InputSpec(tuple(modalities), spacing_mm, normalization, divisor, per_series=per_series)
         self._network = json.dumps(dict(network), sort_keys=True)
-        self.levels = _measured(self._network, self._names, self.input.channels, divisor)
+        self.levels, self._used = _measured(self._network, self._names, self.input.channels, divisor)
 
     @property
     def trained(self) -> bool:
@@ -107,18 +108,21 @@ class ModuleEncoder:
     def load(self, device: str) -> Forward:
         network = _build(self._network, self.seed)
         if self.weights:
-            load_strictly(network, self.weights.load(), self.weights.source)
+            load_strictly(network, self.weights.load(), self.weights.source, self._used)
         return tap(network.to(device), self._names)
 
 
-def _measured(network: str, names: tuple[str, ...], channels: int, divisor: int) -> tuple[Level, ...]:
+def _measured(network: str, names: tuple[str, ...], channels: int, divisor: int) -> tuple[tuple[Level, ...], set[str]]:
+    """The levels, and the names of the weights that they are computed with."""
     import torch
 
-    forward = tap(_build(network, 0), names)
+    built = _build(network, 0)
+    forward = tap(built, names)
     # Longer along one axis: instance norm is undefined on a bottleneck of one cell.
     batch = torch.zeros(1, channels, 2 * divisor, divisor, divisor)
     try:
-        levels = measure_levels(forward, names, batch)
+        with watch_weights(built) as used:
+            levels = measure_levels(forward, names, batch)
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
         raise NeuroprintError(
             f"encoder.network: fails on an input of {tuple(batch.shape)} ({_line(error)}); "
@@ -129,7 +133,7 @@ def _measured(network: str, names: tuple[str, ...], channels: int, divisor: int)
         raise NeuroprintError(
             f"encoder.divisor={divisor}: must be a multiple of every level's stride ({', '.join(unfit)})"
         )
-    return levels
+    return levels, used
 
 
 def _build(network: str, seed: int) -> Module:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from neuroprint.catalog.monai_import import import_monai
 from neuroprint.encoders.base import Forward, InputSpec, Level
-from neuroprint.encoders.checkpoints import load_strictly
 from neuroprint.encoders.weights_file import WeightsFile
+from neuroprint.encoders.weights_fit import load_strictly
 from neuroprint.errors import NeuroprintError
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MONAI_BUNDLE_NAME = "brats_mri_segmentation"
 FILTERS = 16
 BLOCKS_DOWN = (1, 2, 2, 4)
+_ENCODER = ("convInit", "down_layers")  # the sub-modules that the levels need
 WHERE_TO_GET = (
     "pip install fire huggingface_hub, then python -m monai.bundle download "
     f"--name {MONAI_BUNDLE_NAME} --bundle_dir DIR, and give encoder.monai_bundle=DIR/{MONAI_BUNDLE_NAME}"
@@ -67,13 +68,21 @@ class SegResNetEncoder:
         Raises:
             NeuroprintError: The weights are not the expected ones, or not of this network.
         """
-        network = _build(len(self.input.modalities))
-        load_strictly(network, self.weights.load(), self.weights.source)
-        return network.eval().requires_grad_(False).to(device)
+        return self._loaded(device, None)
 
     def load(self, device: str) -> Forward:
-        network = self.network(device)
+        """The encoder stages; the file's decoder and head may be others, or absent.
+
+        Raises:
+            NeuroprintError: The weights are not the expected ones, or not of this network's encoder.
+        """
+        network = self._loaded(device, _ENCODER)
         return lambda batch: network.encode(batch)[1]
+
+    def _loaded(self, device: str, used: Collection[str] | None) -> SegResNet:
+        network = _build(len(self.input.modalities))
+        load_strictly(network, self.weights.load(), self.weights.source, used)
+        return network.eval().requires_grad_(False).to(device)
 
 
 class UntrainedSegResNetEncoder:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from neuroprint.catalog.monai_import import import_monai
 from neuroprint.encoders.base import Crop, Forward, InputSpec, Level, Normalization, PerSeries
-from neuroprint.encoders.checkpoints import load_strictly
 from neuroprint.encoders.swin_pass import swin_maps
 from neuroprint.encoders.weights_file import WeightsFile
+from neuroprint.encoders.weights_fit import load_strictly
 from neuroprint.errors import NeuroprintError
 
 if TYPE_CHECKING:
@@ -213,7 +213,19 @@ class TrainedSwinUNETREncoder:
         return _frozen(network, device)
 
     def load(self, device: str) -> Forward:
-        return swin_levels(self.network(device))
+        """The levels. The file's decoder and head may be others, or absent.
+
+        Files of self-supervised training have no ``encoder10``. The level of that name is then NaN, and a run that asks for
+        it excludes every case for "NaN or infinite features". The other levels need nothing of it.
+
+        Raises:
+            NeuroprintError: The weights are not the expected ones, or not of this architecture's encoder.
+        """
+        network, weights = self.architecture.build(), self.weights.load()
+        has_encoder10 = any("encoder10." in name for name in weights)
+        used = ("swinViT", "encoder10") if has_encoder10 else ("swinViT",)
+        load_strictly(network, weights, self.weights.source, used)
+        return swin_levels(_frozen(network, device))
 
 
 def swin_levels(network: SwinUNETR) -> Forward:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +57,45 @@ def tap(network: Module, names: Sequence[str]) -> Forward:
             raise NeuroprintError(f"encoder.levels: the network has no sub-module {name!r}; {_similar(name, modules)}")
         watch(name)
     return forward
+
+
+@contextmanager
+def watch_weights(network: Module) -> Iterator[set[str]]:
+    """Collect the names of the weights that the network reads inside the ``with`` block.
+
+    Every operation's arguments are looked at, so that also weights count whose module is not called, as in attention.
+
+    Args:
+        network: On a processor.
+
+    Yields:
+        Names as in its ``state_dict()``, filled in when the block ends.
+
+    Example:
+        >>> import torch
+        >>> network = torch.nn.Sequential(torch.nn.Linear(2, 2, bias=False), torch.nn.Linear(2, 2))
+        >>> with watch_weights(network) as read:
+        ...     _ = network[0](torch.zeros(1, 2))
+        >>> read
+        {'0.weight'}
+    """
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+
+    places: set[int] = set()
+
+    class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call] # PyTorch's mode carries no types
+        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            given = (item for item in tree_leaves((args, kwargs)) if isinstance(item, torch.Tensor))
+            places.update(item.untyped_storage().data_ptr() for item in given)
+            return function(*args, **kwargs or {})
+
+    names: set[str] = set()
+    with Watch():  # type: ignore[no-untyped-call]
+        yield names
+    state = network.state_dict()
+    names.update(name for name, tensor in state.items() if tensor.untyped_storage().data_ptr() in places)
 
 
 def measure_levels(forward: Forward, names: Sequence[str], batch: Tensor) -> tuple[Level, ...]:

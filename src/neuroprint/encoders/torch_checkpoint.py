@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 import zipfile
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
@@ -16,19 +19,34 @@ from neuroprint.errors import NeuroprintError
 if TYPE_CHECKING:
     from torch import Tensor
 
-# What training loops call the network's weights inside a checkpoint.
-_WRAPPERS = ("state_dict", "model_state_dict", "model")
-_PARALLEL = "module."  # torch.nn.DataParallel puts it before every name
+log = logging.getLogger(__name__)
+
+# What training loops call the network's weights inside a checkpoint, the preferred first: plain ones, which every loop has;
+# of self-distillation the teacher, which is what its authors evaluate (Caron et al. 2021, arXiv:2104.14294); then averages.
+_PLAIN = ("state_dict", "model_state_dict", "network_weights", "model", "network", "net", "params", "weights", "module")
+_AVERAGED = ("state_dict_ema", "ema_state_dict", "model_ema", "ema_model", "params_ema", "ema")
+_WRAPPERS = (*_PLAIN, "teacher", "student", *_AVERAGED)
 
 
 def load_checkpoint(path: Path) -> dict[str, Tensor]:
     """A network's weights by name, floating numbers as float32.
 
-    Takes a bare state dict, or a checkpoint that holds one beside other plain values; from a ``.zip``, the only ``.pt`` or
-    ``.pth`` file in it. The prefix that ``DataParallel`` gives is taken off.
+    Takes a bare state dict, or a checkpoint that holds one beside other values, however deep: under ``state_dict``,
+    ``network_weights`` (nnU-Net) and the like. From a ``.zip`` it takes the only ``.pt``, ``.pth`` or ``.ckpt`` file.
+
+    Of several sets it takes the plain one rather than an average of it (EMA), and a teacher rather than its student. The log
+    says which. Names stay as they are: :func:`~neuroprint.encoders.weights_fit.load_strictly` fits them to a network.
+
+    PyTorch's files since 1.6 are zip archives, and their checksums are verified. Older ones have none.
 
     Raises:
         NeuroprintError: The file is torn, holds no weights, or holds objects that could run code when they are read.
+
+    Example:
+        >>> import torch
+        >>> torch.save({"epoch": 3, "model": {"state_dict": {"module.weight": torch.ones(1).half()}}}, "nested.pt")
+        >>> load_checkpoint(Path("nested.pt"))
+        {'module.weight': tensor([1.])}
     """
     import torch
 
@@ -36,20 +54,27 @@ def load_checkpoint(path: Path) -> dict[str, Tensor]:
         with torch.serialization.safe_globals(_numpy_scalars()):
             content = torch.load(_opened(path), map_location="cpu", weights_only=True)
     except UnpicklingError as error:
-        found = re.search(r"GLOBAL (\S+)", str(error))
+        code = re.search(r"GLOBAL (\S+)", str(error))
         what = (
-            f"holds {found[1]}, which could run code when read"
-            if found
+            f"holds {code[1]}, which could run code when read"
+            if code
             else "is torn, or not a checkpoint that PyTorch reads safely"
         )
         raise NeuroprintError(f"{path}: {what}; save the network's state_dict alone, or as safetensors") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         first = str(error).strip().partition("\n")[0][:160]
         raise NeuroprintError(f"{path}: torn, or no checkpoint of PyTorch's ({first}); restore the file") from error
-    weights = _weights(content)
-    if not weights:
-        raise NeuroprintError(f"{path}: holds no weights: expected a state_dict, or a dictionary with one inside")
-    return {name.removeprefix(_PARALLEL): _float32(tensor) for name, tensor in weights.items()}
+    sets = dict(_sets(content))
+    if not sets:
+        found = ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
+        raise NeuroprintError(
+            f"{path}: holds no weights: expected a state_dict, or a dictionary with one inside, as {', '.join(_PLAIN[:4])}; "
+            f"found {found[:160] or 'nothing'}"
+        )
+    taken, *others = sets
+    if others:
+        log.info("%s: took the weights under %r; it has more under %s", path, taken, ", ".join(map(repr, others)))
+    return {name: _float32(tensor) for name, tensor in sets[taken].items()}
 
 
 def _numpy_scalars() -> list[Any]:
@@ -59,29 +84,48 @@ def _numpy_scalars() -> list[Any]:
     return [*names, np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8", "i8"))]
 
 
-def _opened(path: Path) -> Any:
-    """The checkpoint itself: PyTorch's own format is a zip too, with its pickle as ``data.pkl``."""
-    if path.suffix != ".zip":
+def _opened(path: Path) -> Path | io.BytesIO:
+    """The checkpoint itself, its checksums verified. PyTorch's own format is a zip too, with its pickle as ``data.pkl``."""
+    if not zipfile.is_zipfile(path):
         return path
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
+        if any(name.endswith("/constants.pkl") for name in names):
+            raise NeuroprintError(
+                f"{path}: a TorchScript program, which runs code when read; save its state_dict alone"
+            )
         if any(name.endswith("data.pkl") for name in names):
+            _verify(archive, path)
             return path
-        inside = [name for name in names if name.endswith((".pt", ".pth")) and not name.startswith("__MACOSX")]
+        inside = [name for name in names if name.endswith((".pt", ".pth", ".ckpt")) and not name.startswith("__MACOSX")]
         if len(inside) != 1:
             raise NeuroprintError(f"{path}: holds {len(inside)} .pt files; unpack it and name one of them")
-        return io.BytesIO(archive.read(inside[0]))
+        content = io.BytesIO(archive.read(inside[0]))
+    if zipfile.is_zipfile(content):
+        with zipfile.ZipFile(content) as archive:
+            _verify(archive, path)
+    content.seek(0)
+    return content
 
 
-def _weights(content: Any) -> dict[str, Tensor]:
+def _verify(archive: zipfile.ZipFile, path: Path) -> None:
+    """Compare every member with its CRC-32, which PyTorch does not; it can be told to write none, and then all are 0."""
+    torn = archive.testzip() if any(entry.CRC for entry in archive.infolist()) else None
+    if torn:
+        raise NeuroprintError(f"{path}: torn: {torn} in it does not have its checksum; restore the file")
+
+
+def _sets(content: Any, place: str = "") -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Sets of weights by where they lie, the preferred first."""
     import torch
 
+    if not isinstance(content, dict):
+        return
     for wrapper in _WRAPPERS:
-        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
-    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        return {}
-    return content
+        yield from _sets(content.get(wrapper), f"{place}.{wrapper}".removeprefix("."))
+    own = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, torch.Tensor)}
+    if any(tensor.ndim for tensor in own.values()):  # a counter or a loss is no set of weights
+        yield place, own
 
 
 def _float32(tensor: Tensor) -> Tensor:

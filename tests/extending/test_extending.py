@@ -132,6 +132,65 @@ def test_an_encoder_keeps_what_its_levels_say():
         assert features.shape == (1, level.channels, *(size // level.stride for size in (8, 12, 16)))
 
 
+@pytest.fixture
+def weights_file(tmp_path):
+    """Writes weights drawn by a seed, in the form in which training loops on several GPUs keep them."""
+    from neuroprint_example.network import TwoStages
+
+    def write(seed):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            weights = {f"module.{name}": tensor for name, tensor in TwoStages().state_dict().items()}
+        file = tmp_path / f"weights{seed}.pt"
+        torch.save({"epoch": 1, "state_dict": weights}, file)
+        return str(file)
+
+    return write
+
+
+def test_a_class_with_weights_gives_what_the_module_entry_gives(weights_file):
+    from neuroprint.catalog.menu import Catalog
+
+    catalog = Catalog([HERE / "conf"])
+    names = ("two_stages", "two_stages_class")
+    module, own = (catalog.part("encoder", name, weights=weights_file(1)).made for name in names)
+    assert module.trained and own.trained
+    assert [(level.channels, level.stride) for level in module.levels] == [(8, 1), (16, 2)]
+    assert [(level.channels, level.stride) for level in own.levels] == [(8, 1), (16, 2)]
+    image = torch.rand(1, 1, 8, 12, 16)
+    for found, expected in zip(own.load("cpu")(image), module.load("cpu")(image), strict=True):
+        assert torch.equal(found, expected)
+
+
+def test_other_weights_of_a_class_are_another_encoder_and_its_twin_is_untrained(weights_file):
+    from neuroprint_example.trained import TwoStagesEncoder
+
+    from neuroprint.encoders.twins import untrained_twin
+
+    one, two = (TwoStagesEncoder(weights=weights_file(seed), per_series=["t1"]) for seed in (1, 2))
+    twin = untrained_twin(one)
+    assert len({json.dumps(encoder.identity) for encoder in (one, two, twin)}) == 3
+    assert twin.input == one.input and not twin.trained
+    image = torch.rand(1, 1, 8, 8, 8)
+    assert not torch.equal(twin.load("cpu")(image)[0], one.load("cpu")(image)[0])
+
+
+@pytest.mark.parametrize("name", ["two_stages", "two_stages_class"])
+def test_a_bundle_answers_with_the_weights_it_was_made_of(name, small_cohort, weights_file, tmp_path):
+    import neuroprint as npr
+    from neuroprint.catalog.menu import Catalog
+
+    file = weights_file(1)
+    catalog, cohort = Catalog([HERE / "conf"]), npr.load_cohort("brats", small_cohort)
+    encoder = catalog.part("encoder", name, weights=file)
+    embeddings = npr.embed(cohort, encoder, store=tmp_path / "store", catalog=catalog)
+    npr.Bundle.build(embeddings, path=tmp_path / "bundle", trust=[PACKAGE])
+    Path(file).unlink()
+    answer = npr.Bundle.open(tmp_path / "bundle", trust=[PACKAGE]).query(small_cohort / "Small_00003", k=1)
+    (match,) = answer.matches
+    assert match.case == "Small_00003" and match.similarity == pytest.approx(1.0)
+
+
 def test_a_dataset_format_finds_its_cases(flat):
     from neuroprint_example.dataset import FlatFormat
 

@@ -120,7 +120,7 @@ def test_both_export_and_ask(people, server, small_cohort):
     query = next(small_cohort.iterdir())
     run = candidates(server)[0].info.run_id
     for one in people:
-        done = one.cli("export", "bundle", "--run", run, "--set", f"dataset.root={small_cohort}")
+        done = one.cli("export", "bundle", "--run", run, "--anyway", "--set", f"dataset.root={small_cohort}")
         assert done.returncode == 0 and "registered in MLflow" in done.stdout, done.stderr
         answer = one.cli("query", "bundle", str(query))
         assert answer.returncode == 0, answer.stderr
@@ -134,8 +134,9 @@ def test_a_server_that_goes_away_costs_no_feature(people, server, small_cohort):
     server.start()
     assert "nothing computed again" in person.run(*swept(small_cohort)).stderr
     process = person.start(*swept(small_cohort, "encoder.seed=1"))
-    before = len(person.entries())
-    while len(person.entries()) < before + 3 and process.poll() is None:
+    features = Path(person.environment["NEUROPRINT_CACHE"]) / "store" / "features"
+    before = len(list(features.glob("*/*.safetensors")))
+    while len(list(features.glob("*/*.safetensors"))) < before + 3 and process.poll() is None:
         time.sleep(0.01)
     server.kill()
     _, err = process.communicate()

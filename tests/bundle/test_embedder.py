@@ -8,7 +8,8 @@ import torch
 
 from neuroprint.bundle import embedder as embedders
 from neuroprint.bundle.bundle import Bundle
-from neuroprint.bundle.embedder import Embedder, write_embedder
+from neuroprint.bundle.embedder import Embedder, check_recipe, write_embedder
+from neuroprint.catalog.gate import Gate
 from neuroprint.cli.commands import main
 from neuroprint.data.measure import measure
 from neuroprint.data.volume import read_volume
@@ -255,3 +256,30 @@ def test_what_was_given_as_an_object_is_refused_in_a_line(embed, few, encoder, t
         name = type(given).__name__
         assert said.startswith(f"encoder: {name} was given as an object") and "a node with _target_" in said
     assert not (tmp_path / "bundle").exists()
+
+
+def test_weights_that_a_bundle_would_not_find_again_are_refused(few, checkpoint, embed, tmp_path, monkeypatch):
+    """A class of the user's own that keeps its file to itself."""
+    source = """
+from neuroprint.encoders.base import InputSpec, Level
+
+class Mine:
+    trained = True
+    default_level = "only"
+    levels = (Level("only", 4, 1),)
+    input = InputSpec((), spacing_mm=12.0)
+    identity = {"network": "mine"}
+
+    def __init__(self, weights):
+        self.file = weights
+
+    def load(self, device):
+        return lambda batch: [batch]
+"""
+    (tmp_path / "my_encoder.py").write_text(source, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    mine = embed(few, encoder={"_target_": "my_encoder.Mine", "weights": str(checkpoint)})
+    with pytest.raises(
+        NeuroprintError, match=r"encoder\.weights: .* Mine .* needs an attribute weights, .*docs/extending"
+    ):
+        check_recipe(mine.recipe, Gate(["my_encoder"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 from dataclasses import replace
 from functools import partial
@@ -272,6 +273,7 @@ def test_of_other_encoders_nothing_is_known(torn, store):
 
     class Flair(Blocks):
         input = InputSpec(("flair",), spacing_mm=6.0, divisor=4)
+        levels = tuple(replace(level, channels=1) for level in Blocks.levels)
 
     recipe = _recipe(Blocks(), "mean")
     assert "has no t2 image" in embed_by(recipe, cohort, store, "cpu").excluded["Small_00001"]
@@ -291,3 +293,56 @@ def test_a_strict_cohort_stops_at_the_first_case_that_cannot_be_read(torn, store
     embed(torn, Blocks(), store=store)
     with pytest.raises(CaseError, match="Small_00001"):
         embed(replace(torn, strict=True), Blocks(), store=store)
+
+
+@pytest.mark.parametrize(
+    ("levels", "said"),
+    [
+        (
+            tuple(replace(level, channels=3) for level in Blocks.levels),
+            "level fine gives .*says that it has 3 channels",
+        ),
+        (tuple(replace(level, stride=4) for level in Blocks.levels), "level fine gives .* at a stride of 4"),
+        (Blocks.levels[:1], "gives 2 maps for its 1 levels"),
+    ],
+)
+def test_maps_that_are_not_what_the_levels_say_are_refused(levels, said, torn, store):
+    wrong = Blocks()
+    wrong.levels, wrong.load = levels, Blocks().load
+    with pytest.raises(NeuroprintError, match=said):
+        embed(torn, wrong, levels[0].name, store=store, device="cpu")
+
+
+def test_an_encoder_without_a_member_is_refused_by_name(torn, store):
+    class Half:
+        levels, input = Blocks.levels, Blocks.input
+
+    with pytest.raises(
+        NeuroprintError, match=r"Half has no trained, default_level, identity, load: .*docs/extending\.md"
+    ):
+        embed(torn, Half(), store=store)
+
+
+def test_features_of_a_class_are_not_those_of_another_or_of_its_changed_file(torn, store, tmp_path, monkeypatch):
+    """Of an encoder that is not neuroprint's own the file of its class is part of what its features depend on."""
+    source = """
+from neuroprint.encoders.base import InputSpec, Level
+
+class Mine:
+    trained = True
+    default_level = "only"
+    levels = (Level("only", 4, 1),)
+    input = InputSpec((), spacing_mm=12.0)
+    identity = {"network": "mine"}
+
+    def load(self, device):
+        return lambda batch: [batch * FACTOR]
+"""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = []
+    for factor in (1, 3):
+        (tmp_path / f"my_file{factor}.py").write_text(source.replace("FACTOR", str(factor)), encoding="utf-8")
+        mine = importlib.import_module(f"my_file{factor}").Mine
+        embeddings = embed(torn, mine(), pooling="max", store=store)
+        found.append(embeddings.rows(embeddings.ids))
+    np.testing.assert_allclose(found[1], 3 * found[0], rtol=1e-5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 from collections.abc import Collection, Mapping, Sequence
@@ -23,7 +24,7 @@ from neuroprint.embedding.inferers import Whole
 from neuroprint.embedding.reading import Request
 from neuroprint.embedding.recipe import Recipe, pooling_name
 from neuroprint.embedding.shares import Share, embedding_of, requests_of
-from neuroprint.encoders.base import Forward
+from neuroprint.encoders.base import Encoder, Forward
 from neuroprint.encoders.combined import CombinedEncoder
 from neuroprint.encoders.weights_file import WeightsFile
 from neuroprint.errors import CaseError, NeuroprintError
@@ -62,14 +63,28 @@ def check_recipe(recipe: Recipe, gate: Gate) -> None:
     """Refuse a recipe that a bundle cannot hold.
 
     Raises:
-        NeuroprintError: It was given as objects, has no network, or names code that the gate does not let pass.
+        NeuroprintError: It was given as objects, has no network, names code that the gate does not let pass, or has weights
+            that a bundle would not find again.
     """
     encoders, inferers, pooling = nodes_of(recipe)
-    for node in encoders:
+    for node, (network, _) in zip(encoders, recipe.levels, strict=True):
         gate.check(node, "encoder")
+        _check_findable(node, network)
     for node in inferers:
         gate.check(node, "inferer")
     gate.check(pooling, "pooling")
+
+
+def _check_findable(node: Mapping[str, Any], network: Encoder) -> None:
+    """Refuse weights that are named by an argument and that the encoder does not show."""
+    named = [key for key in _WEIGHTS_KEYS if node.get(key) is not None]
+    shown = isinstance(getattr(network, "weights", None), WeightsFile)
+    if named and not (shown and "sha256" in inspect.signature(type(network)).parameters):
+        raise NeuroprintError(
+            f"encoder.{named[0]}: a bundle could not find the weights of {type(network).__name__} again: the class needs an "
+            "attribute weights, a neuroprint.encoders.weights_file.WeightsFile, and the arguments weights and sha256, as in "
+            "docs/extending.md"
+        )
 
 
 def write_embedder(folder: Path, recipe: Recipe, modalities: Sequence[str]) -> None:

@@ -34,16 +34,28 @@ def foreign_code(node: Any) -> dict[str, dict[str, str | None]]:
     found = foreign_code(list(node.values()))
     target = str(node.get("_target_", ""))
     if target and target.partition(".")[0] != _OWN:
-        found[target] = _code_of(target)
+        found[target] = _code_of(locate(target, "code"), target)
     return found
 
 
-def _code_of(target: str) -> dict[str, str | None]:
-    made, source = locate(target, "code"), None
+def class_code(made: type) -> dict[str, dict[str, str | None]]:
+    """The same of a class that is there already, and of those it inherits from.
+
+    Example:
+        >>> from fractions import Fraction
+        >>> list(class_code(Fraction))[0]
+        'fractions.Fraction'
+    """
+    foreign = [base for base in made.__mro__ if base.__module__.partition(".")[0] not in (_OWN, "builtins")]
+    return {f"{base.__module__}.{base.__qualname__}": _code_of(base, base.__module__) for base in foreign}
+
+
+def _code_of(made: Any, module: str) -> dict[str, str | None]:
+    source = None
     with suppress(TypeError, OSError):  # built in: there is no source
         file = inspect.getsourcefile(made)
         source = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else None
-    return {"version": _version(target.partition(".")[0]), "source": source}
+    return {"version": _version(module.partition(".")[0]), "source": source}
 
 
 def _version(package: str) -> str | None:

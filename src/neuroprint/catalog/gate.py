@@ -140,7 +140,8 @@ class Gate:
             if target is not None and not self._is_trusted(str(target)) and not _is_network(target):
                 raise NeuroprintError(
                     f"{where}: {str(target)[:80]} may not be named by a file from elsewhere: inside an encoder's network "
-                    "it may name layers of torch.nn and networks of monai.networks"
+                    "it may name layers of torch.nn and networks of monai.networks; others are loaded only with --trust "
+                    f"{str(target).partition('.')[0][:40]}, if you trust that package's code"
                 )
             self._check_fetches_nothing(item, where)
             for key, value in item.items():

@@ -16,7 +16,8 @@ from neuroprint.embedding.inferers import Inferer
 from neuroprint.embedding.kept_maps import Keeper, kept_parts
 from neuroprint.embedding.poolings import Pooling
 from neuroprint.embedding.preprocessing import NetworkInput, prepare
-from neuroprint.encoders.base import Encoder, Forward, describe
+from neuroprint.encoders.base import Encoder, Forward, Level, describe, network_of
+from neuroprint.errors import NeuroprintError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,7 +81,7 @@ class Extractor:
     @cached_property
     def network(self) -> str:
         """Digest of the network and its weights: extractors of one digest share it in memory."""
-        return digest(self.encoder.identity)
+        return digest(network_of(self.encoder))
 
     @cached_property
     def kind(self) -> str:
@@ -120,7 +121,9 @@ class Extractor:
 
         def at_precision(image: Tensor) -> Sequence[Tensor]:
             with _precision(self.precision, device):
-                return forward(image)
+                maps = forward(image)
+            _check_maps(maps, image, self.encoder.levels)
+            return maps
 
         tallies = [_Tally(self.poolings) for _ in batch]
         keepers = [Keeper(keep_maps_mb) for _ in batch]
@@ -208,6 +211,28 @@ def brain_share(brain: Tensor, shape: Sequence[int]) -> Tensor:
     from torch.nn.functional import adaptive_avg_pool3d
 
     return adaptive_avg_pool3d(brain[None, None], (shape[0], shape[1], shape[2]))[0, 0]
+
+
+def _check_maps(maps: Sequence[Tensor], image: Tensor, levels: Sequence[Level]) -> None:
+    """Refuse maps that are not what the encoder says of its levels: they would be pooled all the same, and mean nothing.
+
+    Raises:
+        NeuroprintError: Names the level, what it gives and what it should.
+    """
+    if len(maps) != len(levels):
+        raise NeuroprintError(
+            f"the encoder gives {len(maps)} maps for its {len(levels)} levels: load has to give one for each"
+        )
+    for level, features in zip(levels, maps, strict=True):
+        if level.channels is None:  # as many as the cohort makes them, on a grid of the encoder's own
+            continue
+        expected = (level.channels, *(size // level.stride for size in image.shape[2:]))
+        if tuple(features.shape[1:]) != expected:
+            raise NeuroprintError(
+                f"the encoder's level {level.name} gives {tuple(features.shape[1:])} of {tuple(image.shape[2:])} voxels, and "
+                f"says that it has {level.channels} channels at a stride of {level.stride}, which is {expected}: correct its "
+                "levels, or input.divisor"
+            )
 
 
 def _precision(precision: str, device: str) -> Any:

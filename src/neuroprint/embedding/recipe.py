@@ -18,7 +18,7 @@ from neuroprint.embedding.perturbations import Perturbation, Unchanged
 from neuroprint.embedding.poolings import Pooling
 from neuroprint.embedding.reading import Request
 from neuroprint.embedding.shares import Share, requests_of
-from neuroprint.encoders.base import Encoder
+from neuroprint.encoders.base import Encoder, check_encoder
 from neuroprint.encoders.combined import ChosenLevels, CombinedEncoder, choose_levels
 from neuroprint.encoders.twins import untrained_twin
 from neuroprint.encoders.voxels import VoxelEncoder
@@ -80,6 +80,8 @@ class Recipe:
             NeuroprintError: The encoder has no such level, the inferer cannot serve it, or the pooling refuses its
                 parameters.
         """
+        for network in encoders_of(encoder.made):
+            check_encoder(network)
         levels = choose_levels(encoder.made, plain(layer))
         for network, _ in levels:
             _inferer_of(network, inferer.made).check(network.input)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from inspect import getattr_static
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
+from neuroprint.catalog.code import class_code
 from neuroprint.errors import NeuroprintError
 
 if TYPE_CHECKING:
@@ -15,6 +17,9 @@ Normalization = Literal["nonzero_channelwise", "nonzero_joint", "nonzero_percent
 Crop = Literal["brain", "image"]
 PerSeries = Literal["concat", "mean"] | Sequence[str] | None
 Forward = Callable[["Tensor"], Sequence["Tensor"]]
+
+
+_MEMBERS = ("trained", "input", "levels", "default_level", "identity", "load")
 
 
 @dataclass(frozen=True)
@@ -136,6 +141,20 @@ class Encoder(Protocol):
         """The network on ``device``: ``(B, C, X, Y, Z)`` to one ``(B, channels, X/stride, Y/stride, Z/stride)`` a level."""
 
 
+def check_encoder(made: Any) -> None:
+    """Refuse an object that lacks something of :class:`Encoder`.
+
+    Raises:
+        NeuroprintError: Names what is missing.
+    """
+    lacking = [name for name in _MEMBERS if getattr_static(made, name, None) is None]
+    if lacking:
+        raise NeuroprintError(
+            f"encoder: {type(made).__name__} has no {', '.join(lacking)}: an encoder needs {', '.join(_MEMBERS)}; see "
+            "docs/extending.md"
+        )
+
+
 def find_level(levels: Sequence[Level], item: int | str) -> int | None:
     """Position of the level of that number or name, or None."""
     names = [level.name for level in levels]
@@ -176,7 +195,13 @@ def describe(encoder: Encoder) -> dict[str, Any]:
     """Everything of an encoder that its features depend on, JSON-able: of one that is asked per series, those of a series."""
     read = asdict(encoder.input)
     del read["per_series"]
-    return {"identity": encoder.identity, "input": read, "levels": [asdict(level) for level in encoder.levels]}
+    return {**network_of(encoder), "input": read, "levels": [asdict(level) for level in encoder.levels]}
+
+
+def network_of(encoder: Encoder) -> dict[str, Any]:
+    """What the network itself is: its identity, and the code of a class that is not neuroprint's own."""
+    code = class_code(type(encoder.encoder if isinstance(encoder, OneSeries) else encoder))
+    return {"identity": encoder.identity, **({"code": code} if code else {})}
 
 
 @dataclass(frozen=True)

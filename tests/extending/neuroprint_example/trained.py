@@ -6,8 +6,8 @@ from typing import Any, Self
 import torch
 
 from neuroprint.encoders.base import Forward, InputSpec, Level, PerSeries
-from neuroprint.encoders.checkpoints import load_strictly
 from neuroprint.encoders.weights_file import WeightsFile
+from neuroprint.encoders.weights_fit import load_strictly
 from neuroprint_example.network import TwoStages
 
 

@@ -28,6 +28,7 @@ NEEDED = {
     ("encoder", "swin_unetr_brats21"): ["encoder.weights=FOLDER/models/model.pt"],
     ("encoder", "segresnet_brats"): ["encoder.monai_bundle=FOLDER"],
     ("encoder", "openmind_resenc"): ["encoder.weights=FOLDER/models/model.pt"],
+    ("encoder", "brainiac"): ["encoder.weights=FOLDER/models/model.pt"],
     ("encoder", "brainsegfounder"): ["encoder.weights=FOLDER/models/model.pt"],
     ("encoder", "medicalnet"): ["encoder.weights=FOLDER/models/model.pt"],
     ("encoder", "nnunet"): ["encoder.weights=FOLDER/models/model.pt", f"encoder.plan={PLAN}"],

@@ -32,8 +32,8 @@ class BrainIACEncoder:
     Levels are the tokens behind each block, and as ``norm`` those behind the last layer norm: ``(768, X/16, Y/16, Z/16)``.
     There is no class token: what its authors call the feature is the token of the first patch, at a corner.
 
-    BrainIAC registers a scan to a template, strips the skull, and stretches it to 96 x 96 x 96 voxels, so that its 6 x 6 x 6
-    position embeddings span the field of view. Here the box around the brain is cut into patches at ``spacing_mm``, and the
+    BrainIAC registers a scan to a template, strips the skull, and stretches it to 96 x 96 x 96 voxels. Its 6 x 6 x 6 position
+    embeddings then span the field of view. Here the box around the brain is cut into patches at ``spacing_mm``, and the
     position embeddings are stretched over as many patches by trilinear interpolation. On 96 x 96 x 96 they stay as they are.
 
     Args:

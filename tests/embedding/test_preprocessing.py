@@ -64,6 +64,24 @@ def test_scaling_of_positive_intensities_begins_at_zero():
     assert not empty.any()
 
 
+def test_the_z_scores_of_nnunet_are_over_the_filled_brain_or_the_whole_box():
+    channels = scan((21, 25, 23))
+    middle = (slice(9, 12), slice(11, 14), slice(10, 13))
+    for channel in channels:
+        channel[middle] = 0  # a hole in all channels: nnU-Net fills it
+    channels[1][5, 12, 11] = 0  # and a zero in one
+    outside = np.ones(channels[0].shape, bool)
+    outside[np.any(channels, axis=0)] = outside[middle] = False
+    within, whole = (normalize(channels, how)[0] for how in ("brain_channelwise", "box_channelwise"))
+    for place, channel in enumerate(channels):
+        values = channel[~outside].astype(float)
+        np.testing.assert_allclose(within[place][~outside], (values - values.mean()) / values.std(), atol=1e-4)
+        assert not within[place][outside].any()
+        np.testing.assert_allclose(whole[place], (channel - channel.mean()) / channel.std(), atol=1e-4)
+    constant, _ = normalize([np.full((3, 3, 3), 7, np.int16)], "box_channelwise")
+    assert not constant.any()
+
+
 def test_resampling_keeps_constants_and_ramps():
     ramp = np.broadcast_to(np.linspace(0, 1, 60, dtype=np.float32)[None, :, None, None], (1, 60, 9, 9))
     smaller = resample(ramp, (1.0, 1.0, 1.0), 3.0)

@@ -17,6 +17,7 @@ from neuroprint.errors import NeuroprintError
 # conf/learn_from belongs to neuroprint train.
 GROUPS = {folder.name: folder for folder in CONF.iterdir() if folder.is_dir() and folder.name != "learn_from"}
 ENTRIES = [(group, file.stem) for group, folder in sorted(GROUPS.items()) for file in sorted(folder.glob("*.yaml"))]
+PLAN = "{network:PlainConvUNet,arguments:{n_stages:2,features_per_stage:[4,4],strides:[1,2]},channels:1,names:[t1]}"
 NEEDED = {
     ("dataset", "brats"): ["dataset.root=somewhere"],
     ("dataset", "msd"): ["dataset.root=somewhere"],
@@ -26,6 +27,11 @@ NEEDED = {
     ("encoder", "precomputed"): ["encoder.path=FOLDER/models/model.pt"],
     ("encoder", "swin_unetr_brats21"): ["encoder.weights=FOLDER/models/model.pt"],
     ("encoder", "segresnet_brats"): ["encoder.monai_bundle=FOLDER"],
+    ("encoder", "openmind_resenc"): ["encoder.weights=FOLDER/models/model.pt"],
+    ("encoder", "brainiac"): ["encoder.weights=FOLDER/models/model.pt"],
+    ("encoder", "brainsegfounder"): ["encoder.weights=FOLDER/models/model.pt"],
+    ("encoder", "medicalnet"): ["encoder.weights=FOLDER/models/model.pt"],
+    ("encoder", "nnunet"): ["encoder.weights=FOLDER/models/model.pt", f"encoder.plan={PLAN}"],
     ("encoder", "module"): [
         "encoder.network={_target_:monai.networks.nets.BasicUNet,in_channels:4,features:[4,4,4,4,4,4]}",
         "encoder.levels=[conv_0,down_1]",

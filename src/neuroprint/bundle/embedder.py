@@ -90,6 +90,8 @@ def _check_findable(node: Mapping[str, Any], network: Encoder) -> None:
 def write_embedder(folder: Path, recipe: Recipe, modalities: Sequence[str]) -> None:
     """Write ``embedder.json`` and the weights that are not large.
 
+    What an encoder has read from files beside its weights goes in as arguments, which it gives as ``carried``.
+
     Args:
         folder: The bundle's.
         recipe: How the gallery was embedded.
@@ -104,7 +106,7 @@ def write_embedder(folder: Path, recipe: Recipe, modalities: Sequence[str]) -> N
         weights = getattr(network, "weights", None)
         parts.append(
             {
-                "encoder": redact(encoder),
+                "encoder": {**redact(encoder), **getattr(network, "carried", {})},
                 "weights": _store(weights, folder, place) if isinstance(weights, WeightsFile) else None,
                 "identity": network.identity,
                 "modalities": list(network.input.for_cohort(modalities)),

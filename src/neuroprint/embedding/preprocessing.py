@@ -20,7 +20,7 @@ class NetworkInput:
     """One case, ready for a network.
 
     Attributes:
-        image: ``(C, X, Y, Z)`` normalized intensities; background and padding are zero.
+        image: ``(C, X, Y, Z)`` normalized intensities; padding is zero, and so is background, but for ``box_channelwise``.
         brain: ``(X, Y, Z)`` share of each voxel that is brain, from 0 to 1.
     """
 
@@ -72,11 +72,13 @@ def prepare_mask(
 
 
 def normalize(channels: Sequence[npt.NDArray[np.generic]], how: Normalization) -> tuple[FloatArray, FloatArray]:
-    """Intensities that can be compared between scanners; zero, the background, stays zero.
+    """Intensities that can be compared between scanners; zero, the background, stays zero, but for ``box_channelwise``.
 
     ``nonzero_channelwise`` and ``nonzero_joint`` are MONAI's ``NormalizeIntensity(nonzero=True, channel_wise=...)``.
     ``nonzero_percentile`` is its ``ScaleIntensityRangePercentiles(0.5, 99.5, 0, 1, clip=True)`` over the voxels that are
     not zero, with zero in the place of the lower percentile where that is positive: background and dark tissue stay apart.
+    ``brain_channelwise`` and ``box_channelwise`` are nnU-Net's ``ZScoreNormalization`` (Isensee et al. 2021,
+    doi:10.1038/s41592-020-01008-z) with and without ``use_mask_for_norm``; it, too, crops to the box first.
 
     Args:
         channels: One ``(X, Y, Z)`` array each.
@@ -93,8 +95,10 @@ def normalize(channels: Sequence[npt.NDArray[np.generic]], how: Normalization) -
         brain[0] |= channel != 0
     if how == "nonzero_percentile":
         _scale_to_percentiles(image)
-    else:
+    elif how in ("nonzero_channelwise", "nonzero_joint"):
         _standardize(image, joint=how == "nonzero_joint")
+    else:
+        _standardize_within(image, _filled(brain[0]) if how == "brain_channelwise" else np.ones(brain.shape[1:], bool))
     return image, brain.astype(np.float32)
 
 
@@ -113,6 +117,21 @@ def _standardize(image: FloatArray, joint: bool) -> None:
         channel -= np.float32(mean)
         channel *= np.float32(1 / deviation)
         channel *= inside
+
+
+def _standardize_within(image: FloatArray, mask: npt.NDArray[np.bool_]) -> None:
+    """Zero mean and unit variance of each channel over a mask, in place; what lies outside stays as it is."""
+    for channel in image:
+        inside = channel[mask].astype(np.float64)
+        if inside.size:
+            channel[mask] = (inside - inside.mean()) / max(inside.std(), 1e-8)
+
+
+def _filled(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    from scipy.ndimage import binary_fill_holes
+
+    filled: npt.NDArray[np.bool_] = binary_fill_holes(mask)
+    return filled
 
 
 def _scale_to_percentiles(image: FloatArray) -> None:

@@ -13,7 +13,9 @@ from neuroprint.errors import NeuroprintError
 if TYPE_CHECKING:
     from torch import Tensor
 
-Normalization = Literal["nonzero_channelwise", "nonzero_joint", "nonzero_percentile"]
+Normalization = Literal[
+    "nonzero_channelwise", "nonzero_joint", "nonzero_percentile", "brain_channelwise", "box_channelwise"
+]
 Crop = Literal["brain", "image"]
 PerSeries = Literal["concat", "mean"] | Sequence[str] | None
 Forward = Callable[["Tensor"], Sequence["Tensor"]]
@@ -32,7 +34,9 @@ class InputSpec:
         normalization: Zero mean and unit variance over the non-zero voxels, of each channel by itself
             (``nonzero_channelwise``) or of all channels together (``nonzero_joint``). Or each channel's range from zero to
             the 99.5th percentile of its non-zero voxels becomes 0 to 1, and what is beyond is clipped
-            (``nonzero_percentile``).
+            (``nonzero_percentile``). nnU-Net's z-score takes each channel by itself, over the voxels where any channel is not
+            zero and the holes among them (``brain_channelwise``), or over all voxels of the box around these
+            (``box_channelwise``): background in the box is then not zero.
         divisor: Every spatial size is padded with zeros to a multiple of it.
         orientation: Direction that each array axis points to, in nibabel's letters.
         crop: ``brain`` keeps the box around the brain, ``image`` the whole field of view.

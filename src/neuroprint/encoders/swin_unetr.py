@@ -17,11 +17,12 @@ from neuroprint.errors import NeuroprintError
 
 if TYPE_CHECKING:
     from monai.networks.nets import SwinUNETR
-    from torch import Tensor
+    from torch import Tensor, nn
 
 LEVEL_NAMES = ("patch_embedding", "stage1", "stage2", "stage3", "stage4")
 BOTTLENECK = "stage4"
 OUT_CHANNELS = 3  # whole tumor, tumor core, enhancing tumor
+_LEGACY_CELLS = ((0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 0, 1), (0, 1, 0), (0, 0, 1), (1, 1, 1))
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Architecture:
     Attributes:
         layer_norm: Layer norm over the channels of every map, which discards its magnitude. Weights fit either way; but those
             that were trained with it feed ``encoder10`` what it never saw when it is off.
+        legacy_merging: Between stages eight cells become one. MONAI before 1.5 took two of the eight twice and two not at all
+            (Project-MONAI/MONAI issue 4757). Weights from that time fit either way, and give their maps only with it.
     """
 
     in_channels: int
@@ -39,10 +42,16 @@ class Architecture:
     depths: tuple[int, ...] = (2, 2, 2, 2)
     num_heads: tuple[int, ...] = (3, 6, 12, 24)
     layer_norm: bool = True
+    legacy_merging: bool = False
 
     def __post_init__(self) -> None:
         if self.feature_size < 12 or self.feature_size % 12:
             raise NeuroprintError(f"encoder.feature_size={self.feature_size}: SwinUNETR needs a multiple of 12")
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """JSON-able; that of networks without ``legacy_merging`` is as it was before there was any."""
+        return {name: value for name, value in vars(self).items() if name != "legacy_merging" or value}
 
     @property
     def levels(self) -> tuple[Level, ...]:
@@ -63,6 +72,7 @@ class Architecture:
             depths=self.depths,
             num_heads=self.num_heads,
             normalize=self.layer_norm,
+            downsample=_legacy_merging() if self.legacy_merging else "merging",
             use_flash_attention=True,
         )
 
@@ -84,6 +94,7 @@ class SwinUNETREncoder:
         crop: See :class:`~neuroprint.encoders.base.InputSpec`.
         layer_norm: See :class:`Architecture`.
         per_series: Of a network of one channel, see :class:`~neuroprint.encoders.base.InputSpec`.
+        legacy_merging: See :class:`Architecture`.
     """
 
     trained = False
@@ -101,11 +112,17 @@ class SwinUNETREncoder:
         crop: Crop = "brain",
         layer_norm: bool = True,
         per_series: PerSeries = None,
+        legacy_merging: bool = False,
     ) -> None:
         self.seed = seed
         self.input = InputSpec(tuple(modalities), spacing_mm, normalization, 32, crop=crop, per_series=per_series)
         self.architecture = Architecture(
-            self.input.channels, feature_size, window_size, tuple(depths), layer_norm=layer_norm
+            self.input.channels,
+            feature_size,
+            window_size,
+            tuple(depths),
+            layer_norm=layer_norm,
+            legacy_merging=legacy_merging,
         )
 
     @property
@@ -117,7 +134,7 @@ class SwinUNETREncoder:
         # Random weights follow from the seed and from how these versions draw them.
         return {
             "network": "monai.SwinUNETR",
-            **vars(self.architecture),
+            **self.architecture.identity,
             "weights": {"seed": self.seed, "monai": version("monai"), "torch": version("torch").split("+")[0]},
         }
 
@@ -150,11 +167,13 @@ class TrainedSwinUNETREncoder:
         layer_norm: See :class:`Architecture`.
         cache: Folder for weights that are downloaded.
         per_series: Of a network of one channel, see :class:`~neuroprint.encoders.base.InputSpec`.
+        legacy_merging: See :class:`Architecture`; None for what the class' weights were trained with.
     """
 
     trained = True
     default_level = BOTTLENECK
     where_to_get = ""
+    trained_with_legacy_merging = False
 
     def __init__(
         self,
@@ -170,10 +189,16 @@ class TrainedSwinUNETREncoder:
         layer_norm: bool = True,
         cache: str = ".neuroprint/weights",
         per_series: PerSeries = None,
+        legacy_merging: bool | None = None,
     ) -> None:
         self.input = InputSpec(tuple(modalities), spacing_mm, normalization, 32, crop=crop, per_series=per_series)
         self.architecture = Architecture(
-            self.input.channels, feature_size, window_size, tuple(depths), layer_norm=layer_norm
+            self.input.channels,
+            feature_size,
+            window_size,
+            tuple(depths),
+            layer_norm=layer_norm,
+            legacy_merging=self.trained_with_legacy_merging if legacy_merging is None else legacy_merging,
         )
         if not weights:
             raise NeuroprintError(f"encoder.weights is missing; {self.where_to_get or 'give a file or an address'}")
@@ -185,7 +210,7 @@ class TrainedSwinUNETREncoder:
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        return {"network": "monai.SwinUNETR", **vars(self.architecture), "weights": {"sha256": self.weights.sha256}}
+        return {"network": "monai.SwinUNETR", **self.architecture.identity, "weights": {"sha256": self.weights.sha256}}
 
     def untrained(self) -> SwinUNETREncoder:
         """The same network and input on random weights of seed 0."""
@@ -200,6 +225,7 @@ class TrainedSwinUNETREncoder:
             crop=read.crop,
             layer_norm=network.layer_norm,
             per_series=read.per_series,
+            legacy_merging=network.legacy_merging,
         )
 
     def network(self, device: str) -> SwinUNETR:
@@ -246,6 +272,21 @@ def swin_levels(network: SwinUNETR) -> Forward:
         return [*maps, network.encoder10(bottleneck) if defined else torch.full_like(bottleneck, torch.nan)]
 
     return levels
+
+
+def _legacy_merging() -> type[nn.Module]:
+    """Patch merging as MONAI had it from 0.9 to 1.4."""
+    import torch
+    from monai.networks.nets.swin_unetr import PatchMergingV2
+
+    class LegacyMerging(PatchMergingV2):  # type: ignore[misc] # MONAI is not typed
+        def forward(self, x: Tensor) -> Tensor:
+            """``(B, X, Y, Z, C)``, sizes even, to half the sizes and twice the channels."""
+            merged = torch.cat([x[:, i::2, j::2, k::2] for i, j, k in _LEGACY_CELLS], dim=-1)
+            halved: Tensor = self.reduction(self.norm(merged))
+            return halved
+
+    return LegacyMerging
 
 
 def _frozen(network: SwinUNETR, device: str) -> SwinUNETR:

@@ -19,6 +19,8 @@ install: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	# Alone: timm, which its networks used here do without, brings a torchvision that no CPU build of torch fits.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps dynamic-network-architectures
 	touch $@
 
 demo: install

@@ -69,6 +69,12 @@ def test_an_address_is_a_server_and_a_database_file_its_folder(uri, found):
     assert server_or_folder(uri, ROOT) == found
 
 
+def test_a_folder_that_is_given_comes_before_a_database_file_and_not_before_a_server():
+    given = Path("given")
+    assert server_or_folder("sqlite:///runs/mlflow.db", given) == (None, given)
+    assert server_or_folder("http://lab:5000", given) == ("http://lab:5000", given)
+
+
 @pytest.mark.parametrize(
     "uri", ["file:///data/mlruns", "mlruns", "postgresql://user:word@lab/db", "sqlite:///other.db"]
 )

@@ -11,6 +11,7 @@ from neuroprint.catalog.redaction import redact_text
 from neuroprint.errors import NeuroprintError
 
 _TIMEOUT_S = 10
+_DEFAULT_ROOT = Path("mlruns")
 _REMOTE = ("http", "https")
 _DATABASE = re.compile(r"sqlite:///(?P<folder>.*?)/?mlflow\.db", re.DOTALL)
 
@@ -18,11 +19,11 @@ _DATABASE = re.compile(r"sqlite:///(?P<folder>.*?)/?mlflow\.db", re.DOTALL)
 def server_or_folder(uri: str | None, root: Path) -> tuple[str | None, Path]:
     """The server that ``tracking.uri`` names, if any, and the folder of what is kept beside it.
 
-    ``sqlite:///DIR/mlflow.db`` is the file of a folder: what ``tracking.root=DIR`` names.
+    ``sqlite:///DIR/mlflow.db`` is the file of a folder: what ``tracking.root=DIR`` names, which comes first if it is given.
 
     Args:
         uri: As MLflow takes it: an address, ``databricks``, or None.
-        root: ``tracking.root``.
+        root: ``tracking.root``, ``mlruns`` where it was not given.
 
     Raises:
         NeuroprintError: It is a kind of store that runs cannot be kept in.
@@ -36,7 +37,7 @@ def server_or_folder(uri: str | None, root: Path) -> tuple[str | None, Path]:
     if not uri:
         return None, root
     if found := _DATABASE.fullmatch(uri):
-        return None, Path(found["folder"] or ".")
+        return None, Path(found["folder"] or ".") if root == _DEFAULT_ROOT else root
     if urlsplit(uri).scheme in _REMOTE or uri.partition(":")[0] == "databricks":
         return uri.rstrip("/"), root
     raise NeuroprintError(

@@ -1,6 +1,7 @@
 """Inferers: windows are stitched where they belong, at every level's resolution."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise, product
 from types import SimpleNamespace
 
@@ -76,7 +77,8 @@ def scan(shape, seed=0):
 
 
 def extractor(inferer, menu):
-    encoder = SimpleNamespace(levels=LEVELS, input=InputSpec(("flair", "t2"), divisor=8), identity={}, trained=True)
+    levels = tuple(replace(level, channels=2) for level in LEVELS)
+    encoder = SimpleNamespace(levels=levels, input=InputSpec(("flair", "t2"), divisor=8), identity={}, trained=True)
     return Extractor(encoder, ("flair", "t2"), inferer, "fp32", menu)
 
 

@@ -89,17 +89,32 @@ def test_a_feature_store_is_opened_once(tmp_path):
 def test_a_tracking_store_is_opened_once_unless_its_experiment_is_deleted(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     session = Session()
-    config = OmegaConf.create({"root": "mlruns", "experiment": "neuroprint"})
-    first = session.tracking(config)
-    absolute = OmegaConf.create({"root": str(tmp_path / "mlruns"), "experiment": "neuroprint"})
-    assert session.tracking(absolute) is first
-    assert session.tracking(OmegaConf.merge(config, {"experiment": "other"})) is not first
+
+    def config(**tracking):
+        whole = {"uri": None, "root": "mlruns", "experiment": "neuroprint", **tracking}
+        return OmegaConf.create({"tracking": whole, "store": {"root": str(tmp_path / "store")}})
+
+    first = session.tracking(config())
+    assert session.tracking(config(root=str(tmp_path / "mlruns"))) is first
+    assert session.tracking(config(uri="sqlite:///mlruns/mlflow.db")) is first
+    assert session.tracking(config(experiment="other")) is not first
     first.create("a run", {"role": "candidate"})
-    assert session.tracking(config) is first
+    assert session.tracking(config()) is first
+    assert first.holds
     first.client.delete_experiment(first.experiment_id)
-    again = session.tracking(config)
+    assert not first.holds
+    again = session.tracking(config())
     with pytest.raises(NeuroprintError, match="'neuroprint' was deleted: restore it in the UI"):
         again.create("another run", {"role": "candidate"})
+
+
+def test_locks_of_a_server_lie_beside_the_features_that_its_users_share(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tracking = {"uri": "http://lab:5000", "root": "mlruns", "experiment": "neuroprint"}
+    config = OmegaConf.create({"tracking": tracking, "store": {"root": str(tmp_path / "store")}})
+    store = Session().tracking(config)
+    assert store.server == "http://lab:5000"
+    assert Path(store.lock("x").lock_file).parent == tmp_path / "store" / "locks"
 
 
 # Folders with further choices

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from types import SimpleNamespace
 
 import pytest
 
 from neuroprint.errors import NeuroprintError
-from neuroprint.experiment.session import Session
 from neuroprint.tracking.store import FINISHED_CANDIDATES, TrackingStore
 
 
@@ -136,19 +134,6 @@ def test_a_deleted_experiment_is_named(root):
     store.client.delete_experiment(store.experiment_id)
     with pytest.raises(NeuroprintError, match="gone"):
         TrackingStore(root, "gone").create("run", {})
-
-
-def test_a_session_opens_a_store_once_until_its_experiment_is_gone(root):
-    session = Session()
-    tracking = SimpleNamespace(root=str(root), experiment="short-lived")
-    store = session.tracking(tracking)
-    assert store.holds
-    store.create("run", {})
-    assert session.tracking(tracking) is store and store.holds
-    store.client.delete_experiment(store.experiment_id)
-    assert not store.holds
-    with pytest.raises(NeuroprintError, match="short-lived"):
-        session.tracking(tracking).create("run", {})
 
 
 def test_a_folder_without_a_store_is_refused_and_nothing_is_made(tmp_path):

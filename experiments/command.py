@@ -55,7 +55,8 @@ def parse(about: str, folder: Path, takes_scans: bool = True) -> Command:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="keys that go to every run")
     options = parser.parse_args()
     experiment = f"{folder.name}_real" if options.real else folder.name
-    given = [*options.overrides, f"tracking.experiment={experiment}"]
+    # In the folder's own file, whatever server the environment names: there the tables are read from.
+    given = [*options.overrides, "tracking.uri=null", f"tracking.experiment={experiment}"]
     if options.real:
         given += ["dataset=brats", f"dataset.root={options.real}"]
     out = options.out or (folder / "real" if options.real else folder)

@@ -120,7 +120,10 @@ def cohort(experiment: str, folder: Path | None, options: argparse.Namespace) ->
         return None
     scans = ["dataset=brats", f"dataset.root={folder}"] if folder else []
     return Command(
-        experiment, options.out, (*options.overrides, f"tracking.experiment={experiment}", *scans), bool(folder)
+        experiment,
+        options.out,
+        (*options.overrides, "tracking.uri=null", f"tracking.experiment={experiment}", *scans),
+        bool(folder),
     )
 
 

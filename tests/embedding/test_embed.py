@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import pytest
 
+from neuroprint.catalog.code import class_code
 from neuroprint.catalog.menu import Catalog
 from neuroprint.data.formats.brats import BraTSFormat
 from neuroprint.embedding import poolings
@@ -346,3 +347,20 @@ class Mine:
         embeddings = embed(torn, mine(), pooling="max", store=store)
         found.append(embeddings.rows(embeddings.ids))
     np.testing.assert_allclose(found[1], 3 * found[0], rtol=1e-5)
+
+
+def test_a_class_without_a_file_is_known_by_its_methods_and_not_by_what_it_has_of_pythons():
+    """As in a notebook, whose cells are no files."""
+    import linecache
+    from abc import ABC
+
+    def written(factor):
+        name, text = f"<cell {factor}>", f"class Mine(ABC):\n    def load(self, device):\n        return {factor}\n"
+        linecache.cache[name] = (len(text), None, text.splitlines(True), name)
+        scope = {"ABC": ABC, "__name__": "__main__"}
+        exec(compile(text, name, "exec"), scope)
+        return class_code(scope["Mine"])
+
+    (one,), (other,) = (found.values() for found in (written(1), written(2)))
+    assert one["source"] and one["source"] != other["source"]
+    assert written(1) == written(1)

@@ -39,23 +39,39 @@ def foreign_code(node: Any) -> dict[str, dict[str, str | None]]:
 
 
 def class_code(made: type) -> dict[str, dict[str, str | None]]:
-    """The same of a class that is there already, and of those it inherits from.
+    """The same of a class that is there already, and of those it inherits from; Python's own are left out.
 
     Example:
-        >>> from fractions import Fraction
-        >>> list(class_code(Fraction))[0]
-        'fractions.Fraction'
+        >>> from sklearn.decomposition import PCA
+        >>> list(class_code(PCA))[0]
+        'sklearn.decomposition._pca.PCA'
+        >>> class_code(dict)
+        {}
     """
-    foreign = [base for base in made.__mro__ if base.__module__.partition(".")[0] not in (_OWN, "builtins")]
+    foreign = [
+        base for base in made.__mro__ if base.__module__.partition(".")[0] not in (_OWN, *sys.stdlib_module_names)
+    ]
     return {f"{base.__module__}.{base.__qualname__}": _code_of(base, base.__module__) for base in foreign}
 
 
 def _code_of(made: Any, module: str) -> dict[str, str | None]:
-    source = None
-    with suppress(TypeError, OSError):  # built in: there is no source
-        file = inspect.getsourcefile(made)
-        source = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else None
+    # The cells of a notebook are no file, and the one that Python started with is not theirs.
+    source = _methods(made) if module == "__main__" and inspect.isclass(made) else None
+    if source is None:
+        with suppress(TypeError, OSError):  # built in: there is no source
+            file = inspect.getsourcefile(made)
+            source = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else None
     return {"version": _version(module.partition(".")[0]), "source": source}
+
+
+def _methods(made: type) -> str | None:
+    """Digest of the text of a class's own methods, which a notebook keeps though it has no file."""
+    found = []
+    for member in vars(made).values():
+        function = getattr(member, "fget", None) or getattr(member, "func", None) or getattr(member, "__func__", member)
+        with suppress(TypeError, OSError):
+            found.append(inspect.getsource(function))
+    return hashlib.sha256("\n".join(found).encode()).hexdigest() if found else None
 
 
 def _version(package: str) -> str | None:

@@ -21,7 +21,7 @@ from neuroprint.data.digests import digest
 from neuroprint.errors import NeuroprintError
 from neuroprint.tracking.file_system import journal_mode
 from neuroprint.tracking.provenance import code_tags
-from neuroprint.tracking.server import check_server, refused, said_by_mlflow
+from neuroprint.tracking.server import check_server, refused
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -77,6 +77,14 @@ class TrackingStore:
         """
         if self.server:
             check_server(self.server)
+
+    def _answers(self) -> bool:
+        """Whether the store can be told how a run ended; on a server that is gone, whoever goes on with the run tells it."""
+        try:
+            self.check()
+        except NeuroprintError:
+            return False
+        return True
 
     @property
     def exists(self) -> bool:
@@ -302,12 +310,13 @@ class TrackingStore:
         except Exception as error:
             # Only our own messages are known to hold no name from a header.
             text = redact_text(str(error)) if isinstance(error, NeuroprintError) else "see the log of the run"
-            if self.server is None or said_by_mlflow(error) is None:  # a server that failed would not take this either
+            if self._answers():
                 self.log(run_id, tags={"error": f"{type(error).__name__}: {text}"[:4000]})
                 self.end(run_id, "FAILED")
             raise
         except BaseException:
-            self.end(run_id, "KILLED")
+            if self._answers():
+                self.end(run_id, "KILLED")
             raise
         self.end(run_id, "FINISHED" if whole else "KILLED")
 

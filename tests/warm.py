@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 IMPORTED = (
     *("mlflow", "mlflow.store.tracking.sqlalchemy_store", "pandas", "pyarrow.parquet", "rich.table", "rich.console"),
-    *("matplotlib.figure", "matplotlib.backends.backend_agg", "plotly.graph_objects", "sklearn.decomposition"),
+    *("matplotlib.figure", "matplotlib.backends.backend_agg", "sklearn.decomposition"),
     *("sklearn.manifold", "scipy.spatial.distance", "scipy.linalg", "nibabel", "torch", "monai.networks.nets"),
     *("neuroprint.cli.application", "neuroprint.experiment.run", "neuroprint.experiment.sweep"),
 )

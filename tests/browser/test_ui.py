@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
+
+from neuroprint.figures.map_html import interactive_map
+
 PICTURES = ("map.png", "probe.png", "precision_at_k.png", "retrieval.png")
 
 
@@ -73,16 +77,53 @@ def test_pointing_at_a_case_of_the_interactive_map_names_it_and_shows_its_pictur
     best = looked.runs("candidate")[0]
     page.goto(f"{looked.server}/#/experiments/1/runs/{best.info.run_id}/artifacts/plots/map.html")
     frame = page.frame_locator("iframe").first
-    points = frame.locator(".scatterlayer .point")
-    points.first.wait_for()
-    assert points.count() == 10
-    points.nth(4).hover(force=True)
+    canvas = frame.locator("#map")
+    canvas.wait_for()
+    inside = page.frames[-1]
+    assert inside.evaluate("data.ids.length") == 10
+    x, y = inside.evaluate("placeOf(4)")
+    canvas.hover(position={"x": x, "y": y})
     frame.locator("#picture img").wait_for()
     name = frame.locator("#case").inner_text()
     assert re.fullmatch(r"Small_\d{5}", name)
     said = frame.locator("#facts").inner_text()
     assert "side" in said and "center x, y, z (mm)" in said and "cm³" in said
-    assert name in frame.locator(".hoverlayer").text_content()
+    assert name in frame.locator("#hint").inner_text()
+
+
+def test_two_regions_of_the_map_show_what_their_cases_share(page, tmp_path):
+    """A lasso around the cases on the left, a box around those on the right."""
+    centers = np.array([[-40.0, 0, 0], [-30, 5, 0], [-35, -5, 9], [40, 0, 0], [30, 5, 0]])
+    ids = ["a", "b", "c", "d", "e"]
+    pictures = {case: np.full((40, 40), 90, dtype=np.uint8) for case in ids[:4]}
+    written = tmp_path / "map.html"
+    written.write_text(
+        interactive_map(centers[:, :2], ids, centers, np.arange(5.0), pictures, "five"), encoding="utf-8"
+    )
+    page.goto(f"file://{written}")
+    page.get_by_role("button", name="lasso A").click()
+    drag(page, [(-42, -12), (-42, 12), (-24, 12), (-24, -12)])
+    page.get_by_role("button", name="box B").click()
+    drag(page, [(20, 12), (42, -12)])
+    first, second = page.locator("#regionA"), page.locator("#regionB")
+    assert "Region A: 3 cases" in first.inner_text() and "left: 3 of 3" in first.inner_text()
+    assert "Region B: 2 cases" in second.inner_text() and "right: 2 of 2" in second.inner_text()
+    assert re.search(r"left-right x\s+−35 \(−40 to −30\) mm", first.inner_text())
+    assert first.locator("img").count() == 3 and second.locator("img").count() == 1
+    assert "no picture of this case" in second.inner_text()
+    second.get_by_role("button", name="clear").click()
+    assert page.locator("#regions section").count() == 1
+
+
+def drag(page, corners):
+    """The mouse along corners that are given in the map's own units."""
+    box = page.locator("#map").bounding_box()
+    places = [page.evaluate("([x, y]) => onScreen(x, y)", list(corner)) for corner in corners]
+    for step, (x, y) in enumerate(places):
+        page.mouse.move(box["x"] + x, box["y"] + y, steps=3)
+        if step == 0:
+            page.mouse.down()
+    page.mouse.up()
 
 
 def test_the_compare_page_of_two_runs_shows_what_differs_and_nothing_that_is_no_number(looked, page):
@@ -108,7 +149,7 @@ def test_the_page_of_the_map_alone_needs_no_network(looked, page, tmp_path):
     page.on("request", lambda request: asked.append(request.url) if request.url.startswith("http") else None)
     folder = unquote(urlparse(looked.runs("candidate")[0].info.artifact_uri).path)
     page.goto(f"file://{folder}/plots/map.html")
-    page.locator(".scatterlayer .point").first.wait_for()
+    page.locator("#map").wait_for()
     page.get_by_role("button", name="down-up z").click()
     page.wait_for_selector("button[aria-pressed=true]:has-text('down-up z')")
     assert asked == []

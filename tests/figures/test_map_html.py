@@ -26,7 +26,7 @@ class TestInteractiveMap:
         ids = [f"case-{i}" for i in range(n)]
         noise = np.random.default_rng(0).integers(0, 255, (n, 120, 100), dtype=np.uint8)
         page = interactive_map(points, ids, centers, np.arange(n) / 2, dict(zip(ids, noise, strict=True)), "a cohort")
-        assert len(page.encode()) < 10_000_000
+        assert len(page.encode()) < 300_000 + 5_000 * n
         data = page_data(page)
         assert data["ids"] == ids
         np.testing.assert_allclose(data["x"], points[:, 0], atol=1e-4)
@@ -38,7 +38,7 @@ class TestInteractiveMap:
 
     def test_the_page_loads_nothing_from_elsewhere(self, cohort: Any) -> None:
         page = interactive_map(*cohort(3)[:1], ["a", "b", "c"], cohort(3)[1], None, None, "t")
-        assert not re.search(r"<(script|img|link|iframe)[^>]+(src|href)=", page.replace("Plotly", ""))
+        assert not re.search(r"<(script|img|link|iframe)[^>]+(src|href)=", page)
         assert "default-src 'none'" in page
         assert page_data(page)["pictures"] == [None, None, None]
         assert page_data(page)["volumes"] is None
@@ -48,9 +48,7 @@ class TestInteractiveMap:
         points, centers = cohort(3)
         page = interactive_map(points, [evil, "b & c", '"d"'], centers, None, None, evil)
         assert evil not in page
-        data = page_data(page)
-        assert data["ids"][0] == evil
-        assert data["hover"][:2] == ["&lt;/script&gt;&lt;img src=x onerror=alert(1)&gt;", "b &amp; c"]
+        assert page_data(page)["ids"][0] == evil
 
     def test_unknown_centers_and_own_midlines(self, cohort: Any) -> None:
         points, centers = cohort(4)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html
 import json
+from importlib.resources import files
+from string import Template
 from typing import TYPE_CHECKING, Any, Final
 
 import matplotlib
@@ -11,7 +13,6 @@ import numpy as np
 from matplotlib.colors import to_hex
 
 from neuroprint.figures.body_axes import BODY_AXES, Floats, as_centers, color_limits
-from neuroprint.figures.map_page import PAGE
 from neuroprint.figures.thumbnails import data_uris
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-LARGEST_PAGE: Final = 9_500_000
+_ROOM: Final = 200_000  # characters of a page without pictures: its script, and numbers of a small cohort
+_A_CASE: Final = 5_000
 _COLOR_STEPS: Final = 17
 
 
@@ -32,10 +34,11 @@ def interactive_map(
     title: str,
     midline_mm: Floats | float = 0.0,
 ) -> str:
-    """Write the map as a self-contained HTML page, below 10 MB.
+    """Write the map as a self-contained HTML page of at most 300 kB and 5 kB a case.
 
     Hovering over a case shows its id, side, tumor center and volume, and its picture beside the map; a click keeps it
-    there. Buttons switch the colors between the center's x, y and z.
+    there. Buttons switch the colors between the center's x, y and z. Two regions can be drawn, as a box or a lasso: the
+    pictures of their cases stand side by side below the map, under what the cases share.
 
     Args:
         points: (n, 2) positions on the map.
@@ -52,7 +55,6 @@ def interactive_map(
     middle = float(np.median(midlines)) if len(ids) else 0.0
     data: dict[str, Any] = {
         "ids": [str(case) for case in ids],
-        "hover": [html.escape(str(case)) for case in ids],
         "x": _rounded(where[:, 0], 4),
         "y": _rounded(where[:, 1], 4),
         "centers": [_rounded(values, 1) for values in centers.T],
@@ -61,6 +63,7 @@ def interactive_map(
         "axes": [
             {
                 "label": axis.label,
+                "ends": [axis.low, axis.high],
                 "colors": _color_stops(axis.color_map),
                 "range": color_limits(values, axis, middle),
             }
@@ -68,17 +71,21 @@ def interactive_map(
         ],
         "pictures": [],
     }
-    room = LARGEST_PAGE - len(_page(title, data).encode())
-    data["pictures"] = data_uris([(thumbnails or {}).get(str(case)) for case in ids], room - 8 * len(ids))
+    room = _ROOM + _A_CASE * len(ids) - len(json.dumps(data))
+    data["pictures"] = data_uris([(thumbnails or {}).get(str(case)) for case in ids], room)
     return _page(title, data)
 
 
 def _page(title: str, data: dict[str, Any]) -> str:
-    from plotly.offline import get_plotlyjs
-
+    assets = files("neuroprint.figures") / "assets"
     # Inside a script element, "<" could end the element whatever the quotes around it.
     written = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-    return PAGE.substitute(title=html.escape(title), plotly=get_plotlyjs(), data=written)
+    return Template((assets / "map.html").read_text(encoding="utf-8")).substitute(
+        title=html.escape(title),
+        style=(assets / "map.css").read_text(encoding="utf-8"),
+        script=(assets / "map.js").read_text(encoding="utf-8"),
+        data=written,
+    )
 
 
 def _rounded(values: NDArray[np.float64], digits: int) -> list[float | None]:
@@ -91,6 +98,6 @@ def _side(x_mm: float) -> str:
     return "midline" if x_mm == 0 else "left" if x_mm < 0 else "right"
 
 
-def _color_stops(name: str) -> list[tuple[float, str]]:
+def _color_stops(name: str) -> list[str]:
     colors = matplotlib.colormaps[name]
-    return [(share, to_hex(colors(share))) for share in np.linspace(0, 1, _COLOR_STEPS).tolist()]
+    return [to_hex(colors(share)) for share in np.linspace(0, 1, _COLOR_STEPS).tolist()]

@@ -230,3 +230,26 @@ def test_p_values_are_no_metrics_to_rank_by(store, tmp_path):
     with pytest.raises(NeuroprintError) as refused:
         ranked(store, "nothing")
     assert "p_at_5" in str(refused.value) and "p_at_5_p" not in str(refused.value)
+
+
+def test_of_many_runs_the_newest_are_looked_at_with_all_others_of_their_leaderboards(store, tmp_path):
+    """Others than those of the newest runs' leaderboards are left out, and found by who asks for all."""
+    oldest = add(store, tmp_path, "old", identity="o")
+    first = add(store, tmp_path, "new", identity="a")
+    other = add(store, tmp_path, "other", identity="b")
+    last = add(store, tmp_path, "new", identity="c")
+    assert [run.info.run_id for run in finished_candidates(store, newest=1)] == [last, first]
+    assert {run.info.run_id for run in finished_candidates(store, newest=2)} == {first, other, last}
+    assert [run.info.run_id for run in finished_candidates(store)] == [last, other, first, oldest]
+
+
+def test_runs_are_fetched_page_by_page_until_who_asks_has_enough(store, tmp_path, monkeypatch):
+    added = [add(store, tmp_path, "whole", identity=str(number)) for number in range(5)][::-1]
+    asked = []
+    search = store.client.search_runs
+    monkeypatch.setattr(store.client, "search_runs", lambda *a, **k: asked.append(k["max_results"]) or search(*a, **k))
+    condition = "tags.role = 'candidate'"
+    assert [run.info.run_id for run in store.each(condition, page=2)] == added and asked == [2, 2, 2]
+    asked.clear()
+    assert next(iter(store.each(condition, page=2))).info.run_id == added[0] and asked == [2]
+    assert [run.info.run_id for run in store.search(condition, most=3)] == added[:3]

@@ -87,7 +87,10 @@ def _parser() -> argparse.ArgumentParser:
     board = commands.add_parser("leaderboard", help="the runs of an experiment, ranked, with intervals")
     board.add_argument("--metric", metavar="M", help="rank by this (default: the task's, retrieval/p_at_5)")
     board.add_argument(
-        "--all", dest="everything", action="store_true", help="all rows; by default the 25 best and references"
+        "--all",
+        dest="everything",
+        action="store_true",
+        help="all rows of all leaderboards; by default the 25 best and references, of the newest",
     )
     formats = board.add_mutually_exclusive_group()
     for name in ("json", "csv", "latex", "markdown"):
@@ -259,10 +262,12 @@ def _leaderboard(options: argparse.Namespace) -> int:
 
     from neuroprint.experiment.summary import show_leaderboards
     from neuroprint.tasks.leaderboard import MOST_PRINTED
-    from neuroprint.tracking.boards import finished_candidates, leaderboards
+    from neuroprint.tracking.boards import NEWEST, finished_candidates, leaderboards
 
+    _log_to_stderr()
     store = _store(options)
-    boards = leaderboards(store, finished_candidates(store), options.metric)
+    runs = finished_candidates(store, None if options.everything else NEWEST)
+    boards = leaderboards(store, runs, options.metric)
     most = None if options.everything else MOST_PRINTED
     if options.format == "csv":
         print(pd.concat([board.to_frame() for board in boards]).to_csv(index=False), end="")

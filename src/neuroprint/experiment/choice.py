@@ -18,8 +18,8 @@ from neuroprint.encoders.combined import CombinedEncoder
 from neuroprint.errors import NeuroprintError
 from neuroprint.experiment.rebuild import read_config
 from neuroprint.tasks.leaderboard import LEAST_QUERIES, Leaderboard, difference
-from neuroprint.tracking.boards import finished_candidates, leaderboards
-from neuroprint.tracking.store import FINISHED_CANDIDATES, TrackingStore
+from neuroprint.tracking.boards import NEWEST, finished_candidates, leaderboards
+from neuroprint.tracking.store import TrackingStore
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -45,7 +45,8 @@ def best_run(store: TrackingStore, metric: str | None, leaderboard: str | None, 
         NeuroprintError: It is not plain which leaderboard is meant; or that is of a confound, has no such run, or too few
             queries to rank by.
     """
-    board = the_leaderboard(store, finished_candidates(store), metric, leaderboard)
+    runs = finished_candidates(store, None if leaderboard else NEWEST)
+    board = the_leaderboard(store, runs, metric, leaderboard)
     if board.metric.confound:
         raise NeuroprintError(
             f"leaderboard {board.id} is of a confound ({board.about}): who tells the least of it need not find anything. "
@@ -122,7 +123,7 @@ def named_run(
     if experiment != store.experiment:
         log.info("%s is a run of the MLflow experiment '%s'", run.info.run_name, experiment)
         store = store.of(experiment)
-    others = store.search(f"{FINISHED_CANDIDATES} and tags.group = '{run.data.tags['group']}'")
+    others = store.candidates(run.data.tags["group"])
     same = [other for other in others if other.data.tags["identity"] != run.data.tags["identity"]]
     try:
         board = leaderboards(store, [run, *same], metric)[0]

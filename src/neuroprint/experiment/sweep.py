@@ -258,8 +258,15 @@ def _asked(sweep: Sweep, runs: Sequence[Run]) -> dict[str, tuple[str, str]]:
 
 
 def _finished_runs(sweep: Sweep) -> list[Run]:
-    finished = sweep.store.search(FINISHED_CANDIDATES)
-    return [run for run in finished if run.data.tags.get("identity") in sweep.names]
+    """The newest of every job, whichever sweep it was run in; those of a sweep that has just ended are found first."""
+    found: dict[str, Run] = {}
+    for run in sweep.store.each(FINISHED_CANDIDATES, page=min(len(sweep.names) + 10, 1000)):
+        identity = run.data.tags.get("identity")
+        if identity in sweep.names:
+            found.setdefault(identity, run)
+        if len(found) == len(sweep.names):
+            break
+    return list(found.values())
 
 
 def _score_untrained(sweep: Sweep, session: Session, runs: Sequence[Run]) -> None:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DEFAULT_METRIC = "retrieval/p_at_5"
+NEWEST = 500
+"""Where leaderboards are shown, those of so many runs are."""
+_MOST_BOARDS = 10
 
 
 def leaderboards(store: TrackingStore, runs: Sequence[Run], metric: str | None = None) -> list[Leaderboard]:
@@ -66,18 +69,28 @@ def leaderboards(store: TrackingStore, runs: Sequence[Run], metric: str | None =
     return boards
 
 
-def finished_candidates(store: TrackingStore) -> list[Run]:
+def finished_candidates(store: TrackingStore, newest: int | None = None) -> list[Run]:
     """The finished runs that can be ranked, newest first.
+
+    Args:
+        store: Where the runs are.
+        newest: Look at so many runs, and at all others of their ten newest leaderboards, so that an experiment of ten thousand
+            runs is answered as soon as a small one. All by default.
 
     Raises:
         NeuroprintError: There is none.
     """
-    runs = store.search(FINISHED_CANDIDATES)
+    runs = store.search(FINISHED_CANDIDATES, newest)
     if not runs:
         raise NeuroprintError(
             f"the MLflow experiment '{store.experiment}' has no finished run to rank: run python run.py first"
         )
-    return runs
+    groups = list(dict.fromkeys(run.data.tags["group"] for run in runs))
+    if newest is None or (len(runs) < newest and len(groups) <= _MOST_BOARDS):
+        return runs
+    shown = groups[:_MOST_BOARDS]
+    log.info("of the newest %d runs, %d leaderboards; neuroprint leaderboard --all shows all", len(runs), len(shown))
+    return [run for group in shown for run in store.candidates(group)]
 
 
 def can_be_best(run: Run) -> bool:

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 FINISHED_CANDIDATES = "tags.role = 'candidate' and attributes.status = 'FINISHED'"
+_PAGE = 1000
 SIGNIFICANT_DIGITS = 6  # more would only make the UI's tables harder to read
 
 
@@ -255,23 +257,25 @@ class TrackingStore:
             )
         return file
 
-    def search(self, condition: str, most: int = 50_000) -> list[Run]:
-        """Runs that are not deleted, newest first."""
-        found: list[Run] = []
+    def search(self, condition: str, most: int | None = None) -> list[Run]:
+        """Runs that are not deleted, newest first; no more than ``most``."""
+        return list(islice(self.each(condition, min(most or _PAGE, _PAGE)), most))
+
+    def each(self, condition: str, page: int = _PAGE) -> Iterator[Run]:
+        """As :meth:`search`, fetched page by page, for those who may stop early."""
         token = None
-        while len(found) < most:
-            page = self.client.search_runs(
+        while True:
+            found = self.client.search_runs(
                 [self.experiment_id],
                 condition,
-                max_results=min(1000, most - len(found)),
+                max_results=page,
                 order_by=["attributes.start_time DESC"],
                 page_token=token,
             )
-            found.extend(page)
-            token = page.token
+            yield from found
+            token = found.token
             if not token:
-                break
-        return found
+                return
 
     def settled(self, identity: str) -> Run | None:
         """The newest finished run of an identity; what a process that died left RUNNING is marked KILLED.
@@ -283,6 +287,10 @@ class TrackingStore:
             if run.info.status == "RUNNING":
                 self.end(run.info.run_id, "KILLED")
         return next((run for run in runs if run.info.status == "FINISHED"), None)
+
+    def candidates(self, group: str) -> list[Run]:
+        """The finished candidates of a group, newest first."""
+        return self.search(f"{FINISHED_CANDIDATES} and tags.group = '{group}'")
 
     def references(self, group: str) -> dict[str, Run]:
         """The newest finished reference rows of a group, by their name."""

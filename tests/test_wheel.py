@@ -75,7 +75,7 @@ def test_the_menu_and_the_weights_are_in_it(site):
 def test_nothing_else_is_in_it(site):
     assert {path.name.partition("-")[0] for path in site.iterdir()} == {"neuroprint"}
     assert {path.suffix for path in (site / "neuroprint").rglob("*") if path.is_file()} == {
-        *(".css", ".html", ".js", ".mplstyle", ".py", ".safetensors", ".yaml")
+        *(".css", ".html", ".js", ".mplstyle", ".py", ".safetensors", ".typed", ".yaml")
     }
     assert files(site, "LICENSE")
 
@@ -104,3 +104,18 @@ def test_a_sweep_works_from_it(python, small_cohort, tmp_path):
     assert {path.name for path in tmp_path.iterdir() if path.is_dir()} <= {".neuroprint", "mlruns"}
     (board,) = json.loads(python("-m", "neuroprint", "leaderboard", "--json"))["leaderboards"]
     assert {row["name"] for row in board["rows"] if row["role"] == "candidate"} == {"stage4 · mean", "stage4 · max"}
+
+
+def test_the_wheel_says_that_it_is_typed_and_whose_work_is_in_it(site: Path) -> None:
+    assert (site / "neuroprint" / "py.typed").is_file()
+    (notice,) = site.glob("neuroprint-*.dist-info/licenses/NOTICE")
+    assert "ICBM 152" in notice.read_text(encoding="utf-8")
+
+
+def test_what_speaks_of_a_version_speaks_of_this_one() -> None:
+    from neuroprint import __version__
+
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\n## {__version__}\n" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    ruff = next(line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.startswith("ruff=="))
+    assert f"rev: v{ruff.removeprefix('ruff==')}\n" in (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from neuroprint.tasks.leaderboard import Leaderboard
     from neuroprint.tasks.result import Result
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Bundle",

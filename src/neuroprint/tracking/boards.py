@@ -74,8 +74,8 @@ def finished_candidates(store: TrackingStore, newest: int | None = None) -> list
 
     Args:
         store: Where the runs are.
-        newest: Look at so many runs, and at all others of their ten newest leaderboards, so that an experiment of ten thousand
-            runs is answered as soon as a small one. All by default.
+        newest: Look at so many runs, and at all others of their ten newest leaderboards, so that an experiment of ten
+            thousand runs is answered as soon as a small one. All by default.
 
     Raises:
         NeuroprintError: There is none.

@@ -432,12 +432,13 @@ def print_tables(folder: Path) -> None:
     kept += [json.loads(file.read_text()) for file in sorted(folder.glob("one-against-29.json"))]
     equal = [told for told in kept if "ceiling" not in told]
     print(
-        "| boards of equals: geometry | patients | runs | metric | boards | value | w | one drawn is out | any is out |"
+        "| boards of equals: geometry | patients | runs | metric | boards | value | w | one drawn is out | share out "
+        "| any is out |"
     )
-    print("| --- " * 9 + "|")
+    print("| --- " * 10 + "|")
     for told in equal:
         geometry, patients, runs, metric, _ = told["row"].split(", ")
-        out = f"{told['left_out']:.1%} ± {2 * told['error']:.1%} | {told['any_out']:.0%}"
+        out = f"{told['left_out']:.1%} ± {2 * told['error']:.1%} | {told['each_out']:.1%} | {told['any_out']:.0%}"
         value = f"{told['value'][0]:.2f} | {told['width']:.3f}"
         print(f"| {geometry} | {patients} | {runs} | {metric} | {told['boards']} | {value} | {out} |")
     print()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from neuroprint.data.formats.brats import BraTSFormat
-from neuroprint.tracking.description import closing, opening
+from neuroprint.tracking.description import closing, opening, title
 
 
 def test_the_opening_holds_the_command_without_folders_and_the_cohorts(small_cohort):
@@ -37,3 +37,10 @@ def test_what_failed_is_listed_and_a_name_is_no_markup():
     text = closing([], {"a | <b> *c*": "no\nway"})
     assert "**1 job has no finished run**" in text
     assert "| a \\| &lt;b> \\*c\\* | no way |" in text
+
+
+def test_a_sweep_is_called_by_what_was_swept_and_what_won(seen_sweep):
+    (board,) = seen_sweep.boards()
+    assert title([board]) == "pooling x projection: mean, 0.40"
+    assert title([board, board]) == "pooling x projection: 2 leaderboards"
+    assert title([replace(board, queries=(9, 12))]) == "pooling x projection"

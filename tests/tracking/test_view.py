@@ -102,3 +102,10 @@ def test_columns_are_wide_enough_for_names_and_choices(viewed):
     widths = view_state(board, "standing.x")["columnWidths"]
     assert widths["params.`pooling`"] > 7 * len(long)
     assert widths["metrics.`retrieval/p_at_5_lo`"] > 7 * len("retrieval/p_at_5_lo")
+
+
+def test_the_experiment_says_where_its_latest_leaderboard_is(viewed):
+    experiment = viewed.store.client.get_experiment(viewed.store.experiment_id)
+    said = experiment.tags["mlflow.note.content"]
+    (path,) = view_paths(viewed.store, viewed.store.client.get_run(viewed.parent))
+    assert f"[pooling x projection: mean, 0.40]({path.removeprefix('/')})" in said

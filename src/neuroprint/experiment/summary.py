@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import tempfile
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from neuroprint.tasks.leaderboard import MOST_PRINTED
 from neuroprint.tracking.boards import leaderboards
-from neuroprint.tracking.description import closing, note
+from neuroprint.tracking.description import closing, note, title
 from neuroprint.tracking.ui import HOST, PORT, commands
 from neuroprint.tracking.view import view_paths, write_views
 
@@ -136,7 +137,19 @@ def describe_sweep(
     logged = _logged_errors(store)  # these were cleared of folders and of what headers hold
     failed = {name: logged.get(identity, "did not start") for identity, name in missing.items()}
     text = closing(boards, failed)
-    store.log(parent, tags=note(f"{opening}\n\n{text}" if text else opening))
+    store.log(parent, _headline(boards), tags=note(f"{opening}\n\n{text}" if text else opening))
+    if boards:
+        store.rename(parent, title(boards))
+
+
+def _headline(boards: Sequence[Leaderboard]) -> dict[str, float]:
+    """The headline metrics of a sweep's best row; of several leaderboards no row is the best."""
+    best = boards[0].best if len(boards) == 1 else None
+    if best is None:
+        return {}
+    headline = [metric.name for metric in boards[0].metrics.values() if metric.headline]
+    values = {f"{name}{end}": float(best.get(f"{name}{end}", "nan")) for name in headline for end in ("", "_lo", "_hi")}
+    return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
 def say_where(store: TrackingStore, parent: str) -> None:

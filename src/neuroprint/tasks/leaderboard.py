@@ -168,6 +168,13 @@ class Leaderboard:
         return rows if (rows["role"] == "candidate").any() else self.table
 
     @property
+    def best(self) -> dict[str, Any] | None:
+        """The row of the best candidate; None where nothing is ranked, or the metric is not defined."""
+        rows = self.ranked_rows
+        found = rows[(rows["role"] == "candidate") & rows[self.metric.name].notna()] if self.is_ranked else rows[:0]
+        return None if found.empty else {str(name): value for name, value in found.iloc[0].to_dict().items()}
+
+    @property
     def shown(self) -> list[Metric]:
         """The metrics that stand in a printed table, the one it is ranked by first."""
         others = [metric for metric in self.metrics.values() if metric.shown and metric.name in self.table]

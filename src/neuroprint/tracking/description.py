@@ -14,12 +14,43 @@ if TYPE_CHECKING:
     from neuroprint.data.cohort import Cohort
 
 _TOP: Final = 10
+_FOLLOW: Final = ("exportable", "transductive")  # from the projection
 _NOTE: Final = "mlflow.note.content"
 
 
 def note(text: str) -> dict[str, str]:
     """The tag that MLflow's UI shows as a run's description."""
     return {_NOTE: text}
+
+
+def title(boards: Sequence[Leaderboard]) -> str:
+    """What a sweep is called: what was swept, and what won with which score.
+
+    Args:
+        boards: Its leaderboards, one at least.
+    """
+    varied = dict.fromkeys(choice for board in boards for choice in board.varied_choices if choice not in _FOLLOW)
+    swept = " x ".join(varied) or "one choice"
+    if len(boards) > 1:
+        return f"{swept}: {len(boards)} leaderboards"
+    (board,) = boards
+    best = board.best
+    return swept if best is None else f"{swept}: {best['name']}, {best[board.metric.name]:.2f}"
+
+
+def about(view: str, sweep: str) -> str:
+    """What MLflow's UI shows as the experiment's description.
+
+    Args:
+        view: Where in the UI the latest leaderboard is.
+        sweep: What that is called.
+    """
+    return (
+        "Fingerprints of brain scans, each scored by how well it finds similar patients and what it knows of their tumors, "
+        f"by neuroprint.\n\n**Latest leaderboard**: [{_plain(sweep)}]({view})\n\nEvery sweep is a parent run with a "
+        "description, a table and pictures; its jobs are its children, the rows that give the scale among them. Where this "
+        "page opens on traces, choose *Model training* in the menu: MLflow opens on GenAI, whatever an experiment says."
+    )
 
 
 def opening(overrides: Sequence[str], cohorts: Sequence[tuple[Cohort, int]]) -> str:

@@ -193,6 +193,10 @@ class TrackingStore:
             tags=[RunTag(name, value) for name, value in (tags or {}).items()],
         )
 
+    def rename(self, run_id: str, name: str) -> None:
+        """Call a run otherwise."""
+        self.client.update_run(run_id, name=name)
+
     def log_dataset(self, run_id: str, name: str, digest: str, cases: int) -> None:
         """The cohort as MLflow's dataset input: no path, and no name of a person.
 

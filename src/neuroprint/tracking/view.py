@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from neuroprint.tracking.description import about, note, title
 from neuroprint.tracking.store import TrackingStore
 
 if TYPE_CHECKING:
@@ -52,6 +53,9 @@ def _write(store: TrackingStore, parent: str, boards: Sequence[Leaderboard]) -> 
         state = json.dumps(view_state(board, tag))
         store.client.set_experiment_tag(store.experiment_id, f"{_STATE_TAG}{_key(parent, number)}", state)
     store.client.set_experiment_tag(store.experiment_id, *_KIND)
+    if boards:
+        text = about(_path(store, _key(parent, 0)), title(boards))
+        store.client.set_experiment_tag(store.experiment_id, *next(iter(note(text).items())))
 
 
 def view_state(board: Leaderboard, tag: str) -> dict[str, Any]:
@@ -88,9 +92,12 @@ def view_state(board: Leaderboard, tag: str) -> dict[str, Any]:
 def view_paths(store: TrackingStore, parent: Run) -> list[str]:
     """What comes after a UI's address to see a sweep's ranked views; nothing where it has none."""
     count = int(parent.data.tags.get(_COUNT_TAG, 0))
-    runs = f"/#/experiments/{store.experiment_id}/runs"
-    keys = [_key(parent.info.run_id, number) for number in range(count)]
-    return [f"{runs}?workflowType=machine_learning&viewStateShareKey={key}" for key in keys]
+    return [f"/{_path(store, _key(parent.info.run_id, number))}" for number in range(count)]
+
+
+def _path(store: TrackingStore, key: str) -> str:
+    """Where in the UI a view is. Without its first part MLflow opens on what is for language models."""
+    return f"#/experiments/{store.experiment_id}/runs?workflowType=machine_learning&viewStateShareKey={key}"
 
 
 def latest_sweep(store: TrackingStore) -> Run | None:

@@ -15,17 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Protocol
 
-from nibabel.affines import voxel_sizes
-
 from neuroprint.data.ids import unsafe_id
-from neuroprint.data.nifti import open_nifti
-from neuroprint.errors import CaseError, NeuroprintError
+from neuroprint.data.nifti import MAX_AXIS_MM, MAX_LITERS, open_nifti, space_problem
+from neuroprint.errors import NeuroprintError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from neuroprint.data.case import Case
-    from neuroprint.data.nifti import NiftiFile
 
 _CHUNK = 1 << 20
 _LARGEST_READ = _CHUNK  # as a zip's list of files: some 10,000 of them
@@ -63,8 +60,8 @@ class Limits:
     files: int = 200
     unpacked_bytes: int = 1 << 30
     voxels: int = 1 << 25
-    axis_mm: float = 600.0
-    liters: float = 20.0
+    axis_mm: float = MAX_AXIS_MM
+    liters: float = MAX_LITERS
     seconds: float = 600.0
 
 
@@ -145,41 +142,11 @@ def check_sizes(case: Case, limits: Limits) -> None:
     for image in case.files().values():
         with open_nifti(case.id, image.path) as file:
             voxels = math.prod(file.shape) * file.frames
-            problem = _too_wide(file, limits)
+            problem = space_problem(image.path.name, file.shape, file.affine, limits.axis_mm, limits.liters)
         if voxels > limits.voxels:
             raise UploadError(413, f"{image.path.name} has {voxels} voxels, expected at most {limits.voxels}")
         if problem:
             raise UploadError(413, problem)
-
-
-def check_space(case: Case, modalities: Sequence[str], limits: Limits | None = None) -> None:
-    """Look at the headers alone: an image that is said to be far larger than a head is refused before it is resampled.
-
-    A file of a few MB whose header says that its voxels measure a metre would be a network's input of terabytes.
-
-    Args:
-        case: Whose images.
-        modalities: Which of them are to be read.
-        limits: How large an image may be in space; None for what an upload may be.
-
-    Raises:
-        CaseError: A header is damaged, or an image covers more space than a head's scan does.
-    """
-    for name in modalities:
-        with open_nifti(case.id, case.images[name].path) as file:
-            if problem := _too_wide(file, limits or Limits()):
-                raise CaseError(case.id, problem)
-
-
-def _too_wide(file: NiftiFile, limits: Limits) -> str:
-    lengths = file.shape * voxel_sizes(file.affine)
-    if lengths.max() <= limits.axis_mm and lengths.prod() <= limits.liters * 1e6:
-        return ""
-    said = " x ".join(f"{length:.0f}" for length in lengths)
-    return (
-        f"{file.path.name} is said to cover {said} mm, expected at most {limits.axis_mm:.0f} mm along an axis and "
-        f"{limits.liters:g} liters; correct the voxel sizes in its header"
-    )
 
 
 class _SmallReads(io.BufferedReader):

@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 from neuroprint.data.case import Case
 from neuroprint.data.case_facts import CaseFacts
 from neuroprint.data.cohort import Cohort
+from neuroprint.data.labels import AUTO, label_doubts
 from neuroprint.embedding.entry import Entry
 from neuroprint.embedding.extractor import Extractor, Pooled
 from neuroprint.embedding.preprocessing import NetworkInput
@@ -116,8 +117,18 @@ class Extract:
         pending = deque(case for case in cohort.cases if not self._known_unusable(case) and not self._take_stored(case))
         if pending:
             self._compute(pending, total=len(cohort))
+            self._say_label_doubts(cohort)
         self._result.seconds = time.perf_counter() - started
         return self._result
+
+    def _say_label_doubts(self, cohort: Cohort) -> None:
+        if (cohort.format or {}).get("labels") != AUTO:
+            return
+        facts = self._result.facts
+        for case, doubt in label_doubts(
+            (id_, of.label_convention, of.label_moments) for id_, of in facts.items()
+        ).items():
+            log.warning("case %s: %s", case, doubt)
 
     def _compute(self, pending: deque[Case], total: int) -> None:
         from tqdm import tqdm

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -21,6 +22,8 @@ from neuroprint.embedding.perturbations import Perturbation
 from neuroprint.embedding.preprocessing import NetworkInput
 from neuroprint.embedding.store import FeatureStore
 from neuroprint.errors import CaseError
+
+log = logging.getLogger(__name__)
 
 FACTS_VERSION = 5  # raised whenever what is measured on a case changes
 _FACTS = f"facts/{FACTS_VERSION}"
@@ -126,6 +129,8 @@ class Reader:
         everything = facts is None or any(self.requests[index].extractor.perturbation for index in unread)
         modalities = tuple(name for name in case.images if everything or name in needed)
         volume = read_volume(case, modalities, label=facts is None)
+        for doubt in volume.doubts:
+            log.warning("case %s: %s", case.id, doubt)
         if facts is None:
             facts = measure(volume, case.label_convention)
             arrays, note = facts.to_arrays()

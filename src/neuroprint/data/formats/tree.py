@@ -1,0 +1,36 @@
+"""The NIfTI files of a folder and all that lies below it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from neuroprint.data.files import NIFTI
+from neuroprint.errors import NeuroprintError
+
+
+def niftis_below(root: Path) -> Iterator[Path]:
+    """The NIfTI files at any depth, by folder, without hidden ones; links are followed, each folder once.
+
+    Args:
+        root: A folder, or one such file.
+
+    Raises:
+        NeuroprintError: There is no such folder, or one may not be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise NeuroprintError(f"{error.filename} may not be read ({error.strerror});\ngive yourself read access to it")
+
+    if root.name.endswith(NIFTI) and not root.is_dir():
+        yield root
+        return
+    if not root.is_dir():
+        raise NeuroprintError(f"there is no folder {root}")
+    seen = set()
+    for name, folders, files in os.walk(root, onerror=refuse, followlinks=True):
+        folder = Path(name)
+        seen.add(folder.resolve())
+        folders[:] = [sub for sub in sorted(folders) if sub[0] != "." and (folder / sub).resolve() not in seen]
+        yield from (folder / file for file in sorted(files) if file.endswith(NIFTI) and file[0] != ".")

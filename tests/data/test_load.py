@@ -128,13 +128,13 @@ def test_phantoms_are_written_where_they_are_missing(tmp_path: Path, monkeypatch
         (
             "brast",
             {"root": "x"},
-            r"dataset=brast: there is no such choice. Did you mean brats\? There is: brats, manif",
+            r"dataset=brast: there is no such choice. Did you mean brats\? There is: bids, brats, br",
         ),
         ("brats", {}, "dataset=brats: root is missing: give it as root=VALUE"),
         (
             "brats",
-            {"root": "x", "labels": "brats"},
-            "dataset=brats has no labels. .*There is: name, root, strict, dupl",
+            {"root": "x", "label": "brats"},
+            "dataset=brats has no label. .*labels",
         ),
         ("brats", {"root": "nowhere at all"}, "there is no folder nowhere at all"),
         ("phantom", {"cases": 0}, "found cases=0"),

@@ -1,0 +1,264 @@
+"""Any folder of NIfTI files whose names follow a rule: one pattern a modality, with ``{case}`` and ``{patient}``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path, PurePosixPath
+
+from neuroprint.data.case import Case, Frame, ImageFile
+from neuroprint.data.cohort import Cohort
+from neuroprint.data.formats.tree import niftis_below
+from neuroprint.data.ids import unsafe_id
+from neuroprint.data.labels import AUTO, convention_by_name, convention_of
+from neuroprint.data.patients import patient_by_name
+from neuroprint.errors import CaseError, NeuroprintError
+
+_LABEL = "label"
+_PLACES = ("case", "patient")
+_WILD = {"**/": "(?:[^/]+/)*", "*": "[^/]*?", "?": "[^/]"}
+_EXAMPLE = "dataset.images={flair: '{patient}/{case}/FLAIR.nii*'}"
+
+_Key = tuple[str, str]
+"""What a file's path tells: the case and the patient, empty where it does not."""
+_Patterns = Mapping[str, Sequence[str]]
+"""By role, a modality or the label: the patterns of its files, the first that is found counts."""
+
+
+class PatternFormat:
+    """A folder in which the paths of files say what they are.
+
+    A pattern is a path below the root. ``{case}`` and ``{patient}`` stand for what differs from case to case, ``*`` for
+    any part of a name, ``?`` for one sign, and ``**`` for any number of folders. Files of one case have the same
+    ``{case}`` and ``{patient}``. A case is called by both where ``{case}`` is only the session; a patient who is not in the
+    pattern is told by the case's name. A case that lacks a modality, or has two files for one, is excluded with the reason.
+
+    Args:
+        root: The folder.
+        images: By modality one pattern, or several of which the first that is found counts.
+        label: The same of the tumor label; empty where there is none.
+        ids: What ``{case}`` may be, such as ``BraTS-MEN-RT-*``.
+        labels: What the numbers of the labels mean, as :func:`neuroprint.data.labels.convention_of` takes it; ``auto`` is
+            told by each case's name, and ``any`` where that tells nothing.
+        frame: ``world`` where all scans are registered to one atlas, else ``brain``.
+        name: Of the cohort.
+
+    Example:
+        >>> from pathlib import Path
+        >>> folder = Path("scans/P1/before")
+        >>> folder.mkdir(parents=True)
+        >>> (folder / "FLAIR.nii").touch()
+        >>> case, = PatternFormat("scans", {"flair": "{patient}/{case}/FLAIR.nii*"}).cohort().cases
+        >>> case.id, case.patient
+        ('P1_before', 'P1')
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        images: Mapping[str, str | Sequence[str]],
+        label: str | Sequence[str] = (),
+        ids: str = "*",
+        labels: str | Mapping[int, str] = AUTO,
+        frame: Frame = "brain",
+        name: str = "pattern",
+    ) -> None:
+        self.root = Path(root).expanduser()
+        self.labels = None if labels == AUTO else convention_of(labels)
+        self.frame, self.name, self.ids = frame, name, ids
+        if frame not in ("world", "brain"):
+            raise NeuroprintError(f"dataset.frame={frame}: must be one of world, brain")
+        if not isinstance(images, Mapping) or not images:
+            raise NeuroprintError(f"dataset.images={images}: expected a pattern for each modality, e.g. {_EXAMPLE}")
+        given = {**images, _LABEL: label} if label else dict(images)
+        self._patterns = {str(role): _listed(patterns) for role, patterns in given.items()}
+        for role, pattern in ((role, pattern) for role, patterns in self._patterns.items() for pattern in patterns):
+            _check(role, pattern)
+
+    def recognizes(self, path: Path) -> bool:
+        """Whether there is a file for every modality, of one case."""
+        if not path.is_dir():
+            return False
+        wanted = set(self._patterns) - {_LABEL}
+        seen: dict[_Key, set[str]] = {}
+        for role, key, _, _ in _matches(niftis_below(path), path, self._patterns, self.ids):
+            seen.setdefault(key, set()).add(role)
+            if wanted <= seen[key]:
+                return True
+        return False
+
+    def cohort(self) -> Cohort:
+        """All cases below the root.
+
+        Raises:
+            NeuroprintError: There is no such folder, or no file in it follows a pattern.
+        """
+        found = _by_case(_matches(niftis_below(self.root), self.root, self._patterns, self.ids))
+        if not any(set(files) - {_LABEL} for files in found.values()):
+            seen = [
+                str(path.relative_to(self.root)) for path, _ in zip(niftis_below(self.root), range(3), strict=False)
+            ]
+            wanted = ", ".join(
+                chain.from_iterable(patterns for role, patterns in self._patterns.items() if role != _LABEL)
+            )
+            raise NeuroprintError(
+                f"no file below {self.root} follows the patterns {wanted};\nfound {', '.join(seen) or 'no NIfTI file'}"
+            )
+        cases: dict[str, Case] = {}
+        excluded: dict[str, str] = {}
+        for key, files in sorted(found.items()):
+            try:
+                case = self._case(key, files, [role for role in self._patterns if role != _LABEL])
+                if case.id in cases:
+                    raise CaseError(case.id, "two cases have this name; tell them apart by {patient} in the patterns")
+                cases[case.id] = case
+            except CaseError as error:
+                excluded[error.case] = error.problem
+        ordered = tuple(sorted(cases.values(), key=lambda case: case.id))
+        return Cohort(self.name, ordered, self.frame, dict(sorted(excluded.items())))
+
+    def case(self, path: Path, modalities: Sequence[str] = ()) -> Case:
+        """The case of a folder, or of one of its images; it need not lie below the root.
+
+        Where the folders above it are not those of the patterns, the end of the patterns is enough. What no pattern says
+        of the case's name is told by the folder's.
+
+        Raises:
+            CaseError: It lacks a modality, or has two files for one.
+            NeuroprintError: There is no such path, no case of this layout there, or more than one.
+        """
+        folder = path if path.is_dir() else path.parent
+        files = list(niftis_below(folder))
+        depth = max(pattern.count("/") + 1 for patterns in self._patterns.values() for pattern in patterns)
+        for dropped in range(depth):
+            patterns = _without_folders(self._patterns, dropped)
+            for above in (folder, *folder.absolute().parents)[: depth + 1]:
+                found = _by_case(_matches(files, above, patterns, self.ids))
+                if not path.is_dir():
+                    found = {key: roles for key, roles in found.items() if _holds(roles, path)}
+                found = {key: roles for key, roles in found.items() if set(roles) - {_LABEL}}
+                if len(found) > 1:
+                    ids = ", ".join(sorted(_id(key, folder) for key in found)[:3])
+                    raise NeuroprintError(f"{path} holds {len(found)} cases ({ids}), expected one;\npass one of them")
+                for key, roles in found.items():
+                    if not dropped and _LABEL not in roles:
+                        roles.update(_label_at(above, self._patterns.get(_LABEL, ()), key))
+                    return self._case(
+                        key, roles, modalities or [role for role in self._patterns if role != _LABEL], folder
+                    )
+        wanted = ", ".join(
+            patterns[0] for role, patterns in self._patterns.items() if role in (modalities or self._patterns)
+        )
+        raise NeuroprintError(f"{path} holds no case: expected files such as {wanted}")
+
+    def _case(
+        self, key: _Key, files: Mapping[str, list[Path]], wanted: Sequence[str], folder: Path | None = None
+    ) -> Case:
+        case_id = _id(key, folder)
+        if problem := unsafe_id(case_id):
+            raise CaseError(case_id, f"{problem}; rename its folder or files")
+        for role, paths in files.items():
+            if len(paths) > 1:
+                names = " and ".join(_told_apart(paths[:2]))
+                raise CaseError(
+                    case_id, f"two files for {role}: {names}; expected one: narrow the pattern, or remove one"
+                )
+        if missing := [role for role in wanted if role not in files]:
+            expected = ", ".join(
+                self._patterns.get(role, (role,))[0].replace("{case}", key[0] or "*") for role in missing
+            )
+            names = ", ".join(path.name for paths in files.values() for path in paths)
+            raise CaseError(
+                case_id, f"no file for {', '.join(missing)} (expected {expected}, found {names}); add what is missing"
+            )
+        images = {role: ImageFile(files[role][0]) for role in self._patterns if role in files and role != _LABEL}
+        label = ImageFile(files[_LABEL][0]) if _LABEL in files else None
+        convention = self.labels or convention_by_name(case_id, "any")
+        return Case(case_id, key[1] or patient_by_name(case_id), images, label, convention)
+
+
+def _listed(patterns: str | Sequence[str]) -> tuple[str, ...]:
+    return (patterns,) if isinstance(patterns, str) else tuple(map(str, patterns))
+
+
+def _check(role: str, pattern: str) -> None:
+    named = re.findall(r"\{([^}]*)\}", pattern)
+    if "case" not in named or set(named) - set(_PLACES):
+        raise NeuroprintError(
+            f"dataset: the pattern {pattern!r} of {role} must hold {{case}}, and may hold {{patient}}; e.g. {_EXAMPLE}"
+        )
+
+
+def _matches(files: Iterable[Path], root: Path, patterns: _Patterns, ids: str) -> Iterator[tuple[str, _Key, int, Path]]:
+    """Of each file that follows a pattern: its role, its case, the pattern's rank, and the file."""
+    compiled = [
+        (role, rank, _regex(pattern, ids)) for role, listed in patterns.items() for rank, pattern in enumerate(listed)
+    ]
+    for path in files:
+        try:
+            below = (path if path.is_absolute() == root.is_absolute() else path.absolute()).relative_to(root).as_posix()
+        except ValueError:
+            continue
+        found = [(role, rank, match) for role, rank, regex in compiled if (match := regex.fullmatch(below))]
+        if len({role for role, _, _ in found}) > 1:
+            continue  # a pattern that takes any file tells nothing
+        for role, rank, match in found[:1]:
+            groups = match.groupdict()
+            yield role, (groups.get("case") or "", groups.get("patient") or ""), rank, path
+
+
+def _by_case(matches: Iterable[tuple[str, _Key, int, Path]]) -> dict[_Key, dict[str, list[Path]]]:
+    """The files by case and role: those of the first pattern that is found. A label may not tell the patient."""
+    ranked: dict[_Key, dict[str, dict[int, list[Path]]]] = {}
+    for role, key, rank, path in matches:
+        ranked.setdefault(key, {}).setdefault(role, {}).setdefault(rank, []).append(path)
+    return {key: {role: ranks[min(ranks)] for role, ranks in roles.items()} for key, roles in ranked.items()}
+
+
+def _regex(pattern: str, ids: str) -> re.Pattern[str]:
+    shapes = {"case": "".join(_WILD.get(sign, re.escape(sign)) for sign in ids), "patient": "[^/]+?"}
+    parts: list[str] = []
+    for sign in re.split(r"(\*\*/|\*|\?|\{case\}|\{patient\})", pattern):
+        place = sign.strip("{}")
+        if sign == f"{{{place}}}" and place in _PLACES:
+            known = any(f"(?P<{place}>" in part for part in parts)
+            parts.append(f"(?P={place})" if known else f"(?P<{place}>{shapes[place]})")
+        else:
+            parts.append(_WILD.get(sign, re.escape(sign)))
+    return re.compile("".join(parts))
+
+
+def _without_folders(patterns: _Patterns, count: int) -> dict[str, tuple[str, ...]]:
+    """The patterns without so many of their first folders, as far as they have them."""
+    return {
+        role: tuple("/".join(parts[min(count, len(parts) - 1) :]) for parts in (p.split("/") for p in listed))
+        for role, listed in patterns.items()
+    }
+
+
+def _label_at(root: Path, patterns: Sequence[str], key: _Key) -> dict[str, list[Path]]:
+    """The label of a case whose images were found, from elsewhere below the root."""
+    for pattern in patterns:
+        name = pattern.removeprefix("**/").replace("{case}", key[0]).replace("{patient}", key[1] or "*")
+        if found := sorted(root.glob(name)):
+            return {_LABEL: found}
+    return {}
+
+
+def _id(key: _Key, folder: Path | None) -> str:
+    case, patient = key
+    if not case:
+        return folder.absolute().name if folder else patient
+    return case if not patient or case.startswith(patient) else f"{patient}_{case}"
+
+
+def _holds(roles: Mapping[str, list[Path]], path: Path) -> bool:
+    return any(path.resolve() == file.resolve() for files in roles.values() for file in files)
+
+
+def _told_apart(paths: Sequence[Path]) -> list[str]:
+    """Names of files, with so much of their folders that they differ."""
+    if len({path.name for path in paths}) == len(paths):
+        return [path.name for path in paths]
+    return [str(PurePosixPath(*path.parts[-3:])) for path in paths]

@@ -17,6 +17,7 @@ from neuroprint.data.formats.brats import BraTSFormat
 from neuroprint.data.load import load_cohort
 from neuroprint.embedding import poolings
 from neuroprint.embedding.embed import embed
+from neuroprint.embedding.entry import Entry
 from neuroprint.embedding.extraction import Extract
 from neuroprint.embedding.extractor import Extractor, brain_share
 from neuroprint.embedding.inferers import Whole
@@ -209,6 +210,35 @@ def test_in_strict_mode_a_case_that_cannot_be_read_stops_the_extraction_and_keep
     assert stored >= 4
     work.extract(encoder)
     assert encoder.forwards == 9
+
+
+def test_vectors_of_before_a_background_was_found_are_not_taken_for_those_of_after(tmp_path, broken):
+    for path in (broken / "Small_00004").glob("*_[ft]*.nii.gz"):
+        image = nib.load(path)
+        nib.save(nib.Nifti1Image(np.asanyarray(image.dataobj).astype(np.int16) - 1024, image.affine), path)
+    work = Workplace(tmp_path, broken)
+    encoder = CountingEncoder()
+    true = work.extract(encoder).embeddings[0]
+    assert encoder.forwards == 10
+    assert work.extract(encoder).cached[0] == 10
+    kind = Extractor(encoder, encoder.input.modalities, Whole(), "fp32", MENU).kind
+    stale = Entry({f"{level}|{name}": np.full(2, 7, np.float32) for level in ("fine", "coarse") for name in MENU}, {})
+    for case, digests in work.cohort.digests.items():  # as an earlier version would have kept them
+        if case in ("Small_00003", "Small_00004"):
+            work.store.write(kind, digests.images, stale)
+    found = work.extract(encoder).embeddings[0]
+    np.testing.assert_array_equal(found["Small_00004"], true["Small_00004"])
+    np.testing.assert_array_equal(found["Small_00003"], [7, 7])  # whose background is 0: as it was stored
+
+
+def test_stored_vectors_serve_a_case_whose_facts_are_not_stored(work):
+    work.extract(CountingEncoder())
+    for entry in work.store.root.glob("facts*/**/*"):
+        if entry.is_file():
+            entry.unlink()
+    encoder = CountingEncoder()
+    result = work.extract(encoder)
+    assert (encoder.forwards, result.cached[0], len(result.facts)) == (0, 10, 10)
 
 
 def test_a_network_that_gives_nan_leaves_the_case_out(work):

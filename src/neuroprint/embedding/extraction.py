@@ -67,7 +67,6 @@ class _Work:
 
     case: Case
     lock: FileLock
-    lacking: list[int]
     prepared: Future[Prepared]
 
     @property
@@ -181,8 +180,7 @@ class Extract:
                 lock.release()
                 bar.update()
                 continue
-            lacking = self._reader.lacking(case)
-            return _Work(case, lock, lacking, readers.submit(self._reader.prepare, case, lacking))
+            return _Work(case, lock, readers.submit(self._reader.prepare, case, self._reader.lacking(case)))
         if pending and idle:
             time.sleep(0.1)
         return None
@@ -225,7 +223,7 @@ class Extract:
             self._result.forwards[index] += 1
             with self._blaming(case):
                 if pooled.maps is not None:
-                    self.store.write(extractor.maps_kind, self._reader.digests[case.id].images, pooled.maps)
+                    self.store.write(extractor.maps_kind, self._content(case), pooled.maps)
                 self._add(case, index, pooled)
 
     def _pass(self, extractor: Extractor, inputs: Sequence[NetworkInput]) -> list[Pooled]:
@@ -249,7 +247,7 @@ class Extract:
         Raises:
             CaseError: Of these, one is not finite, or its pooling raised.
         """
-        request, content = self._requests[index], self._reader.digests[case.id].images
+        request, content = self._requests[index], self._content(case)
         # A pooling that fails on this map is no reason to lose the others.
         sound = {name: vector for name, vector in pooled.vectors.items() if np.isfinite(vector).all()}
         stored = self.store.read(request.extractor.kind, content)
@@ -266,6 +264,11 @@ class Extract:
             )
         self._result.embeddings[index][case.id] = request.vector(merged)
 
+    def _content(self, case: Case) -> str:
+        content = self._reader.content(case)
+        assert content is not None  # noqa: S101 # what is to be stored was read, and its facts with it
+        return content
+
     def _settle(self, work: _Work, prepared: Prepared) -> None:
         """Put down what the case gave, by network, from kept maps or from the store."""
         case = work.case
@@ -274,7 +277,7 @@ class Extract:
             self._result.cached[index] += 1
         if case.id not in self._result.excluded:
             self._result.facts[case.id] = prepared.facts
-            self._take_stored(case, skip=work.lacking)
+            self._take_stored(case, skip=[*prepared.inputs, *prepared.pooled])
 
     @contextmanager
     def _blaming(self, *cases: Case) -> Iterator[None]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from neuroprint.data.labels import (
@@ -13,6 +15,7 @@ from neuroprint.data.labels import (
     convention_by_name,
     convention_of,
     label_doubts,
+    label_table,
     region_labels,
     tells_parts,
 )
@@ -101,6 +104,11 @@ def test_a_challenge_is_told_by_the_name_of_its_cases(case: str, convention: str
 def test_every_convention_of_a_challenge_is_known_and_has_a_source() -> None:
     assert {row.convention for row in CHALLENGES} == set(CONVENTIONS)
     assert all(row.source.startswith("arXiv:") for row in CHALLENGES)
+
+
+def test_the_table_in_the_docs_is_the_codes() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "datasets.md").read_text(encoding="utf-8")
+    assert f"<!-- labels -->\n{label_table()}\n<!-- end of labels -->" in page
 
 
 def test_labels_are_declared_by_name_or_number_by_number() -> None:

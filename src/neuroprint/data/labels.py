@@ -50,24 +50,27 @@ class Challenge:
         cases: How its cases are called.
         convention: A key of :data:`CONVENTIONS`.
         source: Where the numbers are published.
+        numbers: Those that it uses; empty for all of the convention.
     """
 
     name: str
     cases: str
     convention: str
     source: str
+    numbers: tuple[int, ...] = ()
 
 
+_NO_CAVITY = (1, 2, 3)
 CHALLENGES = (
     Challenge(
         "GLI 2017 to 2021", "`Brats18_2013_2_1`, `BraTS2021_00000`", "brats", "arXiv:1811.02629, arXiv:2107.02314"
     ),
-    Challenge("GLI 2023", "`BraTS-GLI-00000-000`", "brats2023", "arXiv:2107.02314, 4 renumbered to 3"),
+    Challenge("GLI 2023", "`BraTS-GLI-00000-000`", "brats2023", "arXiv:2107.02314, with 4 made 3", _NO_CAVITY),
     Challenge("GLI 2024, after treatment", "`BraTS-GLI-00005-100`", "brats2023", "arXiv:2405.18368"),
-    Challenge("SSA (Africa) 2023 on", "`BraTS-SSA-00002-000`", "brats2023", "arXiv:2305.19369"),
-    Challenge("MEN 2023", "`BraTS-MEN-00004-000`", "brats2023", "arXiv:2305.07642"),
-    Challenge("METS 2023 on", "`BraTS-MET-00001-000`", "brats2023", "arXiv:2306.00838"),
-    Challenge("PED 2023", "`BraTS-PED-00001-000`", "brats2023", "arXiv:2305.17033"),
+    Challenge("SSA (Africa) 2023 on", "`BraTS-SSA-00002-000`", "brats2023", "arXiv:2305.19369", _NO_CAVITY),
+    Challenge("MEN 2023", "`BraTS-MEN-00004-000`", "brats2023", "arXiv:2305.07642", _NO_CAVITY),
+    Challenge("METS 2023 on", "`BraTS-MET-00001-000`", "brats2023", "arXiv:2306.00838; the cavity since 2025"),
+    Challenge("PED 2023", "`BraTS-PED-00001-000`", "brats2023", "arXiv:2305.17033", _NO_CAVITY),
     Challenge("PED 2024 on", "`BraTS-PED-00001-000`", "brats_ped", "arXiv:2404.15009"),
     Challenge("MEN-RT 2024", "`BraTS-MEN-RT-0001-1`", "brats_men_rt", "arXiv:2405.18383"),
     Challenge("Medical Segmentation Decathlon, Task01", "`BRATS_001`", "msd", "arXiv:2106.05735"),
@@ -248,15 +251,14 @@ def check_region(region: str) -> None:
 
 def label_table() -> str:
     """Every challenge's convention as a table in Markdown, as ``docs/datasets.md`` shows it."""
-    rows = [
-        f"| {row.name} | {row.cases} | {_listed(CONVENTIONS[row.convention])} | `{row.convention}` | {row.source} |"
-        for row in CHALLENGES
-    ]
+    rows = []
+    for row in CHALLENGES:
+        numbers = {
+            number: what for number, what in CONVENTIONS[row.convention].items() if number in (row.numbers or (number,))
+        }
+        listed = ", ".join(f"{number} {tissue}" for number, tissue in numbers.items())
+        rows.append(f"| {row.name} | {row.cases} | {listed} | `{row.convention}` | {row.source} |")
     return "\n".join(["| challenge | its cases | numbers | `dataset.labels` | source |", "| --- " * 5 + "|", *rows])
-
-
-def _listed(numbers: Mapping[int, str]) -> str:
-    return ", ".join(f"{number} {tissue}" for number, tissue in numbers.items())
 
 
 def _meanings(convention: LabelConvention) -> Mapping[int, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import posixpath
 import re
 import stat
 import time
@@ -93,11 +94,11 @@ def save_zip(stream: Stream, size: int, folder: Path, limits: Limits) -> Path:
     try:
         with _SmallReads(archive.open("rb", buffering=0)) as file, zipfile.ZipFile(file) as packed:
             images = _images_of(packed, limits)
-            case = _case_folder(folder, [name for name, _ in images])
+            case, place_of = _places(folder, [name for name, _ in images])
             left = limits.unpacked_bytes
             for name, entry in images:
                 with packed.open(entry) as source:
-                    left -= _copy_at_most(source, case / name.name, left)
+                    left -= _copy_at_most(source, place_of[name], left)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise UploadError(400, f"the upload is no sound zip ({error}); zip the case's folder again") from error
     finally:
@@ -124,10 +125,10 @@ def save_files(stream: Stream, names: Sequence[tuple[str, int]], folder: Path, l
         raise UploadError(413, f"the folder has {len(names)} files, expected at most {limits.files}")
     placed = [(_inside(name), size) for name, size in names]
     images = [name for name, _ in placed if _is_image(name)]
-    case = _case_folder(folder, images)
+    case, place_of = _places(folder, images)
     deadline = time.monotonic() + limits.seconds
     for name, size in placed:
-        with (case / name.name if _is_image(name) else Path(os.devnull)).open("wb") as file:
+        with place_of.get(name, Path(os.devnull)).open("wb") as file:
             _copy(stream, file, size, deadline)
     return case
 
@@ -194,21 +195,26 @@ def _is_image(name: PurePosixPath) -> bool:
     return not hidden and name.name.lower().endswith((".nii", ".nii.gz"))
 
 
-def _case_folder(folder: Path, images: Sequence[PurePosixPath]) -> Path:
-    """Make the folder for the images: named as the one they came in, else by what their names begin with."""
+def _places(folder: Path, images: Sequence[PurePosixPath]) -> tuple[Path, dict[PurePosixPath, Path]]:
+    """Make the folder of the case, and say where each image goes: in it, and below it as they came.
+
+    It is named as the innermost folder that they all came in, else by what their names begin with.
+    """
     if not images:
         raise UploadError(400, "the upload holds no .nii or .nii.gz file, expected the images of one case")
-    if len({name.parent for name in images}) > 1:
-        raise UploadError(400, "the upload holds images in several folders, expected the files of one case")
-    if repeated := [name for name, count in Counter(name.name for name in images).items() if count > 1]:
-        raise UploadError(400, f"the upload holds {repeated[0]!r} twice, expected each file once")
-    if odd := [name.name for name in images if unsafe_id(name.name)]:
+    if repeated := [name for name, count in Counter(images).items() if count > 1]:
+        raise UploadError(400, f"the upload holds {repeated[0].name!r} twice, expected each file once")
+    top = PurePosixPath(posixpath.commonpath([name.parent for name in images]))
+    below = {name: name.relative_to(top) for name in images}
+    if odd := [part for path in below.values() for part in path.parts if unsafe_id(part)]:
         raise UploadError(400, f"the name {odd[0][:80]!r} is not taken: use letters, digits, '.', '_' and '-'")
     stems = Counter(match["stem"] for match in map(_IMAGE.fullmatch, (name.name for name in images)) if match)
-    names = [images[0].parent.name, stems.most_common(1)[0][0]]
+    names = [top.name, stems.most_common(1)[0][0]]
     case = folder / "case" / next((name for name in names if not unsafe_id(name)), "query")
-    case.mkdir(parents=True)
-    return case
+    places = {name: case / path for name, path in below.items()}
+    for place in places.values():
+        place.parent.mkdir(parents=True, exist_ok=True)
+    return case, places
 
 
 def _save(stream: Stream, size: int, file: Path, limits: Limits) -> None:

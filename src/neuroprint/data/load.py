@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -136,9 +137,10 @@ def read_case(path: Path, modalities: Sequence[str], first: DatasetFormat | None
     named = dict(_readers(path, None))
     # BraTS's comes first, since its words are plainest; the Decathlon's last: any one file may be a case of it.
     others = [named[name] for name in sorted(named, key=lambda name: (name == "msd", name != "brats", name))]
-    for reader in (first, *others) if first else others:
+    asked = [(first, place) for place in (path, *_only_image(path))] if first else []
+    for reader, place in (*asked, *((reader, path) for reader in others)):
         try:
-            case = reader.case(path, modalities)
+            case = reader.case(place, modalities)
         except NeuroprintError as error:
             errors.append(error)
             continue
@@ -147,6 +149,12 @@ def read_case(path: Path, modalities: Sequence[str], first: DatasetFormat | None
         absent = ", ".join(name for name in modalities if name not in case.images)
         errors.append(CaseError(case.id, f"has no {absent} image, which is needed; add it"))
     raise next((error for error in errors if isinstance(error, CaseError)), errors[0])
+
+
+def _only_image(path: Path) -> tuple[Path, ...]:
+    """The one image in a folder, which may be the case itself, as those of the Decathlon are."""
+    images = list(islice(niftis_below(path), 2)) if path.is_dir() else []
+    return tuple(images) if len(images) == 1 else ()
 
 
 def _readers(path: Path, catalog: Catalog | None) -> Iterator[tuple[str, DatasetFormat]]:

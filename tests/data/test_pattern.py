@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from neuroprint.data.formats.pattern import PatternFormat
 from neuroprint.data.load import load_cohort, read_case, recognize
@@ -194,7 +196,30 @@ def test_a_layout_that_nobody_knows_says_what_was_seen_and_what_would_read_it(to
         with pytest.raises(NeuroprintError) as caught:
             ask()
         assert "found P1/a/F.nii.gz and others" in str(caught.value)
-        assert "dataset=pattern reads them" in str(caught.value)
+        assert f"dataset=pattern dataset.root={root}" in str(caught.value)
+        assert "dataset=manifest, reads anything" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("names", "ids_"),
+    [
+        (["P1/flair.nii.gz", "P1/t1ce.nii.gz", "P1/t1.nii.gz", "P1/t2.nii.gz", "P1/seg.nii.gz"], ["P1"]),
+        ([f"P1/P1_{name}.nii" for name in ("FLAIR", "T1GD", "T1", "T2", "tumor_segmentation")], ["P1"]),
+        ([f"a/P1/v1/P1-{name}.nii.gz" for name in ("t2_flair", "T1w_post", "T1w", "T2w", "mask")], ["P1_v1"]),
+    ],
+)
+def test_a_rule_that_is_guessed_from_the_names_reads_them(touch: Touch, names: list[str], ids_: list[str]) -> None:
+    root = touch(names)
+    with pytest.raises(NeuroprintError) as caught:
+        load_cohort("brats", root)
+    offered = next(line for line in str(caught.value).splitlines() if line.startswith("dataset=pattern"))
+    settings = dict(word.partition("=")[::2] for word in shlex.split(offered.rstrip(";"))[2:])
+    assert set(settings) == {"dataset.images", "dataset.label"}
+    given = {key.removeprefix("dataset."): yaml.safe_load(value) for key, value in settings.items()}
+    (case,) = load_cohort("pattern", root, **given).cases
+    assert [case.id] == ids_
+    assert tuple(sorted(case.images)) == FOUR
+    assert case.label is not None
 
 
 # --- one's own patterns ----------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from neuroprint.catalog.instantiate import instantiate, plain
 from neuroprint.catalog.menu import Catalog
 from neuroprint.data.case import Case
 from neuroprint.data.cohort import Cohort, Duplicates
+from neuroprint.data.formats.pattern import guessed_patterns
 from neuroprint.data.formats.tree import niftis_below
 from neuroprint.data.patients import patients_in_doubt
 from neuroprint.errors import CaseError, NeuroprintError
@@ -176,10 +177,19 @@ def _hint(described: Mapping[str, Any], catalog: Catalog | None) -> str:
     sample = next(niftis_below(root), None)
     if sample is None:
         return ""
+    guessed = guessed_patterns(root) or {"images": {"flair": "{patient}/{case}/FLAIR.nii*"}}
+    settings = " ".join(f'"dataset.{key}={_written(value)}"' for key, value in guessed.items())
     return (
-        f";\nfound {sample.relative_to(root)} and others: where names follow a rule, dataset=pattern reads them "
-        "(dataset.images={flair: '{patient}/{case}/FLAIR.nii*'}), and a CSV of paths, dataset=manifest, reads anything"
+        f";\nfound {sample.relative_to(root)} and others: where names follow a rule, dataset=pattern reads them, such as by\n"
+        f"dataset=pattern dataset.root={root} {settings};\na CSV of paths, dataset=manifest, reads anything"
     )
+
+
+def _written(value: str | Mapping[str, str]) -> str:
+    """A pattern, or those of several modalities, as the command line takes them."""
+    if isinstance(value, str):
+        return f"'{value}'"
+    return "{" + ", ".join(f"{name}: '{pattern}'" for name, pattern in value.items()) + "}"
 
 
 def store_folder(given: str | Path | None = None) -> Path:

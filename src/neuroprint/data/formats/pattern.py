@@ -6,9 +6,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from neuroprint.data.case import Case, Frame, ImageFile
 from neuroprint.data.cohort import Cohort
+from neuroprint.data.files import NIFTI
 from neuroprint.data.formats.tree import niftis_below
 from neuroprint.data.ids import unsafe_id
 from neuroprint.data.labels import AUTO, convention_by_name, convention_of
@@ -17,6 +19,17 @@ from neuroprint.errors import CaseError, NeuroprintError
 
 _LABEL = "label"
 _PLACES = ("case", "patient")
+# Told by the first that fits, as words of a name in small letters.
+_WORDS = {
+    role: re.compile(rf"(?<![a-z0-9])(?:{words})(?![a-z0-9])")
+    for role, words in {
+        "label": r"\w*(?:seg|segm|segmentation|mask|dseg|label)|tumou?r",
+        "flair": r"(?:t2)?[_-]?flair|t2f",
+        "t1ce": r"t1(?:ce|c|gd|kmt?)|t1w?[_-](?:ce|c|gd|post|contrast)|ct1|ce[_-]?t1w?",
+        "t1": r"t1(?:n|w)?|mprage",
+        "t2": r"t2w?",
+    }.items()
+}
 _WILD = {"**/": "(?:[^/]+/)*", "*": "[^/]*?", "?": "[^/]"}
 _EXAMPLE = "dataset.images={flair: '{patient}/{case}/FLAIR.nii*'}"
 
@@ -176,6 +189,40 @@ class PatternFormat:
         label = ImageFile(files[_LABEL][0]) if _LABEL in files else None
         convention = self.labels or convention_by_name(case_id, "any")
         return Case(case_id, key[1] or patient_by_name(case_id), images, label, convention)
+
+
+def guessed_patterns(root: Path) -> dict[str, Any] | None:
+    """What ``dataset=pattern`` would be told to read a folder: ``images``, and ``label`` where there is one.
+
+    It is guessed from the names in the first folder that holds images: what its folder is called becomes ``{case}``, the
+    folder above that ``{patient}``.
+
+    Returns:
+        None where no modality can be told by its name, or the images lie in the root itself.
+
+    Example:
+        >>> from pathlib import Path
+        >>> for name in ("flair", "t1_gd", "T1w", "tumor_mask"):
+        ...     path = Path("study") / "P1" / "may" / f"{name}.nii.gz"
+        ...     path.parent.mkdir(parents=True, exist_ok=True)
+        ...     path.touch()
+        >>> guessed_patterns(Path("study"))["images"]["t1ce"]
+        '{patient}/{case}/t1_gd.nii*'
+    """
+    first = next(niftis_below(root), None)
+    folders = first.parent.relative_to(root).parts if first else ()
+    if first is None or not folders:
+        return None
+    above = "{case}" if len(folders) == 1 else "{patient}/{case}" if len(folders) == 2 else "**/{patient}/{case}"
+    found: dict[str, list[str]] = {}
+    for path in sorted(first.parent.iterdir()):
+        role = next((role for role, words in _WORDS.items() if words.search(path.name.lower())), None)
+        if role and path.name.endswith(NIFTI):
+            name = path.name.removesuffix(".gz").removesuffix(".nii").replace(folders[-1], "{case}")
+            found.setdefault(role, []).append(f"{above}/{name}.nii*")
+    clear = {role: patterns[0] for role, patterns in found.items() if len(patterns) == 1}
+    label = clear.pop(_LABEL, None)
+    return {"images": clear, **({"label": label} if label else {})} if clear else None
 
 
 def _listed(patterns: str | Sequence[str]) -> tuple[str, ...]:

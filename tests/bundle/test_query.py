@@ -67,6 +67,18 @@ def test_a_scaled_and_shifted_copy_finds_the_scan_it_was_made_from(bundle, small
     assert first.similarity > 0.999 > second.similarity
 
 
+def test_a_scan_without_orientation_is_answered_with_a_warning(bundle, small_cohort, tmp_path, caplog):
+    folder = Path(copytree(small_cohort / "Small_00003", tmp_path / "turned"))
+    for path in folder.iterdir():
+        image = nib.load(path)
+        bare = nib.Nifti1Image(np.asanyarray(image.dataobj), None)
+        bare.header.set_zooms(image.header.get_zooms())
+        nib.save(bare, path)
+    bundle.query(folder, 1)
+    assert "case turned: " in caplog.text
+    assert "has no orientation (neither sform nor qform is set): left and right cannot be told" in caplog.text
+
+
 @pytest.fixture
 def spoilt(newcomer, tmp_path):
     """A copy of the newcomer that a test may spoil."""

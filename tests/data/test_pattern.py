@@ -272,6 +272,19 @@ def test_cases_of_two_patients_with_one_name_are_told_apart_by_the_patient(touch
     assert "two files for flair: A/P1/FLAIR.nii and B/P1/FLAIR.nii" in cohort.excluded["P1"]
 
 
+def test_a_label_whose_pattern_has_no_patient_belongs_to_the_case_of_that_name(touch: Touch) -> None:
+    root = touch(["P1/v1/FLAIR.nii", "P2/v2/FLAIR.nii", "P3/v2/FLAIR.nii", "labels/v1.nii", "labels/v2.nii"])
+    reader = PatternFormat(root, {"flair": "{patient}/{case}/FLAIR.nii"}, "labels/{case}.nii")
+    assert [case.label and case.label.path.name for case in reader.cohort().cases] == ["v1.nii", None, None]
+    assert reader.case(root / "P1" / "v1") == reader.cohort().cases[0]
+
+
+def test_two_cases_of_one_name_are_refused(touch: Touch) -> None:
+    root = touch(["P1/a/FLAIR.nii", "P1/P1_a/FLAIR.nii"])
+    with pytest.raises(NeuroprintError, match="are called P1_a; rename the folder of one"):
+        PatternFormat(root, {"flair": "{patient}/{case}/FLAIR.nii"}).cohort()
+
+
 def test_hidden_files_and_loops_of_links_are_passed_over(touch: Touch) -> None:
     root = touch(["P1/a/FLAIR.nii", "P1/a/._FLAIR.nii", ".old/a/FLAIR.nii"])
     (root / "P1" / "again").symlink_to(root, target_is_directory=True)

@@ -136,7 +136,7 @@ def actual_convention(declared: LabelConvention, values: Collection[int]) -> Lab
 
 
 def label_doubts(labels: Iterable[tuple[str, LabelConvention, Collection[int]]]) -> dict[str, str]:
-    """What names and values leave open about the labels of a cohort that does not declare what they mean.
+    """Doubts about the labels of a cohort that does not declare what they mean: names and values tell it not fully.
 
     Args:
         labels: Of each case its id, the convention told by its name, and the values found in the label.

@@ -93,7 +93,7 @@ class PatternFormat:
         """Whether there is a file for every modality, of one case."""
         if not path.is_dir():
             return False
-        wanted = set(self._patterns) - {_LABEL}
+        wanted = set(self._modalities)
         seen: dict[_Key, set[str]] = {}
         for role, key, _, _ in _matches(niftis_below(path), path, self._patterns, self.ids):
             seen.setdefault(key, set()).add(role)
@@ -105,16 +105,14 @@ class PatternFormat:
         """All cases below the root.
 
         Raises:
-            NeuroprintError: There is no such folder, or no file in it follows a pattern.
+            NeuroprintError: There is no such folder, no file in it follows a pattern, or two cases have one name.
         """
         found = _by_case(_matches(niftis_below(self.root), self.root, self._patterns, self.ids))
         if not any(set(files) - {_LABEL} for files in found.values()):
             seen = [
                 str(path.relative_to(self.root)) for path, _ in zip(niftis_below(self.root), range(3), strict=False)
             ]
-            wanted = ", ".join(
-                chain.from_iterable(patterns for role, patterns in self._patterns.items() if role != _LABEL)
-            )
+            wanted = ", ".join(chain.from_iterable(self._patterns[role] for role in self._modalities))
             raise NeuroprintError(
                 f"no file below {self.root} follows the patterns {wanted};\nfound {', '.join(seen) or 'no NIfTI file'}"
             )
@@ -122,20 +120,21 @@ class PatternFormat:
         excluded: dict[str, str] = {}
         for key, files in sorted(found.items()):
             try:
-                case = self._case(key, files, [role for role in self._patterns if role != _LABEL])
-                if case.id in cases:
-                    raise CaseError(case.id, "two cases have this name; tell them apart by {patient} in the patterns")
-                cases[case.id] = case
+                case = self._case(key, files)
             except CaseError as error:
                 excluded[error.case] = error.problem
+                continue
+            if case.id in cases:
+                raise NeuroprintError(f"two cases below {self.root} are called {case.id}; rename the folder of one")
+            cases[case.id] = case
         ordered = tuple(sorted(cases.values(), key=lambda case: case.id))
         return Cohort(self.name, ordered, self.frame, dict(sorted(excluded.items())))
 
     def case(self, path: Path, modalities: Sequence[str] = ()) -> Case:
         """The case of a folder, or of one of its images; it need not lie below the root.
 
-        Where the folders above it are not those of the patterns, the end of the patterns is enough. What no pattern says
-        of the case's name is told by the folder's.
+        The end of the patterns is enough where the folders above the case are others. The folder's name is the case's where
+        no pattern tells it.
 
         Raises:
             CaseError: It lacks a modality, or has two files for one.
@@ -148,25 +147,31 @@ class PatternFormat:
             patterns = _without_folders(self._patterns, dropped)
             for above in (folder, *folder.absolute().parents)[: depth + 1]:
                 found = _by_case(_matches(files, above, patterns, self.ids))
-                if not path.is_dir():
-                    found = {key: roles for key, roles in found.items() if _holds(roles, path)}
-                found = {key: roles for key, roles in found.items() if set(roles) - {_LABEL}}
-                if len(found) > 1:
-                    ids = ", ".join(sorted(_id(key, folder) for key in found)[:3])
-                    raise NeuroprintError(f"{path} holds {len(found)} cases ({ids}), expected one;\npass one of them")
-                for key, roles in found.items():
-                    if not dropped and _LABEL not in roles:
-                        roles.update(_label_at(above, self._patterns.get(_LABEL, ()), key))
-                    return self._case(
-                        key, roles, modalities or [role for role in self._patterns if role != _LABEL], folder
-                    )
+                if len(here := _only_cases(found, path)) > 1:
+                    ids = ", ".join(sorted(_id(key, folder) for key in here)[:3])
+                    raise NeuroprintError(f"{path} holds {len(here)} cases ({ids}), expected one;\npass one of them")
+                for key, roles in here.items():
+                    elsewhere = {} if dropped or _LABEL in roles else self._label_below(above, key)
+                    return self._case(key, roles | elsewhere, modalities, folder)
         wanted = ", ".join(
-            patterns[0] for role, patterns in self._patterns.items() if role in (modalities or self._patterns)
+            self._patterns[role][0] for role in self._modalities if role in (modalities or self._patterns)
         )
         raise NeuroprintError(f"{path} holds no case: expected files such as {wanted}")
 
+    @property
+    def _modalities(self) -> list[str]:
+        return [role for role in self._patterns if role != _LABEL]
+
+    def _label_below(self, root: Path, key: _Key) -> dict[str, list[Path]]:
+        """The label of a case whose images were found, where it lies apart from them."""
+        for pattern in self._patterns.get(_LABEL, ()):
+            name = pattern.removeprefix("**/").replace("{case}", key[0]).replace("{patient}", key[1] or "*")
+            if found := sorted(root.glob(name)):
+                return {_LABEL: found}
+        return {}
+
     def _case(
-        self, key: _Key, files: Mapping[str, list[Path]], wanted: Sequence[str], folder: Path | None = None
+        self, key: _Key, files: Mapping[str, list[Path]], wanted: Sequence[str] = (), folder: Path | None = None
     ) -> Case:
         case_id = _id(key, folder)
         if problem := unsafe_id(case_id):
@@ -177,7 +182,7 @@ class PatternFormat:
                 raise CaseError(
                     case_id, f"two files for {role}: {names}; expected one: narrow the pattern, or remove one"
                 )
-        if missing := [role for role in wanted if role not in files]:
+        if missing := [role for role in wanted or self._modalities if role not in files]:
             expected = ", ".join(
                 self._patterns.get(role, (role,))[0].replace("{case}", key[0] or "*") for role in missing
             )
@@ -185,7 +190,7 @@ class PatternFormat:
             raise CaseError(
                 case_id, f"no file for {', '.join(missing)} (expected {expected}, found {names}); add what is missing"
             )
-        images = {role: ImageFile(files[role][0]) for role in self._patterns if role in files and role != _LABEL}
+        images = {role: ImageFile(files[role][0]) for role in self._modalities if role in files}
         label = ImageFile(files[_LABEL][0]) if _LABEL in files else None
         convention = self.labels or convention_by_name(case_id, "any")
         return Case(case_id, key[1] or patient_by_name(case_id), images, label, convention)
@@ -238,7 +243,7 @@ def _check(role: str, pattern: str) -> None:
 
 
 def _matches(files: Iterable[Path], root: Path, patterns: _Patterns, ids: str) -> Iterator[tuple[str, _Key, int, Path]]:
-    """Of each file that follows a pattern: its role, its case, the pattern's rank, and the file."""
+    """Role, case and pattern's rank of each file that follows a pattern, and the file."""
     compiled = [
         (role, rank, _regex(pattern, ids)) for role, listed in patterns.items() for rank, pattern in enumerate(listed)
     ]
@@ -256,11 +261,32 @@ def _matches(files: Iterable[Path], root: Path, patterns: _Patterns, ids: str) -
 
 
 def _by_case(matches: Iterable[tuple[str, _Key, int, Path]]) -> dict[_Key, dict[str, list[Path]]]:
-    """The files by case and role: those of the first pattern that is found. A label may not tell the patient."""
+    """The files by case and role: those of the first pattern that is found.
+
+    A pattern without ``{patient}`` is of the patient whose other files have the same ``{case}``, if it is one.
+    """
     ranked: dict[_Key, dict[str, dict[int, list[Path]]]] = {}
     for role, key, rank, path in matches:
         ranked.setdefault(key, {}).setdefault(role, {}).setdefault(rank, []).append(path)
-    return {key: {role: ranks[min(ranks)] for role, ranks in roles.items()} for key, roles in ranked.items()}
+    found = {key: {role: ranks[min(ranks)] for role, ranks in roles.items()} for key, roles in ranked.items()}
+    patients: dict[str, list[_Key]] = {}
+    for case, patient in found:
+        if patient:
+            patients.setdefault(case, []).append((case, patient))
+    for key in [key for key in found if not key[1] and len(patients.get(key[0], ())) == 1]:
+        (owner,) = patients[key[0]]
+        found[owner] = found.pop(key) | found[owner]
+    return found
+
+
+def _only_cases(found: Mapping[_Key, dict[str, list[Path]]], path: Path) -> dict[_Key, dict[str, list[Path]]]:
+    """What has an image; of a path that is a file, what has that file."""
+    files = {key: [file for role in roles.values() for file in role] for key, roles in found.items()}
+    return {
+        key: roles
+        for key, roles in found.items()
+        if set(roles) - {_LABEL} and (path.is_dir() or any(path.samefile(file) for file in files[key]))
+    }
 
 
 def _regex(pattern: str, ids: str) -> re.Pattern[str]:
@@ -284,24 +310,11 @@ def _without_folders(patterns: _Patterns, count: int) -> dict[str, tuple[str, ..
     }
 
 
-def _label_at(root: Path, patterns: Sequence[str], key: _Key) -> dict[str, list[Path]]:
-    """The label of a case whose images were found, from elsewhere below the root."""
-    for pattern in patterns:
-        name = pattern.removeprefix("**/").replace("{case}", key[0]).replace("{patient}", key[1] or "*")
-        if found := sorted(root.glob(name)):
-            return {_LABEL: found}
-    return {}
-
-
 def _id(key: _Key, folder: Path | None) -> str:
     case, patient = key
     if not case:
         return folder.absolute().name if folder else patient
     return case if not patient or case.startswith(patient) else f"{patient}_{case}"
-
-
-def _holds(roles: Mapping[str, list[Path]], path: Path) -> bool:
-    return any(path.resolve() == file.resolve() for files in roles.values() for file in files)
 
 
 def _told_apart(paths: Sequence[Path]) -> list[str]:

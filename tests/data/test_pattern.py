@@ -288,6 +288,7 @@ def test_two_cases_of_one_name_are_refused(touch: Touch) -> None:
 def test_hidden_files_and_loops_of_links_are_passed_over(touch: Touch) -> None:
     root = touch(["P1/a/FLAIR.nii", "P1/a/._FLAIR.nii", ".old/a/FLAIR.nii"])
     (root / "P1" / "again").symlink_to(root, target_is_directory=True)
+    (root / "P1" / "b").symlink_to(root / "P1" / "a", target_is_directory=True)
     assert ids(PatternFormat(root, {"flair": "**/{patient}/{case}/FLAIR.nii"}).cohort()) == ["P1_a"]
 
 

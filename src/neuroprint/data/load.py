@@ -135,11 +135,7 @@ def read_case(path: Path, modalities: Sequence[str], first: DatasetFormat | None
         NeuroprintError: There is no case.
     """
     errors: list[NeuroprintError] = []
-    named = dict(_readers(path, None))
-    # BraTS's comes first, since its words are plainest; the Decathlon's last: any one file may be a case of it.
-    others = [named[name] for name in sorted(named, key=lambda name: (name == "msd", name != "brats", name))]
-    asked = [(first, place) for place in (path, *_only_image(path))] if first else []
-    for reader, place in (*asked, *((reader, path) for reader in others)):
+    for reader, place in _asked(path, first):
         try:
             case = reader.case(place, modalities)
         except NeuroprintError as error:
@@ -150,6 +146,15 @@ def read_case(path: Path, modalities: Sequence[str], first: DatasetFormat | None
         absent = ", ".join(name for name in modalities if name not in case.images)
         errors.append(CaseError(case.id, f"has no {absent} image, which is needed; add it"))
     raise next((error for error in errors if isinstance(error, CaseError)), errors[0])
+
+
+def _asked(path: Path, first: DatasetFormat | None) -> Iterator[tuple[DatasetFormat, Path]]:
+    """Which formats are asked for a single case, and where; each is made when those before it have not found it."""
+    if first:
+        yield from ((first, place) for place in (path, *_only_image(path)))
+    named = dict(_readers(path, None))
+    # BraTS's comes first, since its words are plainest; the Decathlon's last: any one file may be a case of it.
+    yield from ((named[name], path) for name in sorted(named, key=lambda name: (name == "msd", name != "brats", name)))
 
 
 def _only_image(path: Path) -> tuple[Path, ...]:

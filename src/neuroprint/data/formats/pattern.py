@@ -247,11 +247,12 @@ def _matches(files: Iterable[Path], root: Path, patterns: _Patterns, ids: str) -
     compiled = [
         (role, rank, _regex(pattern, ids)) for role, listed in patterns.items() for rank, pattern in enumerate(listed)
     ]
+    absolute = f"{root.absolute()}/"
     for path in files:
-        try:
-            below = (path if path.is_absolute() == root.is_absolute() else path.absolute()).relative_to(root).as_posix()
-        except ValueError:
+        name = str(path if path.is_absolute() else path.absolute())
+        if not name.startswith(absolute):
             continue
+        below = name[len(absolute) :]
         found = [(role, rank, match) for role, rank, regex in compiled if (match := regex.fullmatch(below))]
         if len({role for role, _, _ in found}) > 1:
             continue  # a pattern that takes any file tells nothing

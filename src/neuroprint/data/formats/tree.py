@@ -28,9 +28,16 @@ def niftis_below(root: Path) -> Iterator[Path]:
         return
     if not root.is_dir():
         raise NeuroprintError(f"there is no folder {root}")
-    seen = set()
+    seen = {_identity(root)}
     for name, folders, files in os.walk(root, onerror=refuse, followlinks=True):
         folder = Path(name)
-        seen.add(folder.resolve())
-        folders[:] = [sub for sub in sorted(folders) if sub[0] != "." and (folder / sub).resolve() not in seen]
+        there = {_identity(folder / sub): sub for sub in sorted(folders, reverse=True) if sub[0] != "."}
+        folders[:] = sorted(sub for identity, sub in there.items() if identity not in seen)
+        seen.update(there)
         yield from (folder / file for file in sorted(files) if file.endswith(NIFTI) and file[0] != ".")
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    """The same for a folder whatever path leads to it."""
+    found = folder.stat()
+    return found.st_dev, found.st_ino

@@ -45,6 +45,40 @@ def found(bundle, newcomer):
     return bundle.query(newcomer, 5, "grade")
 
 
+@pytest.mark.parametrize(
+    "copied",
+    [
+        lambda image: (image - image.mean()) / image.std(),
+        lambda image: 2 * (image - image.min()) / np.ptp(image) - 1,
+        lambda image: image - 1024,
+    ],
+    ids=["z-scored", "from -1 to 1", "shifted"],
+)
+def test_a_scaled_and_shifted_copy_finds_the_scan_it_was_made_from(bundle, small_cohort, tmp_path, copied):
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    for path in (small_cohort / "Small_00003").iterdir():
+        image = nib.load(path)
+        voxels = np.asanyarray(image.dataobj).astype(np.float64)
+        voxels = voxels if "seg" in path.name else copied(voxels)
+        nib.save(nib.Nifti1Image(voxels.astype(np.float32), image.affine), folder / path.name)
+    first, second = bundle.query(folder, 2).matches
+    assert first.case == "Small_00003"
+    assert first.similarity > 0.999 > second.similarity
+
+
+def test_a_scan_without_orientation_is_answered_with_a_warning(bundle, small_cohort, tmp_path, caplog):
+    folder = Path(copytree(small_cohort / "Small_00003", tmp_path / "turned"))
+    for path in folder.iterdir():
+        image = nib.load(path)
+        bare = nib.Nifti1Image(np.asanyarray(image.dataobj), None)
+        bare.header.set_zooms(image.header.get_zooms())
+        nib.save(bare, path)
+    bundle.query(folder, 1)
+    assert "case turned: " in caplog.text
+    assert "has no orientation (neither sform nor qform is set): left and right cannot be told" in caplog.text
+
+
 @pytest.fixture
 def spoilt(newcomer, tmp_path):
     """A copy of the newcomer that a test may spoil."""

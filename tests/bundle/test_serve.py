@@ -140,6 +140,24 @@ def test_the_report_is_a_page(service, newcomer):
     assert b"Small_00009" in content and b"<script" not in content
 
 
+def as_kaggle(name):
+    return f"Small_00009/{name.removesuffix('.gz')}/0001_brain.nii.gz"
+
+
+def as_bids(name):
+    role = name.removesuffix(".nii.gz").rpartition("_")[2]
+    series = {"t1": "T1w", "t1ce": "ce-gad_T1w", "t2": "T2w", "flair": "FLAIR", "seg": "dseg"}[role]
+    return f"sub-09/ses-2/{'anat' if role != 'seg' else 'seg'}/sub-09_ses-2_{series}.nii.gz"
+
+
+@pytest.mark.parametrize(("named", "case"), [(as_kaggle, "Small_00009"), (as_bids, "sub-09_ses-2")])
+def test_an_upload_in_any_layout_that_is_known_is_answered(service, newcomer, expected, named, case):
+    files = {named(name): content for name, content in files_of(newcomer).items()}
+    status, _, content = ask(service, "POST", "/api/query?k=3&group=grade", zipped(files), ZIP)
+    assert status == 200, content
+    assert json.loads(content) == {**expected, "query": case}
+
+
 def test_what_is_wrong_with_a_case_is_said_without_naming_a_folder(service, newcomer, temporary):
     files = files_of(newcomer)
     del files["Small_00009_t1.nii.gz"]
@@ -150,7 +168,7 @@ def test_what_is_wrong_with_a_case_is_said_without_naming_a_folder(service, newc
     nothing = refusal(service, zipped({"a.txt": b"x"}))
     assert nothing[0] == 400 and "no .nii" in nothing[1]
     status, said = refusal(service, zipped({**files_of(newcomer, "a/"), **files_of(newcomer, "b/")}))
-    assert status == 400 and "several folders" in said
+    assert status == 422 and "holds 2 case folder(s), expected a single case" in said and str(temporary) not in said
     assert refusal(service, b"no zip at all")[0] == 400
     assert refusal(service, b"")[0] == 400
     assert refusal(service, zipped(files_of(newcomer)), path="/api/query?group=gender")[0] == 422

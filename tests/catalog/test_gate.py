@@ -26,6 +26,13 @@ GIVEN = {
     ("dataset", "brats"): {"root": "/scans"},
     ("dataset", "msd"): {"root": "/scans"},
     ("dataset", "manifest"): {"root": "/scans.csv"},
+    ("dataset", "bids"): {"root": "/scans"},
+    ("dataset", "upenn_gbm"): {"root": "/scans"},
+    ("dataset", "ucsf_pdgm"): {"root": "/scans"},
+    ("dataset", "lumiere"): {"root": "/scans"},
+    ("dataset", "brats_men_rt"): {"root": "/scans"},
+    ("dataset", "kaggle"): {"root": "/scans"},
+    ("dataset", "pattern"): {"root": "/scans", "images": {"t1": "{case}.nii"}},
     ("task", "metadata"): {"column": "grade"},
     ("task", "survival"): {"time": "survival_days", "event": "event"},
 }

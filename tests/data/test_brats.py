@@ -127,6 +127,23 @@ def test_an_unclear_folder_is_excluded_with_one_line(
             read_case(folder)
 
 
+def test_a_case_whose_files_have_become_folders_is_one_line(tmp_path: Path, touch: Callable[..., Path]) -> None:
+    touch("a", *_old("a"))
+    for name in _old("x"):
+        touch(f"x/{name.removesuffix('.gz')}", f"00000057_brain_{name.rpartition('_')[2]}")
+    cohort = BraTSFormat(tmp_path).cohort()
+    assert [case.id for case in cohort.cases] == ["a"]
+    assert list(cohort.excluded) == ["x"]
+    assert "found x_flair.nii/, x_seg.nii/" in cohort.excluded["x"]
+
+
+def test_the_pediatric_challenges_labels_are_its_own(tmp_path: Path, touch: Callable[..., Path]) -> None:
+    touch("BraTS-PED-00001-000", *_new("BraTS-PED-00001-000"))
+    assert BraTSFormat(tmp_path).cohort().cases[0].label_convention == "brats_ped"
+    assert BraTSFormat(tmp_path, "brats2023").cohort().cases[0].label_convention == "brats2023"
+    assert BraTSFormat(tmp_path, {1: "edema"}).cohort().cases[0].label_convention == "1=edema"
+
+
 def test_an_id_that_cannot_name_a_file_is_excluded(tmp_path: Path, touch: Callable[..., Path]) -> None:
     touch("a b", *_old("a b"))
     cohort = BraTSFormat(tmp_path).cohort()

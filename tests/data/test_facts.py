@@ -192,7 +192,7 @@ def test_facts_survive_storage(affine: np.ndarray, tmp_path: Path) -> None:
     np.savez(tmp_path / "facts.npz", **arrays)
     with np.load(tmp_path / "facts.npz") as stored:
         again = CaseFacts.from_arrays(dict(stored), json.loads(json.dumps(record)))
-    same = ("shape", "spacing", "has_label", "label_convention", "label_moments", "contents")
+    same = ("shape", "spacing", "has_label", "label_convention", "label_moments", "contents", "shifted")
     assert [getattr(again, name) for name in same] == [getattr(facts, name) for name in same]
     arrays = [(facts.affine, again.affine), (facts.brain_box, again.brain_box)]
     arrays += [

@@ -21,7 +21,8 @@ from neuroprint.data.cohort import Cohort
 from neuroprint.data.formats.brats import BraTSFormat
 from neuroprint.data.formats.manifest import ManifestFormat
 from neuroprint.data.formats.msd import MSDFormat
-from neuroprint.data.load import load_cohort, recognize, store_folder
+from neuroprint.data.load import load_cohort, read_case, recognize, store_folder
+from neuroprint.data.nifti import open_nifti
 from neuroprint.data.volume import read_volume
 from neuroprint.errors import CaseError, NeuroprintError
 from neuroprint.phantom.dataset import PhantomFormat
@@ -128,13 +129,13 @@ def test_phantoms_are_written_where_they_are_missing(tmp_path: Path, monkeypatch
         (
             "brast",
             {"root": "x"},
-            r"dataset=brast: there is no such choice. Did you mean brats\? There is: brats, manif",
+            r"dataset=brast: there is no such choice. Did you mean brats\? There is: bids, brats, br",
         ),
         ("brats", {}, "dataset=brats: root is missing: give it as root=VALUE"),
         (
             "brats",
-            {"root": "x", "labels": "brats"},
-            "dataset=brats has no labels. .*There is: name, root, strict, dupl",
+            {"root": "x", "label": "brats"},
+            "dataset=brats has no label. .*labels",
         ),
         ("brats", {"root": "nowhere at all"}, "there is no folder nowhere at all"),
         ("phantom", {"cases": 0}, "found cases=0"),
@@ -296,9 +297,26 @@ def test_a_test_case_of_the_decathlon_has_its_tasks_channels_and_no_label(
     assert np.array_equal(read_volume(case, ("flair", "t2")).images, np.stack([brain(33), brain(30)]))
 
 
-def test_a_case_may_lie_at_the_top_of_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_case_may_lie_at_the_top_of_the_disk(monkeypatch: pytest.MonkeyPatch, msd: Path) -> None:
+    there = msd / "imagesTr" / "BRATS_001.nii.gz"
     monkeypatch.setattr(Path, "is_file", lambda path: str(path) == "/scan.nii.gz")
+    monkeypatch.setattr("neuroprint.data.formats.msd.open_nifti", lambda case, path: open_nifti(case, there))
     assert MSDFormat("nowhere").case(Path("/scan.nii.gz")).id == "scan"
+
+
+def test_a_file_of_one_image_is_no_case_of_the_decathlon(brats: Path) -> None:
+    with pytest.raises(NeuroprintError, match=r"a_t1.nii.gz holds 1 image\(s\), expected 4: flair, t1, t1ce, t2"):
+        MSDFormat("nowhere").case(brats / "a" / "a_t1.nii.gz")
+
+
+def test_the_one_file_in_a_folder_is_the_case_where_the_gallerys_format_says_so(msd: Path, tmp_path: Path) -> None:
+    alone = shutil.copy(msd / "imagesTr" / "BRATS_001.nii.gz", tmp_path / "upload.nii.gz")
+    (tmp_path / "case").mkdir()
+    there = Path(shutil.move(alone, tmp_path / "case" / "mine.nii.gz"))
+    case = read_case(tmp_path / "case", MODALITIES, MSDFormat(msd))
+    assert (case.id, case.images["flair"].path) == ("mine", there)
+    with pytest.raises(NeuroprintError, match="holds no case"):
+        read_case(tmp_path / "case", MODALITIES)
 
 
 def test_a_case_that_cannot_be_read_is_said(msd: Path, manifest: Path, tmp_path: Path) -> None:

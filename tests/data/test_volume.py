@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 
 from neuroprint.data.case import Case, ImageFile
+from neuroprint.data.digests import case_digests
 from neuroprint.data.formats.brats import BraTSFormat
 from neuroprint.data.volume import read_volume
 from neuroprint.errors import CaseError, NeuroprintError
@@ -296,8 +299,10 @@ def test_an_interpolated_label_is_named(case_of: CaseOf, brain: Brain, tumor: Br
     label[4, 4, 4] = 1.5
     case = case_of({"flair": brain(0), "t1": brain(1)}, label=label)
     _refused(case, "case1_seg.nii.gz holds values that are not whole (1.5)", "nearest neighbor")
-    label[4, 4, 4] = np.nan
-    _refused(case_of({"flair": brain(0), "t1": brain(1)}, label=label), "not whole (nan)")
+    for value in (np.nan, np.inf):
+        label[4, 4, 4] = value
+        case = case_of({"flair": brain(0), "t1": brain(1)}, label=label)
+        _refused(case, "case1_seg.nii.gz has 1 voxel(s) that are NaN or infinite", "write the label again")
 
 
 def test_a_whole_label_in_floats_is_read(case_of: CaseOf, brain: Brain, tumor: Brain) -> None:
@@ -380,6 +385,121 @@ def test_a_gzip_that_grows_without_end_is_read_only_as_far_as_its_header_says(ca
     expected = np.asanyarray(nib.load(path).dataobj).copy()
     path.write_bytes(path.read_bytes() + gzip.compress(bytes(2**28), 1))
     assert np.array_equal(read_volume(case, ("flair",)).images[0], expected)
+
+
+def _resave(path: Path, change: Callable[[nib.Nifti1Image], None]) -> None:
+    image = nib.load(path)
+    image = nib.Nifti1Image(np.asanyarray(image.dataobj).copy(), image.affine)
+    change(image)
+    image.to_filename(path)
+
+
+@pytest.mark.parametrize("most", [255, 32767])
+def test_a_label_of_real_numbers_under_a_header_of_whole_ones_is_rounded(
+    case: Case, tumor: Brain, most: int, tmp_path: Path
+) -> None:
+    header = nib.Nifti1Header()
+    header.set_data_dtype(np.uint8 if most == 255 else np.int16)
+    path = tmp_path / "scaled.nii.gz"
+    nib.Nifti1Image(tumor(1, 2, 4).astype(np.float64), nib.load(case.images["t1"].path).affine, header).to_filename(
+        path
+    )
+    found = nib.load(path)
+    found.set_data_dtype(np.uint8)
+    nib.save(nib.Nifti1Image(np.asarray(found.dataobj), found.affine, found.header), path)
+    assert not set(np.unique(nib.load(path).get_fdata())) <= {0.0, 1.0, 2.0, 4.0}  # 1.00392, 1.99216, 4.00000024
+    volume = read_volume(replace(case, label=ImageFile(path)), ("t1",))
+    assert np.array_equal(volume.label, tumor(1, 2, 4))
+
+
+def test_a_label_interpolated_under_a_header_of_whole_numbers_is_named(
+    case: Case, tumor: Brain, tmp_path: Path
+) -> None:
+    blurred = tumor(1, 2, 4).astype(np.float64)
+    blurred[4, 4, 4] = 1.5
+    header = nib.Nifti1Header()
+    header.set_data_dtype(np.uint8)
+    path = tmp_path / "blurred.nii.gz"
+    nib.Nifti1Image(blurred, nib.load(case.images["t1"].path).affine, header).to_filename(path)
+    _refused(replace(case, label=ImageFile(path)), "blurred.nii.gz holds values that are not whole", "nearest neighbor")
+
+
+@pytest.mark.parametrize(("wrong", "lost"), [("int8", 2), ("uint8", 2)])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_a_file_longer_than_its_header_says_is_named(
+    tmp_path: Path, write_case: Callable[..., Path], wrong: str, lost: int, suffix: str
+) -> None:
+    case = BraTSFormat(tmp_path).case(write_case(tmp_path / "case1", suffix=suffix))
+    path = case.images["t1"].path
+    data = path.read_bytes() if suffix == ".nii" else gzip.decompress(path.read_bytes())
+    header = nib.Nifti1Header(data[:348])
+    header.set_data_dtype(np.int16)
+    header["datatype"], header["bitpix"] = nib.nifti1.data_type_codes.code[np.dtype(wrong)], 8
+    changed = header.binaryblock + data[348:]
+    path.write_bytes(changed if suffix == ".nii" else gzip.compress(changed))
+    _refused(case, f"case1_t1{suffix} is longer than its header says", wrong, "correct the data type")
+
+
+def test_a_few_bytes_after_the_last_voxel_do_no_harm(tmp_path: Path, write_case: Callable[..., Path]) -> None:
+    case = BraTSFormat(tmp_path).case(write_case(tmp_path / "case1", suffix=".nii"))
+    path = case.images["t1"].path
+    path.write_bytes(path.read_bytes() + b"written by a scanner")
+    assert read_volume(case, ("t1",)).images.any()
+
+
+@pytest.mark.parametrize(("size", "said"), [(1000.0, "12000 x 14000 x 10000 mm"), (0.01, "0.12 x 0.14 x 0.1 mm")])
+def test_an_absurd_voxel_size_is_refused_by_the_header_alone(case: Case, size: float, said: str) -> None:
+    _resave(case.images["flair"].path, lambda image: image.set_sform(np.diag([size, size, size, 1]), 1))
+    _refused(case, f"case1_flair.nii.gz is said to cover {said}", "expected at most 600 mm", "correct the voxel sizes")
+
+
+def test_a_pipe_in_the_place_of_an_image_is_named_and_not_waited_for(case: Case) -> None:
+    path = case.images["flair"].path
+    path.unlink()
+    os.mkfifo(path)
+    _refused(case, "case1_flair.nii.gz cannot be read (it is a pipe or a device, not a regular file)")
+    with pytest.raises(CaseError, match="not a regular file"):
+        case_digests(case)
+
+
+def test_a_name_that_breaks_the_line_does_not_break_the_message(case: Case) -> None:
+    path = case.images["flair"].path.rename(case.images["flair"].path.with_name("two\nlines.nii.gz"))
+    path.write_bytes(b"")
+    _refused(replace(case, images={**case.images, "flair": ImageFile(path)}), r"two\nlines.nii.gz is empty")
+
+
+def test_what_is_odd_but_can_be_read_is_told(case: Case, tmp_path: Path) -> None:
+    assert read_volume(case, ("flair", "t1")).doubts == ()
+    shutil.copy(case.images["flair"].path, case.images["t1"].path)
+    (said,) = read_volume(case, ("flair", "t1", "t2")).doubts
+    assert said.startswith(
+        "case1_t1.nii.gz holds the same image as case1_flair.nii.gz: one of the two modalities is missing"
+    )
+
+
+def test_an_image_without_orientation_is_told(case: Case) -> None:
+    def nowhere(header: nib.Nifti1Header) -> None:
+        header["sform_code"] = header["qform_code"] = 0
+
+    for image in (*case.images.values(), case.label):
+        _rewrite_header(image.path, nowhere)
+    (said,) = read_volume(case, ("flair", "t1")).doubts
+    assert said.startswith(
+        "case1_flair.nii.gz has no orientation (neither sform nor qform is set): left and right cannot be"
+    )
+
+
+@pytest.mark.parametrize(("shift", "told"), [(0.5, False), (40.0, True)])
+def test_two_places_in_one_header_are_told(case: Case, shift: float, told: bool) -> None:
+    def move(image: nib.Nifti1Image) -> None:
+        moved = image.affine.copy()
+        moved[0, 3] += shift
+        image.set_sform(image.affine, 1)
+        image.set_qform(moved, 1)
+
+    _resave(case.images["flair"].path, move)
+    doubts = read_volume(case, ("flair",), label=False).doubts
+    assert [f"sform and its qform are {shift:.0f} mm apart" in said for said in doubts] == [True] * told
 
 
 def test_a_real_patient_reads_as_nibabel_reads_it(real_root: Path) -> None:

@@ -9,11 +9,15 @@ from functools import cached_property
 from pathlib import Path
 from threading import Thread
 
+import nibabel as nib
 import numpy as np
 import pytest
 
 from neuroprint.data.formats.brats import BraTSFormat
+from neuroprint.data.load import load_cohort
 from neuroprint.embedding import poolings
+from neuroprint.embedding.embed import embed
+from neuroprint.embedding.entry import Entry
 from neuroprint.embedding.extraction import Extract
 from neuroprint.embedding.extractor import Extractor, brain_share
 from neuroprint.embedding.inferers import Whole
@@ -160,6 +164,41 @@ def test_a_case_that_cannot_be_read_is_left_out_and_named(tmp_path, broken, capl
     assert "\n" not in result.excluded["Small_00004"]
 
 
+def test_a_case_that_is_said_to_cover_a_mile_is_left_out_and_the_rest_is_embedded(tmp_path, broken):
+    for path in (broken / "Small_00004").iterdir():
+        image = nib.load(path)
+        nib.save(nib.Nifti1Image(np.asanyarray(image.dataobj), np.diag([1000.0, 1000.0, 1000.0, 1.0])), path)
+    result = Workplace(tmp_path, broken).extract(CountingEncoder())
+    assert list(result.excluded) == ["Small_00004"]
+    assert "is said to cover 40000 x 44000 x 36000 mm" in result.excluded["Small_00004"]
+    assert len(result.embeddings[0]) == 9
+
+
+def test_what_is_odd_about_a_scan_is_said_when_it_is_read(tmp_path, broken, caplog):
+    shutil.copy(broken / "Small_00004" / "Small_00004_flair.nii.gz", broken / "Small_00004" / "Small_00004_t2.nii.gz")
+    with caplog.at_level(logging.WARNING):
+        result = Workplace(tmp_path, broken).extract(CountingEncoder())
+    assert len(result.embeddings[0]) == 10
+    assert "case Small_00004: Small_00004_t2.nii.gz holds the same image as Small_00004_flair.nii.gz" in caplog.text
+
+
+def test_doubt_about_labels_that_nobody_has_declared_is_said(tmp_path, broken, caplog):
+    for case in ("Small_00004", "Small_00005"):
+        path = broken / case / f"{case}_seg.nii.gz"
+        image = nib.load(path)
+        label = np.asanyarray(image.dataobj)
+        nib.save(nib.Nifti1Image(np.where(label == 4, 3, label).astype(np.uint8), image.affine), path)
+    for labels in ("auto", "brats"):
+        cohort = load_cohort("brats", broken, store=tmp_path, labels=labels)
+        with caplog.at_level(logging.WARNING):
+            embed(cohort, encoder="voxels", store=tmp_path / labels)
+        said = [
+            record.getMessage() for record in caplog.records if "declare which in dataset.labels" in record.getMessage()
+        ]
+        assert len(said) == (labels == "auto")
+        caplog.clear()
+
+
 def test_in_strict_mode_a_case_that_cannot_be_read_stops_the_extraction_and_keeps_the_rest(tmp_path, broken):
     path = broken / "Small_00004" / "Small_00004_t2.nii.gz"
     path.write_bytes(b"not an image")
@@ -171,6 +210,35 @@ def test_in_strict_mode_a_case_that_cannot_be_read_stops_the_extraction_and_keep
     assert stored >= 4
     work.extract(encoder)
     assert encoder.forwards == 9
+
+
+def test_vectors_of_before_a_background_was_found_are_not_taken_for_those_of_after(tmp_path, broken):
+    for path in (broken / "Small_00004").glob("*_[ft]*.nii.gz"):
+        image = nib.load(path)
+        nib.save(nib.Nifti1Image(np.asanyarray(image.dataobj).astype(np.int16) - 1024, image.affine), path)
+    work = Workplace(tmp_path, broken)
+    encoder = CountingEncoder()
+    true = work.extract(encoder).embeddings[0]
+    assert encoder.forwards == 10
+    assert work.extract(encoder).cached[0] == 10
+    kind = Extractor(encoder, encoder.input.modalities, Whole(), "fp32", MENU).kind
+    stale = Entry({f"{level}|{name}": np.full(2, 7, np.float32) for level in ("fine", "coarse") for name in MENU}, {})
+    for case, digests in work.cohort.digests.items():  # as an earlier version would have kept them
+        if case in ("Small_00003", "Small_00004"):
+            work.store.write(kind, digests.images, stale)
+    found = work.extract(encoder).embeddings[0]
+    np.testing.assert_array_equal(found["Small_00004"], true["Small_00004"])
+    np.testing.assert_array_equal(found["Small_00003"], [7, 7])  # whose background is 0: as it was stored
+
+
+def test_stored_vectors_serve_a_case_whose_facts_are_not_stored(work):
+    work.extract(CountingEncoder())
+    for entry in work.store.root.glob("facts*/**/*"):
+        if entry.is_file():
+            entry.unlink()
+    encoder = CountingEncoder()
+    result = work.extract(encoder)
+    assert (encoder.forwards, result.cached[0], len(result.facts)) == (0, 10, 10)
 
 
 def test_a_network_that_gives_nan_leaves_the_case_out(work):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import center_of_mass
 
+from neuroprint.data.brain_box import brain_box, has_background_of_zero, without_background
 from neuroprint.embedding.preprocessing import normalize, pad_to_multiple, prepare, resample
 from neuroprint.encoders.base import InputSpec
 
@@ -21,6 +22,48 @@ def scan(shape=(30, 36, 28), channels=2, seed=0):
 def box_of(channels):
     occupied = np.nonzero(np.any(channels, axis=0))
     return np.array([[axis.min(), axis.max() + 1] for axis in occupied])
+
+
+def z_scored(image):
+    return ((image - image.mean()) / image.std()).astype(np.float32)
+
+
+def to_one(image):
+    return (2 * (image - image.min()) / np.ptp(image) - 1).astype(np.float32)
+
+
+def shifted(image):
+    return image.astype(np.int16) - 1024
+
+
+def z_scored_and_rounded(image):
+    """As where each background voxel was computed for itself."""
+    noise = np.random.default_rng(0).normal(0, 1e-7, image.shape)
+    return (z_scored(image) + noise).astype(np.float32)
+
+
+HOW = ("nonzero_channelwise", "nonzero_percentile", "brain_channelwise", "box_channelwise")
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("copied", [z_scored, to_one, shifted, z_scored_and_rounded])
+@pytest.mark.parametrize("crop", ["brain", "image"])
+def test_a_scan_scaled_and_shifted_as_a_whole_is_prepared_as_the_scan_itself(how, copied, crop):
+    channels = scan()
+    spec = InputSpec(("a", "b"), normalization=how, crop=crop, spacing_mm=2.0)
+    expected = prepare(channels, LPS, box_of(channels), spec)
+    copies = [copied(channel) for channel in channels]
+    found = prepare(copies, LPS, brain_box(np.stack(copies)), spec)
+    np.testing.assert_allclose(found.image, expected.image, atol=2e-4)
+    np.testing.assert_allclose(found.brain, expected.brain, atol=1e-6)
+
+
+def test_a_background_of_zero_or_of_noise_is_left_as_it_is():
+    (channel,) = scan(channels=1)
+    assert without_background(channel) is channel
+    air = np.random.default_rng(0).rayleigh(4, channel.shape).astype(np.float32) + channel
+    assert without_background(air) is air
+    assert [has_background_of_zero(image) for image in (channel, air, channel - 5)] == [True, True, False]
 
 
 @pytest.mark.parametrize("how", ["nonzero_channelwise", "nonzero_joint"])

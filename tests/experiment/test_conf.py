@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import shlex
 from dataclasses import replace
 
 import pytest
 from omegaconf import OmegaConf
 
-from neuroprint.catalog.instantiate import instantiate
+from neuroprint.catalog.instantiate import instantiate, plain
 from neuroprint.catalog.menu import CONF
 from neuroprint.data.case import Case
 from neuroprint.data.cohort import Cohort
@@ -22,6 +24,13 @@ NEEDED = {
     ("dataset", "brats"): ["dataset.root=somewhere"],
     ("dataset", "msd"): ["dataset.root=somewhere"],
     ("dataset", "manifest"): ["dataset.root=somewhere"],
+    ("dataset", "bids"): ["dataset.root=somewhere"],
+    ("dataset", "upenn_gbm"): ["dataset.root=somewhere"],
+    ("dataset", "ucsf_pdgm"): ["dataset.root=somewhere"],
+    ("dataset", "lumiere"): ["dataset.root=somewhere"],
+    ("dataset", "brats_men_rt"): ["dataset.root=somewhere"],
+    ("dataset", "kaggle"): ["dataset.root=somewhere"],
+    ("dataset", "pattern"): ["dataset.root=somewhere", "dataset.images={t1: '{case}/t1.nii*', t2: '{case}/t2.nii*'}"],
     ("task", "metadata"): ["task.column=grade"],
     ("task", "survival"): ["task.time=survival_days", "task.event=event"],
     ("encoder", "precomputed"): ["encoder.path=FOLDER/models/model.pt"],
@@ -353,3 +362,23 @@ def test_a_key_added_on_the_command_line_and_swept_is_named_with_its_value():
     from neuroprint.experiment.sweep import _varied
 
     assert _varied([["+probe.alphas=[1]", "seed=0"], ["+probe.alphas=[2]", "seed=0"]]) == ["probe.alphas"]
+
+
+def commands_of(page):
+    """The overrides of ``dataset`` in each command of a page."""
+    blocks = re.findall(r"```console\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    lines = (line for block in blocks for line in block.replace("\\\n", " ").split("$ ") if "run.py" in line)
+    return [[word for word in shlex.split(line) if word.startswith("dataset")] for line in lines]
+
+
+@pytest.mark.parametrize("overrides", commands_of(CONF.parent / "docs" / "datasets.md"), ids=lambda words: words[0])
+def test_the_commands_on_data_sets_compose_as_they_stand_in_the_docs(overrides, make_experiment):
+    built = make_experiment(*overrides)
+    assert built.parameters["dataset"] == overrides[0].partition("=")[2]
+
+
+def test_labels_can_be_spelled_out_on_the_command_line(make_experiment):
+    built = make_experiment("dataset=brats", "dataset.root=x", "dataset.labels={1: edema, 4: enhancing}")
+    assert instantiate(plain(built.config.dataset.reader), "dataset").labels == "1=edema 4=enhancing"
+    with pytest.raises(NeuroprintError, match=r"dataset\.labels=.*oedema.*: expected one of any, brats"):
+        make_experiment("dataset=brats", "dataset.root=x", "dataset.labels={1: oedema}")

@@ -105,7 +105,7 @@ def test_a_manifests_labels_have_to_be_explained(own_cohort, tmp_path):
     with pytest.raises(NeuroprintError, match=r"learn_from\.labels=any: .* learn_from\.labels=brats") as refusal:
         source(table, tmp_path)
     assert "\n" not in str(refusal.value)
-    with pytest.raises(NeuroprintError, match=r"learn_from\.labels=brat: must be one of"):
+    with pytest.raises(NeuroprintError, match=r"learn_from\.labels=brat: expected one of"):
         source(table, tmp_path, labels="brat")
     assert next(source(table, tmp_path, labels="brats").validation()).regions.sum() > 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,7 +20,6 @@ from neuroprint.bundle.gallery import IMAGE, NEIGHBORS_FILE, Placing
 from neuroprint.bundle.index import Floats32, Neighborhoods, Search, percentiles
 from neuroprint.bundle.novelty import Novelty, novelty
 from neuroprint.bundle.projection import Step, apply_steps, load_steps
-from neuroprint.bundle.upload import check_space
 from neuroprint.catalog.gate import Gate
 from neuroprint.catalog.instantiate import instantiate
 from neuroprint.catalog.menu import Catalog
@@ -27,7 +27,7 @@ from neuroprint.data.appearance import series_of
 from neuroprint.data.case import Case
 from neuroprint.data.case_facts import CaseFacts
 from neuroprint.data.formats import DatasetFormat
-from neuroprint.data.formats.brats import BraTSFormat
+from neuroprint.data.load import read_case
 from neuroprint.data.measure import measure
 from neuroprint.data.mips import PLANES
 from neuroprint.data.volume import Volume, read_volume
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from neuroprint.bundle.answer import Answer
     from neuroprint.embedding.embeddings import Embeddings
     from neuroprint.tasks.result import Result
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -266,28 +268,15 @@ class Bundle:
         return Placing(**self.manifest["position"])
 
     def read_case(self, path: str | Path) -> Case:
-        """The case at a path: as the gallery's dataset format reads it, else a folder in BraTS layout.
+        """The case at a path: as the gallery's dataset format reads it, else as any of neuroprint's own does.
 
         Raises:
             CaseError: The case cannot be used.
             NeuroprintError: There is no case at the path.
         """
-        place = Path(path).expanduser()
         node = self.manifest["dataset"]["reader"]
-        if node is None:
-            return BraTSFormat(place).case(place, self.modalities)
-        reader: DatasetFormat = instantiate(node, "dataset", self._gate)
-        try:
-            return reader.case(place, self.modalities)
-        except CaseError:
-            raise
-        except NeuroprintError as error:
-            if not place.is_dir():
-                raise
-            try:
-                return BraTSFormat(place).case(place, self.modalities)
-            except NeuroprintError as other:
-                raise (other if isinstance(other, CaseError) else error) from None
+        gallerys: DatasetFormat | None = instantiate(node, "dataset", self._gate) if node else None
+        return read_case(Path(path).expanduser(), self.modalities, gallerys)
 
     def query(
         self, case: str | Path | Case, k: int = 5, group: str | None = None, patient: str | None = None
@@ -321,8 +310,9 @@ class Bundle:
         if absent:
             raise CaseError(case.id, f"has no {', '.join(absent)} image, which the bundle needs; add it")
         shown = [name for name in ("flair",) if name in case.images and name not in self.modalities]
-        check_space(case, (*self.modalities, *shown))
         volume = read_volume(case, (*self.modalities, *shown))
+        for doubt in volume.doubts:
+            log.warning("case %s: %s", case.id, doubt)
         facts = measure(volume, case.label_convention)
         embedding = self._embedder(case.id, volume, facts, device)
         placing = self.placing

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import posixpath
 import re
 import stat
 import time
@@ -15,17 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Protocol
 
-from nibabel.affines import voxel_sizes
-
 from neuroprint.data.ids import unsafe_id
-from neuroprint.data.nifti import open_nifti
-from neuroprint.errors import CaseError, NeuroprintError
+from neuroprint.data.nifti import MAX_AXIS_MM, MAX_LITERS, open_nifti, space_problem
+from neuroprint.errors import NeuroprintError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from neuroprint.data.case import Case
-    from neuroprint.data.nifti import NiftiFile
 
 _CHUNK = 1 << 20
 _LARGEST_READ = _CHUNK  # as a zip's list of files: some 10,000 of them
@@ -63,8 +61,8 @@ class Limits:
     files: int = 200
     unpacked_bytes: int = 1 << 30
     voxels: int = 1 << 25
-    axis_mm: float = 600.0
-    liters: float = 20.0
+    axis_mm: float = MAX_AXIS_MM
+    liters: float = MAX_LITERS
     seconds: float = 600.0
 
 
@@ -96,11 +94,11 @@ def save_zip(stream: Stream, size: int, folder: Path, limits: Limits) -> Path:
     try:
         with _SmallReads(archive.open("rb", buffering=0)) as file, zipfile.ZipFile(file) as packed:
             images = _images_of(packed, limits)
-            case = _case_folder(folder, [name for name, _ in images])
+            case, place_of = _places(folder, [name for name, _ in images])
             left = limits.unpacked_bytes
             for name, entry in images:
                 with packed.open(entry) as source:
-                    left -= _copy_at_most(source, case / name.name, left)
+                    left -= _copy_at_most(source, place_of[name], left)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise UploadError(400, f"the upload is no sound zip ({error}); zip the case's folder again") from error
     finally:
@@ -127,10 +125,10 @@ def save_files(stream: Stream, names: Sequence[tuple[str, int]], folder: Path, l
         raise UploadError(413, f"the folder has {len(names)} files, expected at most {limits.files}")
     placed = [(_inside(name), size) for name, size in names]
     images = [name for name, _ in placed if _is_image(name)]
-    case = _case_folder(folder, images)
+    case, place_of = _places(folder, images)
     deadline = time.monotonic() + limits.seconds
     for name, size in placed:
-        with (case / name.name if _is_image(name) else Path(os.devnull)).open("wb") as file:
+        with place_of.get(name, Path(os.devnull)).open("wb") as file:
             _copy(stream, file, size, deadline)
     return case
 
@@ -145,41 +143,11 @@ def check_sizes(case: Case, limits: Limits) -> None:
     for image in case.files().values():
         with open_nifti(case.id, image.path) as file:
             voxels = math.prod(file.shape) * file.frames
-            problem = _too_wide(file, limits)
+            problem = space_problem(image.path.name, file.shape, file.affine, limits.axis_mm, limits.liters)
         if voxels > limits.voxels:
             raise UploadError(413, f"{image.path.name} has {voxels} voxels, expected at most {limits.voxels}")
         if problem:
             raise UploadError(413, problem)
-
-
-def check_space(case: Case, modalities: Sequence[str], limits: Limits | None = None) -> None:
-    """Look at the headers alone: an image that is said to be far larger than a head is refused before it is resampled.
-
-    A file of a few MB whose header says that its voxels measure a metre would be a network's input of terabytes.
-
-    Args:
-        case: Whose images.
-        modalities: Which of them are to be read.
-        limits: How large an image may be in space; None for what an upload may be.
-
-    Raises:
-        CaseError: A header is damaged, or an image covers more space than a head's scan does.
-    """
-    for name in modalities:
-        with open_nifti(case.id, case.images[name].path) as file:
-            if problem := _too_wide(file, limits or Limits()):
-                raise CaseError(case.id, problem)
-
-
-def _too_wide(file: NiftiFile, limits: Limits) -> str:
-    lengths = file.shape * voxel_sizes(file.affine)
-    if lengths.max() <= limits.axis_mm and lengths.prod() <= limits.liters * 1e6:
-        return ""
-    said = " x ".join(f"{length:.0f}" for length in lengths)
-    return (
-        f"{file.path.name} is said to cover {said} mm, expected at most {limits.axis_mm:.0f} mm along an axis and "
-        f"{limits.liters:g} liters; correct the voxel sizes in its header"
-    )
 
 
 class _SmallReads(io.BufferedReader):
@@ -227,21 +195,26 @@ def _is_image(name: PurePosixPath) -> bool:
     return not hidden and name.name.lower().endswith((".nii", ".nii.gz"))
 
 
-def _case_folder(folder: Path, images: Sequence[PurePosixPath]) -> Path:
-    """Make the folder for the images: named as the one they came in, else by what their names begin with."""
+def _places(folder: Path, images: Sequence[PurePosixPath]) -> tuple[Path, dict[PurePosixPath, Path]]:
+    """Make the folder of the case, and say where each image goes: in it, and below it as they came.
+
+    It is named as the innermost folder that they all came in, else by what their names begin with.
+    """
     if not images:
         raise UploadError(400, "the upload holds no .nii or .nii.gz file, expected the images of one case")
-    if len({name.parent for name in images}) > 1:
-        raise UploadError(400, "the upload holds images in several folders, expected the files of one case")
-    if repeated := [name for name, count in Counter(name.name for name in images).items() if count > 1]:
-        raise UploadError(400, f"the upload holds {repeated[0]!r} twice, expected each file once")
-    if odd := [name.name for name in images if unsafe_id(name.name)]:
+    if repeated := [name for name, count in Counter(images).items() if count > 1]:
+        raise UploadError(400, f"the upload holds {repeated[0].name!r} twice, expected each file once")
+    top = PurePosixPath(posixpath.commonpath([name.parent for name in images]))
+    below = {name: name.relative_to(top) for name in images}
+    if odd := [part for path in below.values() for part in path.parts if unsafe_id(part)]:
         raise UploadError(400, f"the name {odd[0][:80]!r} is not taken: use letters, digits, '.', '_' and '-'")
     stems = Counter(match["stem"] for match in map(_IMAGE.fullmatch, (name.name for name in images)) if match)
-    names = [images[0].parent.name, stems.most_common(1)[0][0]]
+    names = [top.name, stems.most_common(1)[0][0]]
     case = folder / "case" / next((name for name in names if not unsafe_id(name)), "query")
-    case.mkdir(parents=True)
-    return case
+    places = {name: case / path for name, path in below.items()}
+    for place in places.values():
+        place.parent.mkdir(parents=True, exist_ok=True)
+    return case, places
 
 
 def _save(stream: Stream, size: int, file: Path, limits: Limits) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 Frame = Literal["world", "brain"]
-LabelConvention = Literal["brats", "brats2023", "msd", "any"]
+LabelConvention = str
+"""What a label's numbers mean: a name, or the numbers spelled out (see :mod:`neuroprint.data.labels`)."""
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ class CaseFacts:
         contents: Hash of each modality's voxels within the brain's box, by which the same image is known again after
             it was compressed, cropped, padded or turned anew.
         appearance: What each series looks like as an image (see :mod:`neuroprint.data.appearance`).
+        shifted: Modalities whose background is another value than 0.
     """
 
     affine: np.ndarray
@@ -50,6 +51,7 @@ class CaseFacts:
     label_cells: Mapping[int, tuple[np.ndarray, np.ndarray]]
     contents: Mapping[str, str]
     appearance: Mapping[str, float]
+    shifted: tuple[str, ...] = ()
 
     def to_arrays(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Return the facts for storage: arrays by name, and a record that JSON can hold."""
@@ -66,6 +68,7 @@ class CaseFacts:
             "label_moments": {str(value): [count, *mean] for value, (count, mean) in self.label_moments.items()},
             "contents": dict(self.contents),
             "appearance": dict(self.appearance),
+            "shifted": list(self.shifted),
         }
         return arrays, record
 
@@ -88,4 +91,5 @@ class CaseFacts:
             label_cells={value: (arrays[f"cells_{value}"], arrays[f"filled_{value}"]) for value in moments},
             contents=record["contents"],
             appearance=record["appearance"],
+            shifted=tuple(record["shifted"]),
         )

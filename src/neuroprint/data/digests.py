@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from neuroprint.data.files import open_regular
 from neuroprint.data.nifti import file_errors
 from neuroprint.errors import NeuroprintError
 
@@ -58,7 +59,7 @@ def digest(content: Any) -> str:
 
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -127,7 +128,7 @@ def case_digests(case: Case, sha256: Hash = hash_files) -> CaseDigests:
     """
     files = case.files()
     for image in files.values():
-        with file_errors(case.id, image.path), image.path.open("rb"):
+        with file_errors(case.id, image.path), open_regular(image.path):
             pass  # a file that cannot be opened is named here, case and all
     hashes = sha256(image.path for image in files.values())
     whole = _of_files(files, hashes)

@@ -6,16 +6,23 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from neuroprint.data.digests import case_digests
 from neuroprint.data.duplicates import shared_images
+from neuroprint.data.files import NIFTI
+from neuroprint.data.labels import label_doubts
+from neuroprint.data.patients import patients_in_doubt
 from neuroprint.data.volume import read_volume
-from neuroprint.errors import CaseError
+from neuroprint.errors import CaseError, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
+    from pathlib import Path
 
-    from neuroprint.data.case import Case
+    from neuroprint.data.case import Case, LabelConvention
     from neuroprint.data.cohort import Cohort
+    from neuroprint.data.volume import Volume
 
 
 @dataclass(frozen=True)
@@ -39,16 +46,25 @@ def check_cohort(
 
     Returns:
         Problems sorted by case, ``unusable`` before ``warning``: cases excluded on finding or unreadable; and as
-        warnings no label, an empty label, images that are byte for byte another case's, one such image that is
-        another patient's, and metadata that other cases have. An empty list means that all is well.
+        warnings no label, an empty label, a label whose numbers may mean something else, headers that do not say where the
+        scan lies, one image as two modalities, images that are byte for byte another case's, one such image that is another
+        patient's, names that may be sessions of one patient, and metadata that other cases have. An empty list means that
+        all is well.
     """
-    problems = [Problem(case_id, "unusable", reason) for case_id, reason in cohort.excluded.items()]
+    problems = [Problem(case_id, "unusable", one_line(reason)) for case_id, reason in cohort.excluded.items()]
+    problems += [Problem(case, "warning", message) for case, message in patients_in_doubt(cohort.cases).items()]
+    used = {file.path for case in cohort.cases for file in case.files().values()}
+    labels: list[tuple[str, LabelConvention, set[int]]] = []
     columns = list(dict.fromkeys(column for case in cohort.cases for column in case.metadata))
     by_content: dict[str, list[str]] = {}
     hashes: dict[str, dict[str, str]] = {}
     for done, case in enumerate(cohort.cases, start=1):
         try:
-            problems += [Problem(case.id, "warning", message) for message in _warnings(case, modalities, columns)]
+            volume = read_volume(case, modalities)
+            messages = [*volume.doubts, *_warnings(case, volume, columns, used)]
+            problems += [Problem(case.id, "warning", one_line(message)) for message in messages]
+            if volume.label is not None:
+                labels.append((case.id, case.label_convention, {int(value) for value in np.unique(volume.label)} - {0}))
             found = case_digests(case)
             by_content.setdefault(found.images, []).append(case.id)
             hashes[case.id] = dict(found.each)
@@ -56,6 +72,7 @@ def check_cohort(
             problems.append(Problem(case.id, "unusable", error.problem))
         if progress:
             progress(done, len(cohort.cases))
+    problems += [Problem(case, "warning", message) for case, message in label_doubts(labels).items()]
     for ids in by_content.values():
         problems += [
             Problem(second, "warning", f"its images are byte for byte those of case {first}; remove one of the two")
@@ -69,14 +86,31 @@ def check_cohort(
     return sorted(problems, key=lambda problem: (problem.case, problem.severity))
 
 
-def _warnings(case: Case, modalities: Sequence[str], columns: Sequence[str]) -> list[str]:
-    volume = read_volume(case, modalities)
+def _warnings(case: Case, volume: Volume, columns: Sequence[str], used: Collection[Path]) -> list[str]:
     found = []
     if case.label is None:
-        found.append("it has no label: it serves as a gallery case, but has no tumor position; add the label file")
+        beside = _unused_beside(case, used)
+        if beside:
+            found.append(
+                f"it has no label, but {' and '.join(beside)} beside its images is not used: if that is the label, rename it "
+                "as the others are"
+            )
+        else:
+            found.append("it has no label: it serves as a gallery case, but has no tumor position; add the label file")
     elif volume.label is not None and not volume.label.any():
         found.append(f"the label {case.label.path.name} is empty: the case has no tumor position; check the label")
     missing = [column for column in columns if column not in case.metadata]
     if missing:
         found.append(f"no value for {', '.join(missing)}, which other cases have; fill it in where it is needed")
     return found
+
+
+def _unused_beside(case: Case, used: Collection[Path], most: int = 3) -> list[str]:
+    """NIfTI files that no case uses, in the folder of a case's images; none where that holds other cases' too."""
+    (folder, *others) = {image.path.parent for image in case.images.values()}
+    if others:
+        return []
+    here = [path for path in sorted(folder.iterdir()) if path.name.endswith(NIFTI) and not path.name.startswith(".")]
+    if any(path in used and path not in {file.path for file in case.files().values()} for path in here):
+        return []
+    return [path.name for path in here if path not in used][:most]

@@ -1,13 +1,31 @@
-"""Writing files so that readers see all of one, or what was there before."""
+"""Opening and writing files: only what is a file is opened, and readers see all of one, or what was there before."""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
+
+NIFTI = (".nii", ".nii.gz")
+"""How the names of NIfTI files end."""
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a file for reading; a pipe or a device, which might never end, is refused.
+
+    Raises:
+        OSError: It is not there, may not be read, or is not a regular file.
+    """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise OSError(errno.EINVAL, "it is a pipe or a device, not a regular file", str(path))
+    return path.open("rb")
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import numpy as np
 from nibabel.affines import voxel_sizes
 
 from neuroprint.data.appearance import appearance
-from neuroprint.data.brain_box import brain_box
+from neuroprint.data.brain_box import brain_box, has_background_of_zero
 from neuroprint.data.brain_grid import along_patient, shares
 from neuroprint.data.case_facts import CaseFacts
 from neuroprint.data.labels import region_labels
@@ -59,6 +59,11 @@ def measure(volume: Volume, convention: LabelConvention) -> CaseFacts:
             for modality, image in zip(volume.modalities, volume.images, strict=True)
         },
         appearance=appearance(volume.images, volume.affine, box, volume.modalities),
+        shifted=tuple(
+            modality
+            for modality, image in zip(volume.modalities, volume.images, strict=True)
+            if not has_background_of_zero(image)
+        ),
     )
 
 

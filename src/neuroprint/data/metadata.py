@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+_NOT_KNOWN = frozenset({"", "na", "n/a", "nan"})
 _EXACT = 2.0**53  # from here on a float does not tell one whole number from the next
 
 
@@ -32,3 +34,26 @@ def class_name(value: Any) -> str | None:
     if isinstance(value, float):  # which a column of whole numbers becomes where one is missing
         return str(int(value)) if value.is_integer() and abs(value) < _EXACT else repr(float(value))
     return str(value)
+
+
+def is_known_text(value: str) -> bool:
+    """Whether a cell of a table says something: not where it is empty, NA, n/a or NaN.
+
+    Example:
+        >>> [is_known_text(value) for value in ("4", "n/a", "NA", "")]
+        [True, False, False, False]
+    """
+    return value.strip().lower() not in _NOT_KNOWN
+
+
+def is_number_text(value: str) -> bool:
+    """Whether a cell of a table is a finite number.
+
+    Example:
+        >>> [is_number_text(value) for value in ("4", "1e3", "inf", "II")]
+        [True, True, False, False]
+    """
+    try:
+        return math.isfinite(float(value))
+    except ValueError:
+        return False

@@ -5,22 +5,29 @@ from __future__ import annotations
 import gzip
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np
 from isal import igzip, isal_zlib
+from nibabel.affines import voxel_sizes
 from nibabel.spatialimages import HeaderDataError
 
+from neuroprint.data.files import open_regular
 from neuroprint.errors import CaseError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from io import BufferedIOBase
     from pathlib import Path
 
 MAX_AXIS = 1024
 MAX_VOXELS = 2**28
+MAX_AXIS_MM, MAX_LITERS = 600.0, 20.0
+"""How much space a head's scan covers at most. A few MB whose header says more would be a network's input of terabytes."""
+_MIN_AXIS_MM = 1.0  # a header in meters makes a head of 0.24 mm
+_ONE_PLACE_MM = 1.0
 _MAX_HEADER_BYTES = 2**26
 _CHUNK_BYTES = 2**20
 _AGAIN = "copy or download it again"
@@ -57,6 +64,7 @@ class NiftiFile:
         scale: Slope and intercept, or None where voxels are what the file says.
         affine: Voxel to world RAS+ mm, (4, 4).
         offset: Byte of the first voxel in the decompressed file.
+        doubt: What the header leaves open about where the scan lies, in words; empty where nothing is.
     """
 
     case: str
@@ -68,6 +76,12 @@ class NiftiFile:
     scale: tuple[float, float] | None
     affine: np.ndarray
     offset: int
+    doubt: str = ""
+
+    @property
+    def lengths_mm(self) -> np.ndarray:
+        """How far the image reaches along each of its axes, (3,)."""
+        return np.asarray(self.shape * voxel_sizes(self.affine))
 
     @property
     def voxel_dtype(self) -> np.dtype:
@@ -97,7 +111,21 @@ class NiftiFile:
                 if into is not None:
                     self._convert(raw, into)
             if last == self.frames - 1:
-                self.stream.read(1)  # only at the end is the gzip checksum sure to be compared
+                self._check_end()
+
+    def _check_end(self) -> None:
+        """Refuse a file that goes on after its last voxel as an image would: its header tells a smaller type or size."""
+        expected = int(np.prod(self.shape)) * self.frames * self.dtype.itemsize
+        more, empty = 0, True
+        while more < expected and (chunk := self.stream.read(min(_CHUNK_BYTES, expected - more))):
+            more += len(chunk)  # the end must be reached in any case: only there is the gzip checksum compared
+            empty = empty and not any(chunk)
+        if not empty and 2 * more >= expected:
+            raise CaseError(
+                self.case,
+                f"{self.path.name} is longer than its header says: after the {expected} bytes of its voxels of type "
+                f"{self.dtype} there is more image; correct the data type or the size in the header, or {_AGAIN}",
+            )
 
     def _fill(self, into: np.ndarray) -> None:
         target = into.reshape(-1).view(np.uint8).data
@@ -128,7 +156,7 @@ def open_nifti(case: str, path: Path) -> Iterator[NiftiFile]:
             of at most 1024 voxels along an axis and 2^28 in all.
     """
     with file_errors(case, path):
-        plain = path.open("rb")
+        plain = open_regular(path)
     with plain:
         with file_errors(case, path):
             compressed = plain.read(2) == b"\x1f\x8b"
@@ -169,7 +197,47 @@ def _described(case: str, path: Path, stream: BufferedIOBase, head: bytes) -> Ni
         )
     scale = None if slope is None or (slope, inter) == (1.0, 0.0) else (float(slope), float(inter))
     frames = shape[3] if len(shape) == 4 else 1
-    return NiftiFile(case, path, stream, (shape[0], shape[1], shape[2]), frames, dtype, scale, affine, offset)
+    grid = (shape[0], shape[1], shape[2])
+    return NiftiFile(case, path, stream, grid, frames, dtype, scale, affine, offset, _doubt(path.name, header, shape))
+
+
+def space_problem(
+    name: str, shape: Sequence[int], affine: np.ndarray, axis_mm: float = MAX_AXIS_MM, liters: float = MAX_LITERS
+) -> str:
+    """What is wrong with the space that an image is said to cover, in a line; empty where nothing is.
+
+    Args:
+        name: Of the image's file.
+        shape: Its voxels; of more than three axes the first three count.
+        affine: Voxel to world RAS+ mm, (4, 4).
+        axis_mm: The most along an axis.
+        liters: The most in all.
+    """
+    lengths = shape[:3] * voxel_sizes(affine)
+    if _MIN_AXIS_MM <= lengths.max() <= axis_mm and lengths.prod() <= liters * 1e6:
+        return ""
+    said = " x ".join(f"{length:.3g}" if length < 1 else f"{length:.0f}" for length in lengths)
+    return (
+        f"{name} is said to cover {said} mm, expected at most {axis_mm:.0f} mm along an axis and {liters:g} liters, and "
+        f"{_MIN_AXIS_MM:g} mm at least; correct the voxel sizes in its header"
+    )
+
+
+def _doubt(name: str, header: nib.Nifti1Header, shape: tuple[int, ...]) -> str:
+    """What the header leaves open about where the scan lies."""
+    sform, qform = (affine for affine, _ in (header.get_sform(coded=True), header.get_qform(coded=True)))
+    if sform is None and qform is None:
+        return (
+            f"{name} has no orientation (neither sform nor qform is set): left and right cannot be told, and its tumor's "
+            "place cannot be compared; set the header's sform"
+        )
+    if sform is None or qform is None:
+        return ""
+    corners = np.array([(*corner, 1) for corner in product(*((0, n - 1) for n in shape[:3]))], np.float64)
+    apart = np.linalg.norm(corners @ (sform - qform).T, axis=1).max()
+    if not apart > _ONE_PLACE_MM:
+        return ""
+    return f"{name} lies at two places: its sform and its qform are {apart:.0f} mm apart; the sform is used: make them agree"
 
 
 def _parsed(case: str, path: Path, head: bytes) -> nib.Nifti1Header:

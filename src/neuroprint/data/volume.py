@@ -7,14 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from neuroprint.data.labels import check_label_values
-from neuroprint.data.nifti import NiftiFile, open_nifti
+from neuroprint.data.nifti import NiftiFile, open_nifti, space_problem
 from neuroprint.errors import CaseError, NeuroprintError
 
 if TYPE_CHECKING:
@@ -27,6 +27,11 @@ GRID_TOLERANCE_MM = 0.1
 a voxel, far above what rounding to float32 in a header does."""
 
 
+_STEP_SHARE = 0.51  # rounding to the header's step moves a value by half of it
+_SINGLE = 4 * float(np.finfo(np.float32).eps)
+_LARGEST_STEP = 0.25  # of coarser steps every value would be near a whole number
+
+
 @dataclass(frozen=True)
 class Volume:
     """The voxels of one case, on one grid.
@@ -37,12 +42,14 @@ class Volume:
         label: (X, Y, Z) uint8, or None.
         affine: Voxel to world RAS+ mm, (4, 4) float64.
         modalities: Name of each channel.
+        doubts: What is odd about the files, though they can be read, a line each.
     """
 
     images: np.ndarray
     label: np.ndarray | None
     affine: np.ndarray
     modalities: tuple[str, ...]
+    doubts: tuple[str, ...] = ()
 
 
 def read_volume(case: Case, modalities: Sequence[str], label: bool = True) -> Volume:
@@ -56,8 +63,9 @@ def read_volume(case: Case, modalities: Sequence[str], label: bool = True) -> Vo
         label: Whether to read the label too.
 
     Raises:
-        CaseError: A file is missing, damaged, oversized or no NIfTI; modalities or label lie on different grids; a
-            modality is constant or holds NaN or infinite voxels; the label holds values its convention does not know.
+        CaseError: A file is missing, damaged, oversized, no NIfTI or said to cover more space than a head; modalities or
+            label lie on different grids; a modality is constant or holds NaN or infinite voxels; the label holds values
+            its convention does not know.
         NeuroprintError: ``modalities`` is empty or names one twice.
     """
     if not modalities or len(set(modalities)) < len(modalities):
@@ -70,6 +78,8 @@ def read_volume(case: Case, modalities: Sequence[str], label: bool = True) -> Vo
         }
         frames = [_frame(files[source.path], source) for source in sources]
         reference = files[sources[0].path]
+        if problem := space_problem(reference.path.name, reference.shape, reference.affine):
+            raise CaseError(case.id, problem)
         for file in files.values():
             _check_same_grid(reference, file)
         label_job = None
@@ -92,7 +102,22 @@ def read_volume(case: Case, modalities: Sequence[str], label: bool = True) -> Vo
             for future in running:
                 future.result()
             labels = reading_label.result() if reading_label else None
-    return Volume(images.transpose(0, 3, 2, 1), labels, reference.affine, tuple(modalities))
+    doubts = [reference.doubt] if reference.doubt else []
+    doubts += _images_alike(images, sources)
+    return Volume(images.transpose(0, 3, 2, 1), labels, reference.affine, tuple(modalities), tuple(doubts))
+
+
+def _images_alike(images: np.ndarray, sources: Sequence[ImageFile]) -> list[str]:
+    """A line for each image that is there twice: two modalities are never the same, voxel by voxel."""
+    found = []
+    for (one, first), (other, second) in combinations(zip(images, sources, strict=True), 2):
+        middle = len(one) // 2
+        if np.array_equal(one[middle], other[middle]) and np.array_equal(one, other):
+            found.append(
+                f"{second.path.name} holds the same image as {first.path.name}: one of the two modalities is missing; "
+                "put the right file in its place"
+            )
+    return found
 
 
 def _source(case: Case, modality: str) -> ImageFile:
@@ -165,15 +190,10 @@ def _read_images(file: NiftiFile, wanted: dict[int, tuple[str, np.ndarray]]) -> 
 def _read_label(case: Case, file: NiftiFile, frame: int) -> np.ndarray:
     raw = np.empty(file.shape[::-1], np.float64 if file.voxel_dtype.kind == "f" else file.voxel_dtype)
     file.read_frames({frame: raw})
-    values = np.unique(raw[raw != 0])
     name = Path(file.path).name
-    if not np.isfinite(values).all() or (values != np.rint(values)).any():
-        shown = ", ".join(f"{v:g}" for v in values[values != np.rint(values)][:3])
-        raise CaseError(
-            case.id,
-            f"{name} holds values that are not whole ({shown}), expected label numbers; "
-            "it was probably resampled with interpolation: resample the label with nearest neighbor",
-        )
+    if raw.dtype.kind == "f":
+        raw = _whole(case, file, raw)
+    values = np.unique(raw[raw != 0])
     if len(values) and (values.min() < 0 or values.max() > 255):
         raise CaseError(
             case.id,
@@ -182,3 +202,29 @@ def _read_label(case: Case, file: NiftiFile, frame: int) -> np.ndarray:
         )
     check_label_values(case.id, name, case.label_convention, [int(v) for v in values])
     return raw.astype(np.uint8, copy=False).transpose(2, 1, 0)
+
+
+def _whole(case: Case, file: NiftiFile, raw: np.ndarray) -> np.ndarray:
+    """A label's values as whole numbers, where its file can hold them no more exactly than they are.
+
+    A tool that saves real numbers under the header of whole ones scales them: 1 becomes 1.00392.
+    """
+    name = Path(file.path).name
+    values = np.unique(raw)
+    if not np.isfinite(values).all():
+        count = int(raw.size - np.isfinite(raw).sum())
+        raise CaseError(
+            case.id,
+            f"{name} has {count} voxel(s) that are NaN or infinite, expected label numbers; write the label again",
+        )
+    apart = np.abs(values - np.rint(values))
+    step = abs(file.scale[0]) if file.scale and file.dtype.kind in "iu" else 0.0
+    lost = _STEP_SHARE * step if step <= _LARGEST_STEP else 0.0
+    if (apart > np.maximum(lost, _SINGLE * np.abs(values))).any():
+        shown = ", ".join(f"{v:g}" for v in values[apart > 0][:3])
+        raise CaseError(
+            case.id,
+            f"{name} holds values that are not whole ({shown}), expected label numbers; "
+            "it was probably resampled with interpolation: resample the label with nearest neighbor",
+        )
+    return np.asarray(np.rint(raw))

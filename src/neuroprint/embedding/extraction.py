@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 from neuroprint.data.case import Case
 from neuroprint.data.case_facts import CaseFacts
 from neuroprint.data.cohort import Cohort
+from neuroprint.data.labels import AUTO, label_doubts
 from neuroprint.embedding.entry import Entry
 from neuroprint.embedding.extractor import Extractor, Pooled
 from neuroprint.embedding.preprocessing import NetworkInput
@@ -66,7 +67,6 @@ class _Work:
 
     case: Case
     lock: FileLock
-    lacking: list[int]
     prepared: Future[Prepared]
 
     @property
@@ -116,8 +116,18 @@ class Extract:
         pending = deque(case for case in cohort.cases if not self._known_unusable(case) and not self._take_stored(case))
         if pending:
             self._compute(pending, total=len(cohort))
+            self._say_label_doubts(cohort)
         self._result.seconds = time.perf_counter() - started
         return self._result
+
+    def _say_label_doubts(self, cohort: Cohort) -> None:
+        if (cohort.format or {}).get("labels") != AUTO:
+            return
+        facts = self._result.facts
+        for case, doubt in label_doubts(
+            (id_, of.label_convention, of.label_moments) for id_, of in facts.items()
+        ).items():
+            log.warning("case %s: %s", case, doubt)
 
     def _compute(self, pending: deque[Case], total: int) -> None:
         from tqdm import tqdm
@@ -170,8 +180,7 @@ class Extract:
                 lock.release()
                 bar.update()
                 continue
-            lacking = self._reader.lacking(case)
-            return _Work(case, lock, lacking, readers.submit(self._reader.prepare, case, lacking))
+            return _Work(case, lock, readers.submit(self._reader.prepare, case, self._reader.lacking(case)))
         if pending and idle:
             time.sleep(0.1)
         return None
@@ -214,7 +223,7 @@ class Extract:
             self._result.forwards[index] += 1
             with self._blaming(case):
                 if pooled.maps is not None:
-                    self.store.write(extractor.maps_kind, self._reader.digests[case.id].images, pooled.maps)
+                    self.store.write(extractor.maps_kind, self._content(case), pooled.maps)
                 self._add(case, index, pooled)
 
     def _pass(self, extractor: Extractor, inputs: Sequence[NetworkInput]) -> list[Pooled]:
@@ -238,7 +247,7 @@ class Extract:
         Raises:
             CaseError: Of these, one is not finite, or its pooling raised.
         """
-        request, content = self._requests[index], self._reader.digests[case.id].images
+        request, content = self._requests[index], self._content(case)
         # A pooling that fails on this map is no reason to lose the others.
         sound = {name: vector for name, vector in pooled.vectors.items() if np.isfinite(vector).all()}
         stored = self.store.read(request.extractor.kind, content)
@@ -255,6 +264,11 @@ class Extract:
             )
         self._result.embeddings[index][case.id] = request.vector(merged)
 
+    def _content(self, case: Case) -> str:
+        content = self._reader.content(case)
+        assert content is not None  # noqa: S101 # what is to be stored was read, and its facts with it
+        return content
+
     def _settle(self, work: _Work, prepared: Prepared) -> None:
         """Put down what the case gave, by network, from kept maps or from the store."""
         case = work.case
@@ -263,7 +277,7 @@ class Extract:
             self._result.cached[index] += 1
         if case.id not in self._result.excluded:
             self._result.facts[case.id] = prepared.facts
-            self._take_stored(case, skip=work.lacking)
+            self._take_stored(case, skip=[*prepared.inputs, *prepared.pooled])
 
     @contextmanager
     def _blaming(self, *cases: Case) -> Iterator[None]:

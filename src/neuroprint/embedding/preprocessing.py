@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from neuroprint.data.brain_box import without_background
 from neuroprint.encoders.base import InputSpec, Normalization
 
 FloatArray = npt.NDArray[np.float32]
@@ -34,7 +35,7 @@ def prepare(
     brain_box: npt.NDArray[np.int64],
     spec: InputSpec,
 ) -> NetworkInput:
-    """Reorient, crop, normalize, resample and pad one case.
+    """Find the background and make it 0, reorient, crop, normalize, resample and pad one case.
 
     Args:
         images: One ``(X, Y, Z)`` array a channel, in the network's order.
@@ -45,7 +46,7 @@ def prepare(
     turn = Turn.to(spec.orientation, affine)
     box = tuple(slice(start, stop) for start, stop in brain_box)
     # Outside the box all is background: it neither moves the statistics nor needs computing.
-    image, brain = normalize([channel[box] for channel in images], spec.normalization)
+    image, brain = normalize([without_background(channel)[box] for channel in images], spec.normalization)
     if spec.crop == "image":
         image, brain = (_uncrop(array, box, images[0].shape) for array in (image, brain))
     image, brain = turn.apply(image), turn.apply(brain)

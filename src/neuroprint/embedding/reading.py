@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from neuroprint.data.brain_box import brain_box
 from neuroprint.data.case import Case
 from neuroprint.data.case_facts import CaseFacts
-from neuroprint.data.digests import CaseDigests
+from neuroprint.data.digests import CaseDigests, digest
 from neuroprint.data.measure import measure
 from neuroprint.data.volume import Volume, read_volume
 from neuroprint.embedding.entry import Entry
@@ -22,7 +23,9 @@ from neuroprint.embedding.preprocessing import NetworkInput
 from neuroprint.embedding.store import FeatureStore
 from neuroprint.errors import CaseError
 
-FACTS_VERSION = 5  # raised whenever what is measured on a case changes
+log = logging.getLogger(__name__)
+
+FACTS_VERSION = 6  # raised whenever what is measured on a case changes
 _FACTS = f"facts/{FACTS_VERSION}"
 
 
@@ -86,16 +89,27 @@ class Reader:
         self.store = store
         self.digests = digests
         self.requests = requests
+        self._contents: dict[str, str] = {}
 
     def facts(self, case: Case) -> CaseFacts | None:
         """The case's facts, if they are stored."""
         entry = self.store.read(_FACTS, self.digests[case.id].case)
-        return CaseFacts.from_arrays(entry.arrays, entry.note) if entry else None
+        return self._known(case, CaseFacts.from_arrays(entry.arrays, entry.note)) if entry else None
+
+    def content(self, case: Case) -> str | None:
+        """Under what the store keeps a case's vectors and maps; None before its facts are known."""
+        return self._contents.get(case.id)
+
+    def _known(self, case: Case, facts: CaseFacts) -> CaseFacts:
+        """Scans whose background is not 0 are kept apart: vectors from before it was found mean something else."""
+        images = self.digests[case.id].images
+        self._contents[case.id] = digest([images, "background"]) if facts.shifted else images
+        return facts
 
     def vectors(self, case: Case, index: int) -> Vectors | None:
         """The stored vectors of a case, or None where one that the request needs is missing."""
-        request = self.requests[index]
-        entry = self.store.read(request.extractor.kind, self.digests[case.id].images)
+        request, content = self.requests[index], self.content(case)
+        entry = self.store.read(request.extractor.kind, content) if content else None
         if entry is None or any(name not in entry.arrays for name in request.names):
             return None
         return dict(entry.arrays)
@@ -111,10 +125,16 @@ class Reader:
         Raises:
             CaseError: The scan cannot be read, or lacks a modality.
         """
-        facts = self.facts(case)
+        facts, volume = self.facts(case), None
+        if facts is None:
+            volume = self._read(case, tuple(case.images), label=True)
+            facts = self._known(case, measure(volume, case.label_convention))
+            arrays, note = facts.to_arrays()
+            self.store.write(_FACTS, self.digests[case.id].case, Entry(arrays, note))
+            lacking = [index for index in lacking if self.vectors(case, index) is None]
         pooled = {index: found for index in lacking if (found := self._pool_kept(case, index)) is not None}
         unread = [index for index in lacking if index not in pooled]
-        if facts is not None and not unread:
+        if not unread:
             return Prepared(facts, pooled=pooled)
         needed = {name for index in unread for name in self.requests[index].extractor.modalities}
         absent = sorted(needed - set(case.images))
@@ -122,15 +142,18 @@ class Reader:
             raise CaseError(
                 case.id, f"has no {', '.join(absent)} image, which the encoder needs; add it, or drop the case"
             )
-        # What is drawn for a series, and where a changed brain lies, must not hang on which series an encoder reads.
-        everything = facts is None or any(self.requests[index].extractor.perturbation for index in unread)
-        modalities = tuple(name for name in case.images if everything or name in needed)
-        volume = read_volume(case, modalities, label=facts is None)
-        if facts is None:
-            facts = measure(volume, case.label_convention)
-            arrays, note = facts.to_arrays()
-            self.store.write(_FACTS, self.digests[case.id].case, Entry(arrays, note))
+        if volume is None:
+            # What is drawn for a series, and where a changed brain lies, must not hang on which series an encoder reads.
+            everything = any(self.requests[index].extractor.perturbation for index in unread)
+            modalities = tuple(name for name in case.images if everything or name in needed)
+            volume = self._read(case, modalities, label=False)
         return Prepared(facts, self._inputs(case, volume, facts, unread), pooled)
+
+    def _read(self, case: Case, modalities: tuple[str, ...], label: bool) -> Volume:
+        volume = read_volume(case, modalities, label=label)
+        for doubt in volume.doubts:
+            log.warning("case %s: %s", case.id, doubt)
+        return volume
 
     def _inputs(self, case: Case, volume: Volume, facts: CaseFacts, unread: Sequence[int]) -> dict[int, NetworkInput]:
         """What is to go through each request's network; a scan is changed once for all that want it changed alike."""
@@ -147,9 +170,9 @@ class Reader:
 
     def _pool_kept(self, case: Case, index: int) -> Pooled | None:
         """A request's vectors from the maps that were kept; None where one of its levels was not."""
-        request, content = self.requests[index], self.digests[case.id].images
-        maps = self.store.read(request.extractor.maps_kind, content)
+        request, content = self.requests[index], self.content(case)
+        maps = self.store.read(request.extractor.maps_kind, content) if content else None
         if maps is None or not set(request.levels) <= kept_levels(maps):
             return None
-        stored = self.store.read(request.extractor.kind, content)
+        stored = self.store.read(request.extractor.kind, content) if content else None
         return request.extractor.pool_kept(maps, stored.arrays if stored else ())

@@ -9,6 +9,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from neuroprint.data.labels import AUTO, convention_of
 from neuroprint.errors import NeuroprintError
 
 GROUPS = ("dataset", "encoder", "inferer", "pooling", "projection", "probe", "task", "perturb")
@@ -134,7 +135,7 @@ def check_values(config: DictConfig) -> None:
     if config.similarity is not None:
         _among(config, "similarity", ("cosine", "dot", "euclidean"))
     if "labels" in config.dataset:
-        _among(config, "dataset.labels", ("any", "brats", "brats2023", "msd"))
+        _check_labels(config.dataset.labels)
     _among(config, "dataset.duplicates", ("refuse", "allow"))
     _at_least(config, "folds", 2)
     _at_least(config, "components", 1)
@@ -187,6 +188,16 @@ def _among(config: DictConfig, key: str, allowed: tuple[str, ...]) -> None:
     value = OmegaConf.select(config, key)
     if value not in allowed:
         raise NeuroprintError(f"{key}={value}: must be one of {', '.join(allowed)}")
+
+
+def _check_labels(labels: Any) -> None:
+    given: Any = OmegaConf.to_container(labels) if OmegaConf.is_config(labels) else labels
+    if given == AUTO:
+        return
+    try:
+        convention_of(given)
+    except NeuroprintError as error:
+        raise NeuroprintError(f"dataset.{error}") from error
 
 
 def _at_least(config: DictConfig, key: str, least: int) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from neuroprint.data.facts import TUMOR_PARTS, tissue_shares
+from neuroprint.data.labels import conventions_that_tell, tells_parts
 from neuroprint.errors import NeuroprintError
 from neuroprint.evaluation.arrays import Array, Indices
 from neuroprint.evaluation.question import Question, within
@@ -58,10 +59,10 @@ class Composition(Task):
 
     def check(self, cohort: Cohort) -> None:
         """Refuse labels that do not tell the tissues apart."""
-        if any(case.label_convention == "any" for case in cohort.cases):
+        if not all(tells_parts(case.label_convention) for case in cohort.cases):
             raise NeuroprintError(
                 "task=composition needs labels that tell necrosis, edema and enhancement apart, and this cohort does not say "
-                "what its label's numbers mean; declare dataset.labels as brats (1/2/4), brats2023 (1/2/3) or msd"
+                f"what its label's numbers mean; declare dataset.labels as {conventions_that_tell()}"
             )
 
     def why_not(self, case: Case, facts: CaseFacts | None) -> str | None:

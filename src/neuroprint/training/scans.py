@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from neuroprint.data.case import Case, LabelConvention
 from neuroprint.data.cohort import Cohort
 from neuroprint.data.digests import digest
 from neuroprint.data.formats.manifest import ManifestFormat
+from neuroprint.data.labels import convention_of, conventions_that_tell, tells_parts
 from neuroprint.data.load import recognize
 from neuroprint.data.volume import read_volume
 from neuroprint.embedding.preprocessing import prepare
@@ -75,16 +76,16 @@ class ScanSource:
         check_size(self.size, self.spec.divisor)
         if not 0 < self.validation_share < 1:
             raise NeuroprintError(f"learn_from.validation_share={self.validation_share}: must be between 0 and 1")
-        if self.labels not in get_args(LabelConvention):
-            raise NeuroprintError(
-                f"learn_from.labels={self.labels}: must be one of {', '.join(get_args(LabelConvention))}"
-            )
+        try:
+            convention_of(self.labels)
+        except NeuroprintError as error:
+            raise NeuroprintError(f"learn_from.{error}") from error
         _refuse_evaluation_phantoms(self._cohort)
         labeled = [case for side in self._split for case in side]
-        if any(case.label_convention == "any" for case in labeled):
+        if not all(tells_parts(case.label_convention) for case in labeled):
             raise NeuroprintError(
                 f"learn_from.labels={self.labels}: {Path(self.root).name} does not say what its labels' numbers mean; "
-                "learn_from.labels=brats (1/2/4), brats2023 (1/2/3) or msd does"
+                f"learn_from.labels={conventions_that_tell()} does"
             )
         self.spec.for_cohort(sorted({name for case in labeled for name in case.images}) if labeled else ())
         self._require(*self._split)

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 
 from neuroprint.data.case import Case, ImageFile, LabelConvention
 from neuroprint.data.cohort import Cohort
+from neuroprint.data.files import NIFTI
 from neuroprint.data.ids import unsafe_id
-from neuroprint.errors import CaseError, NeuroprintError
+from neuroprint.data.labels import AUTO, convention_by_name, convention_of
+from neuroprint.data.patients import patient_by_name
+from neuroprint.errors import CaseError, NeuroprintError, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 MODALITIES = ("flair", "t1ce", "t1", "t2")
 """Those of every BraTS case."""
@@ -53,8 +56,13 @@ class _Folder:
     @property
     def looks_broken(self) -> bool:
         """A leaf that can hardly be anything but a case gone wrong: empty, or with images under other names."""
-        images = any(name.endswith((".nii", ".nii.gz")) for name in self.files)
-        return not self.folders and (images or not self.files)
+        images = any(name.endswith(NIFTI) for name in self.files)
+        return self.is_unpacked or (not self.folders and (images or not self.files))
+
+    @property
+    def is_unpacked(self) -> bool:
+        """A case whose files have become folders of their names, as Kaggle unpacks them."""
+        return any(name.endswith(NIFTI) for name in self.folders)
 
 
 class BraTSFormat:
@@ -65,10 +73,13 @@ class BraTSFormat:
 
     Args:
         root: One folder a case lies in it, directly or one level deeper.
+        labels: What the numbers of the labels mean, as :func:`neuroprint.data.labels.convention_of` takes it; ``auto`` is
+            told by each case's name.
     """
 
-    def __init__(self, root: str | Path) -> None:
+    def __init__(self, root: str | Path, labels: str | Mapping[int, str] = AUTO) -> None:
         self.root = Path(root).expanduser()
+        self.labels = None if labels == AUTO else convention_of(labels)
 
     @staticmethod
     def recognizes(path: Path) -> bool:
@@ -90,7 +101,7 @@ class BraTSFormat:
         cases, excluded = [], {}
         for folder in folders:
             try:
-                cases.append(_case(folder))
+                cases.append(_case(folder, self.labels))
             except CaseError as error:
                 excluded[error.case] = error.problem
         return Cohort("brats", tuple(sorted(cases, key=lambda case: case.id)), "world", dict(sorted(excluded.items())))
@@ -124,7 +135,7 @@ class BraTSFormat:
             raise NeuroprintError(
                 f"{path} holds no case: expected files {' or '.join(named)},\nfound {_contents(found)}"
             )
-        return _case(found, modalities)
+        return _case(found, self.labels, modalities)
 
 
 def _list(path: Path) -> _Folder:
@@ -151,7 +162,8 @@ def _below(top: _Folder) -> Iterator[_Folder]:
     for name in top.folders:
         try:
             folder = _list(top.path / name)
-            inner = [] if folder.is_case else [_list(folder.path / deeper) for deeper in folder.folders]
+            closed = folder.is_case or folder.is_unpacked
+            inner = [] if closed else [_list(folder.path / deeper) for deeper in folder.folders]
         except PermissionError as error:
             raise NeuroprintError(_DENIED.format(error.filename)) from error
         yield from (sub for sub in (folder, *inner) if sub.is_case or sub.looks_broken)
@@ -197,7 +209,7 @@ def _own(matches: list[_Named], case_id: str) -> list[_Named]:
     return [match for match in matches if match.stem == case_id] or matches
 
 
-def _case(folder: _Folder, modalities: Sequence[str] = MODALITIES) -> Case:
+def _case(folder: _Folder, labels: LabelConvention | None, modalities: Sequence[str] = MODALITIES) -> Case:
     case_id = folder.path.name
     if problem := unsafe_id(case_id):
         raise CaseError(case_id, f"{problem}; rename the folder")
@@ -231,12 +243,13 @@ def _case(folder: _Folder, modalities: Sequence[str] = MODALITIES) -> Case:
     ordered = [role for role in dict.fromkeys((*modalities, *files)) if role in files]
     paths = {role: ImageFile(folder.path / files[role]) for role in ordered}
     label = paths.pop(_LABEL, None)
-    return Case(case_id, _patient(case_id, naming), paths, label, _CONVENTIONS[naming])
+    convention = labels or convention_by_name(case_id, _CONVENTIONS[naming])
+    return Case(case_id, _patient(case_id, naming), paths, label, convention)
 
 
 def _patient(case_id: str, naming: str) -> str:
     match = _TIME_POINT.fullmatch(case_id) if naming == "-" else None
-    return match["patient"] if match else case_id
+    return match["patient"] if match else patient_by_name(case_id)
 
 
 def _refuse_repeated_ids(folders: list[_Folder], root: Path) -> None:
@@ -262,4 +275,4 @@ def _no_cases(top: _Folder) -> str:
 def _contents(folder: _Folder, shown: int = 5) -> str:
     names = [*folder.files, *(f"{name}/" for name in folder.folders)]
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return (", ".join(names[:shown]) + more) or "an empty folder"
+    return one_line(", ".join(names[:shown]) + more) or "an empty folder"

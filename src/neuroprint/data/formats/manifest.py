@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import csv
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from neuroprint.data.case import Case, ImageFile, LabelConvention
 from neuroprint.data.cohort import Cohort
 from neuroprint.data.ids import unsafe_id
+from neuroprint.data.labels import convention_of
+from neuroprint.data.metadata import is_known_text, is_number_text
+from neuroprint.data.patients import patient_by_name
 from neuroprint.errors import CaseError, NeuroprintError
 
-_NOT_KNOWN = frozenset({"", "na", "n/a", "nan"})
 _EXAMPLE = "id,patient,flair,t1,label,grade"
 
 
@@ -31,19 +32,19 @@ class _Table:
 class ManifestFormat:
     """A CSV with a header row.
 
-    Columns: ``id``; optionally ``patient`` (else the id) and ``label``; every other column whose values are NIfTI
+    Columns: ``id``; optionally ``patient`` (else told by the id) and ``label``; every other column whose values are NIfTI
     paths is a modality; all the rest is metadata (a column of numbers as float; empty, NA and NaN mean not known).
     Relative paths start at the CSV's folder. A case one of whose files does not exist, or that has no image at all,
     is excluded with the reason. Scans need not be registered: the frame is ``brain``.
 
     Args:
         root: The CSV, UTF-8, separated by commas.
-        labels: What the numbers of the labels mean.
+        labels: What the numbers of the labels mean, as :func:`neuroprint.data.labels.convention_of` takes it.
     """
 
-    def __init__(self, root: str | Path, labels: LabelConvention = "any") -> None:
+    def __init__(self, root: str | Path, labels: str | Mapping[int, str] = "any") -> None:
         self.root = Path(root).expanduser()
-        self.labels = labels
+        self.labels = convention_of(labels)
 
     @staticmethod
     def recognizes(path: Path) -> bool:
@@ -112,10 +113,19 @@ def _cases(path: Path, labels: LabelConvention) -> tuple[list[Case], dict[str, s
             )
             continue
         images = {column: ImageFile(file) for column, file in files.items()}
-        metadata: dict[str, str | float] = {name: float(row[name]) for name in table.numeric if _known(row[name])}
-        metadata |= {name: row[name] for name in table.text if _known(row[name])}
+        metadata: dict[str, str | float] = {
+            name: float(row[name]) for name in table.numeric if is_known_text(row[name])
+        }
+        metadata |= {name: row[name] for name in table.text if is_known_text(row[name])}
         cases.append(
-            Case(case_id, row.get("patient") or case_id, images, ImageFile(label) if label else None, labels, metadata)
+            Case(
+                case_id,
+                row.get("patient") or patient_by_name(case_id),
+                images,
+                ImageFile(label) if label else None,
+                labels,
+                metadata,
+            )
         )
     return cases, excluded
 
@@ -163,7 +173,7 @@ def _sorted_columns(path: Path, rows: list[tuple[int, dict[str, str]]], columns:
                 f"{path} line {odd[0][0]}: the column {column} holds NIfTI paths, but here {odd[0][1]!r};\n"
                 "expected a path ending in .nii or .nii.gz, or nothing: correct the value"
             )
-        elif all(_is_number(value) for _, value in values if _known(value)):
+        elif all(is_number_text(value) for _, value in values if is_known_text(value)):
             table.numeric.append(column)
         else:
             table.text.append(column)
@@ -183,14 +193,3 @@ def _refuse_repeated_file(path: Path, line: int, user: str, file: Path, seen: di
             "expected each file once: correct the path, or remove the repeated row"
         )
     seen[resolved] = user
-
-
-def _known(value: str) -> bool:
-    return value.lower() not in _NOT_KNOWN
-
-
-def _is_number(value: str) -> bool:
-    try:
-        return math.isfinite(float(value))
-    except ValueError:
-        return False

@@ -10,6 +10,7 @@ from typing import Any
 from neuroprint.data.case import Case, ImageFile
 from neuroprint.data.cohort import Cohort
 from neuroprint.data.ids import unsafe_id
+from neuroprint.data.nifti import open_nifti
 from neuroprint.errors import NeuroprintError
 
 _MODALITIES = {
@@ -76,7 +77,8 @@ class MSDFormat:
         The order of its channels is that of the task it lies in, else that of the published one: FLAIR, T1w, t1gd, T2w.
 
         Raises:
-            NeuroprintError: There is no such file, or its name cannot be a case's.
+            CaseError: The file is no sound NIfTI image.
+            NeuroprintError: There is no such file, it does not hold the channels, or its name cannot be a case's.
         """
         if not path.is_file():
             raise NeuroprintError(f"{path} is no file;\nexpected a 4-D NIfTI file as those of imagesTr")
@@ -87,6 +89,11 @@ class MSDFormat:
         described = (task / "dataset.json").is_file()
         label = task / "labelsTr" / path.name
         channels = _channels(task, _description(task)) if described else list(_PUBLISHED)
+        with open_nifti(case_id, path) as file:
+            if file.frames != len(channels):
+                raise NeuroprintError(
+                    f"{path} holds {file.frames} image(s), expected {len(channels)}: {', '.join(channels)}"
+                )
         return _case(case_id, path, channels, label if described and label.is_file() else None)
 
 

@@ -37,7 +37,7 @@ test-fast: install
 
 test-cluster: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cluster]'
-	$(BIN)/python -m pytest -m cluster
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m cluster
 
 lint: install
 	$(BIN)/ruff format --check .

@@ -63,11 +63,14 @@ class Engine:
                 start_new_session=True,
             )
 
+    def has_ended(self, name: str) -> bool:
+        """Whether a daemon has ended."""
+        return self._daemons[name].poll() is not None
+
     def alive(self, name: str) -> bool:
-        """Whether a daemon runs; what it said otherwise."""
-        running = self._daemons[name].poll() is None
-        assert running, (self.folder / f"{name}.log").read_text()[-2000:]
-        return running
+        """That a daemon runs; what it said otherwise."""
+        assert not self.has_ended(name), (self.folder / f"{name}.log").read_text()[-2000:]
+        return True
 
     def kill(self, name: str) -> None:
         """End a daemon without a warning."""
@@ -243,27 +246,23 @@ class RayCluster(Engine):
         _need("Ray", [], ("ray",))
         port = free_port(6379)
         self.address = f"127.0.0.1:{port}"
-        self._start("head", "--head", "--port", str(port), "--include-dashboard=false", f"--temp-dir={self.folder}")
-        self.wait_for("head")
+        self._join("head", "--head", "--port", str(port), "--include-dashboard=false", f"--temp-dir={self.folder}")
         for node in self.nodes:
-            self.join(node)
-        for node in self.nodes:
-            self.wait_for(node)
+            self._join(node, "--address", self.address)
 
-    def join(self, node: str) -> None:
-        """Start a node."""
-        self._start(node, "--address", self.address)
-
-    def wait_for(self, node: str) -> None:
-        """Wait until a node has started."""
-        log = self.folder / f"{node}.log"
-        wait_until(lambda: self.alive(node) and "Ray runtime started" in log.read_text(), f"Ray's start of {node}")
-
-    def _start(self, node: str, *options: str) -> None:
-        program = str(Path(sys.executable).with_name("ray"))
+    def _join(self, node: str, *options: str) -> None:
+        program, log = str(Path(sys.executable).with_name("ray")), self.folder / f"{node}.log"
         own = ["--num-cpus", "1", "--object-store-memory", str(80 * 2**20), "--disable-usage-stats", "--block"]
-        # One machine, on loopback: the nodes need no token to know each other by.
-        self.start(node, [program, "start", *options, *own], RAY_AUTH_MODE="disabled")
+        for _ in range(3):  # a node gives up after half a minute, which is short on a busy machine
+            # One machine, on loopback: the nodes need no token to know each other by.
+            self.start(node, [program, "start", *options, *own], RAY_AUTH_MODE="disabled")
+            wait_until(
+                lambda: self.has_ended(node) or "Ray runtime started" in log.read_text(), f"Ray's start of {node}"
+            )
+            if not self.has_ended(node):
+                return
+            self.kill(node)
+        raise RuntimeError(log.read_text()[-2000:])
 
 
 def _need(engine: str, missing: Sequence[str], modules: Sequence[str]) -> None:

@@ -94,9 +94,9 @@ class Project:
         """The finished runs of a role, the newest first."""
         return [run for run in self.runs(role, experiment) if run.info.status == "FINISHED"]
 
-    def scores(self, experiment: str = "neuroprint") -> dict[str, dict[str, float]]:
+    def scores(self) -> dict[str, dict[str, float]]:
         """Scores of every finished candidate and reference row, by name."""
-        found = (*self.finished("candidate", experiment), *self.finished("reference", experiment))
+        found = (*self.finished("candidate"), *self.finished("reference"))
         return {run.info.run_name: dict(run.data.metrics) for run in found}
 
 

@@ -33,6 +33,7 @@ def connect(init: Mapping[str, Any]) -> Any:
         raise NeuroprintError("hydra/launcher=ray: Ray is not installed: pip install 'neuroprint[ray]'") from error
     if not ray.is_initialized():
         passed = {name: value for name, value in os.environ.items() if name.startswith(_OURS)}
+        passed |= {"TQDM_DISABLE": "1"}  # jobs' output is passed on line by line: each step of a bar would be one
         given = {"logging_level": logging.WARNING, **{key: value for key, value in init.items() if value is not None}}
         try:
             ray.init(runtime_env={"env_vars": passed}, **given)

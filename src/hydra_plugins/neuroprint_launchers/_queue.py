@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+from hydra.core.utils import JobReturn
+from submitit.core.utils import UncompletedJobError
 from submitit.slurm.slurm import SlurmInfoWatcher
 
 
@@ -28,3 +30,14 @@ class QueueWatcher(SlurmInfoWatcher):  # type: ignore[misc] # submitit is option
         """The jobs that did not come to their end, with what Slurm says of each."""
         states = {job: self.get_state(job, mode="cache") for job in sorted(self._registered)}
         return [f"{job} ({state})" for job, state in states.items() if state not in ("COMPLETED", "ENDED")]
+
+
+def timed_out(job: JobReturn) -> bool:
+    """Whether submitit ended a job because its time was up. What a job of ours raised is the sweep's to raise."""
+    try:
+        _ = job.return_value
+    except UncompletedJobError:
+        return True
+    except Exception:
+        return False
+    return False

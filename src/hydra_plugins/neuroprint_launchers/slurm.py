@@ -13,9 +13,9 @@ from hydra.core.utils import JobReturn
 from neuroprint.errors import NeuroprintError
 
 _LOOK_S = 30
+_INSTALLED = find_spec("hydra_plugins.hydra_submitit_launcher") is not None
 
-if find_spec("hydra_plugins.hydra_submitit_launcher") is not None:
-    # Imported first, its entry is registered first, and ours of the same name takes its place.
+if _INSTALLED:
     from hydra_plugins.hydra_submitit_launcher.config import SlurmQueueConf
     from hydra_plugins.hydra_submitit_launcher.submitit_launcher import SlurmLauncher
 
@@ -31,23 +31,26 @@ if find_spec("hydra_plugins.hydra_submitit_launcher") is not None:
             from submitit.core.utils import FailedJobError, UncompletedJobError
             from submitit.slurm.slurm import SlurmJob
 
-            from hydra_plugins.neuroprint_launchers._queue import QueueWatcher
+            from hydra_plugins.neuroprint_launchers._queue import QueueWatcher, timed_out
 
             watcher = SlurmJob.watcher = QueueWatcher(delay_s=_LOOK_S)
             try:
-                ended: Sequence[JobReturn] = super().launch(job_overrides, initial_job_idx)
-                return ended
+                jobs: Sequence[JobReturn] = super().launch(job_overrides, initial_job_idx)
+                lost = [f"#{number} (time limit)" for number, job in enumerate(jobs, initial_job_idx) if timed_out(job)]
             except (FailedJobError, UncompletedJobError) as error:
                 watcher.wait()
+                lost = watcher.lost() or [" ".join(str(error).split())[:300]]
+            if lost:
+                folder = self.params["submitit_folder"].removesuffix("/%j")
                 raise NeuroprintError(
-                    f"Slurm ended jobs before they were done: {', '.join(watcher.lost()) or 'see their output'}; their "
-                    f"output is in {self.params['submitit_folder'].removesuffix('/%j')}; what they computed is kept: give "
-                    "the command again"
-                ) from error
+                    f"Slurm ended jobs before they were done: {', '.join(lost)}; their output is in {folder}; what they "
+                    "computed is kept: give the command again"
+                )
+            return jobs
 
-    ConfigStore.instance().store(
-        group="hydra/launcher",
-        name="submitit_slurm",
-        node=SlurmQueueConf(_target_=f"{__name__}.WaitingSlurmLauncher"),
-        provider="neuroprint",
-    )
+
+def register() -> None:
+    """Put this launcher in the place of submitit's, where that is installed: called when Hydra has found all plugins."""
+    if _INSTALLED:
+        node = SlurmQueueConf(_target_=f"{__name__}.WaitingSlurmLauncher")
+        ConfigStore.instance().store(group="hydra/launcher", name="submitit_slurm", node=node, provider="neuroprint")

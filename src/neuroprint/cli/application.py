@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from hydra_plugins.neuroprint_launchers.slurm import register as register_slurm
 from neuroprint.catalog.menu import CONF
 from neuroprint.cli.environment import prepare_process
 from neuroprint.cli.help import help_text
@@ -53,6 +55,8 @@ def run(arguments: Sequence[str] | None = None) -> None:
     # Hydra then raises its errors instead of printing them with a traceback; they are put in plain lines here.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     register_schema()
+    Plugins.instance()
+    register_slurm()
     sys.argv = [sys.argv[0], *given, *(() if _names_folder(given) else _flags(folders))]
     application = hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_job)
     code, interrupted = 0, False

@@ -201,7 +201,8 @@ class Slurm(Engine):
             "SlurmdUser": user,
             "SlurmctldPort": first,
             "AuthType": "auth/munge",
-            "AuthInfo": f"socket={self.folder}/munge/socket",
+            # A job whose node went down is started again when its credential has expired, two minutes later by default.
+            "AuthInfo": f"socket={self.folder}/munge/socket,cred_expire=20",
             "StateSaveLocation": f"{self.folder}/state",
             "SlurmdSpoolDir": f"{self.folder}/spool-%n",
             "SlurmctldPidFile": f"{self.folder}/slurmctld.pid",

@@ -86,16 +86,38 @@ def test_slurms_nodes_share_one_extraction_and_the_launching_process_makes_none(
     assert len(jobs) == len(POOLINGS) + 1 and len(set(jobs)) > 1, jobs
 
 
-def test_rays_nodes_share_one_extraction_and_the_launching_process_makes_none(new_project, ray_cluster, command, alone):
-    project = new_project()
-    project.sweep = [*command, "hydra/launcher=ray", f"hydra.launcher.ray.init.address='{ray_cluster.address}'"]
-    project.environment["RAY_AUTH_MODE"] = "disabled"
+@pytest.fixture(scope="module")
+def on_ray(new_project, ray_cluster, command):
+    """A project with a way to start the sweep on Ray."""
+
+    def make():
+        project = new_project()
+        project.environment["RAY_AUTH_MODE"] = "disabled"
+        project.sweep = [*command, "hydra/launcher=ray", f"hydra.launcher.ray.init.address='{ray_cluster.address}'"]
+        return project
+
+    return make
+
+
+def test_rays_nodes_share_one_extraction_and_the_launching_process_makes_none(on_ray, alone):
+    project = on_ray()
     done = project.run(*project.sweep)
     assert done.returncode == 0, done.stderr
     assert scores(project) == scores(alone)
     assert forwards(project) == 2 * CASES
     assert not re.search("^(extracting|scoring)|Traceback", done.stderr, re.MULTILINE), done.stderr
     assert len(set(re.findall(r"\(run_one pid=(\d+)", done.stderr))) > 1, done.stderr  # a node has one core
+
+
+def test_ray_runs_again_what_ran_on_a_node_that_went_down(on_ray, ray_cluster, alone):
+    project = on_ray()
+    with held(project, alone, POOLINGS[0]), held(project, alone, POOLINGS[1]), held(project, alone, POOLINGS[2]):
+        process = project.start(*project.sweep)
+        wait_until(lambda: len(project.entries()) >= CASES, "the extraction")
+        ray_cluster.kill(ray_cluster.nodes[0])  # where a job waits: there are as many jobs as nodes
+    _, said = process.communicate(400)
+    assert process.returncode == 0, said
+    assert scores(project) == scores(alone)
 
 
 def held(project, alone, pooling: str) -> Any:
@@ -148,7 +170,7 @@ def test_whatever_is_killed_the_same_command_finishes_with_the_same_numbers(
     project.sweep += [f"tracking.experiment='{experiment}'"]
     process = project.start(*project.sweep)
     wait_until(lambda: bool(running(slurm)) or process.poll() is not None, "the jobs' start")
-    time.sleep(rng.uniform(1, 20))
+    time.sleep(rng.uniform(0, 12))
     victim = ("server", "node", "job")[number % 3]
     node, job = rng.choice(running(slurm) or [("n1", "")])
     if victim == "server":
@@ -159,7 +181,7 @@ def test_whatever_is_killed_the_same_command_finishes_with_the_same_numbers(
             left.kill()
     else:
         slurm.ask("scancel", job)
-    _, said = process.communicate()
+    _, said = process.communicate(400)
     assert "Traceback" not in said, said
     if victim == "server":
         postgresql_server.serve()

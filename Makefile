@@ -5,12 +5,13 @@ CACHE := $(or $(NEUROPRINT_CACHE),.neuroprint)
 # A patient of the hold-out: the sweep has not seen it.
 DEMO_CASE := $(CACHE)/phantom/80-cases-2mm-seed0/Phantom_00003
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast lint format
+.PHONY: help install demo test test-fast test-cluster lint format
 
 help:
 	@echo "make demo       install, sweep two levels by two poolings, export the best, query it with a new case"
 	@echo "make test       install, run the whole test suite"
 	@echo "make test-fast  the same without what is slow"
+	@echo "make test-cluster  sweeps on PostgreSQL, Slurm and Ray, started here; names what cannot start"
 	@echo "make lint       install, check format, lint and types"
 	@echo "make format     put the code into ruff's format"
 
@@ -33,6 +34,10 @@ test: install
 
 test-fast: install
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+test-cluster: install
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cluster]'
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m cluster
 
 lint: install
 	$(BIN)/ruff format --check .

@@ -73,7 +73,8 @@ def test_the_menu_and_the_weights_are_in_it(site):
 
 
 def test_nothing_else_is_in_it(site):
-    assert {path.name.partition("-")[0] for path in site.iterdir()} == {"neuroprint"}
+    assert {path.name.partition("-")[0] for path in site.iterdir()} == {"neuroprint", "hydra_plugins"}
+    assert [path.name for path in (site / "hydra_plugins").iterdir()] == ["neuroprint_launchers"]
     assert {path.suffix for path in (site / "neuroprint").rglob("*") if path.is_file()} == {
         *(".css", ".html", ".js", ".mplstyle", ".py", ".safetensors", ".typed", ".yaml")
     }

@@ -6,12 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
 import pytest
+
+from engines import MLflowServer, PostgreSQL, RayCluster, Slurm
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -82,14 +84,15 @@ class Project:
         """The MLflow runs of an experiment; of one role (``candidate``, ``reference``, ``sweep``), or of all."""
         from mlflow import MlflowClient
 
-        client = MlflowClient(f"sqlite:///{self.folder / 'mlruns' / 'mlflow.db'}")
+        server = self.environment.get("MLFLOW_TRACKING_URI")
+        client = MlflowClient(server or f"sqlite:///{self.folder / 'mlruns' / 'mlflow.db'}")
         known = client.get_experiment_by_name(experiment)
         condition = f"tags.role = '{role}'" if role else ""
         return list(client.search_runs([known.experiment_id], condition, max_results=1000)) if known else []
 
-    def finished(self, role: str = "candidate") -> list[Run]:
+    def finished(self, role: str = "candidate", experiment: str = "neuroprint") -> list[Run]:
         """The finished runs of a role, the newest first."""
-        return [run for run in self.runs(role) if run.info.status == "FINISHED"]
+        return [run for run in self.runs(role, experiment) if run.info.status == "FINISHED"]
 
     def scores(self) -> dict[str, dict[str, float]]:
         """Scores of every finished candidate and reference row, by name."""
@@ -124,3 +127,53 @@ def new_project(tmp_path_factory: pytest.TempPathFactory, empty_database: Path, 
 def project(tmp_path: Path, warm: Any) -> Project:
     """A project in an empty folder."""
     return Project(tmp_path / "project", warm)
+
+
+@pytest.fixture(scope="session")
+def trained_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of a tiny SwinUNETR, as a training would write them."""
+    import torch
+    from safetensors.torch import save_file
+
+    from neuroprint.encoders.swin_unetr import Architecture
+
+    torch.manual_seed(7)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_file(Architecture(4, 12, 4).build().state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def sqlite_server(empty_database: Path) -> Iterator[MLflowServer]:
+    """An MLflow server that keeps its runs in a file."""
+    made = MLflowServer(tables=empty_database)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[MLflowServer]:
+    """An MLflow server on a PostgreSQL."""
+    database = PostgreSQL()
+    try:
+        made = MLflowServer(database.uri)
+        yield made
+        made.close()
+    finally:
+        database.close()
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[Slurm]:
+    """A Slurm of three nodes."""
+    made = Slurm()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[RayCluster]:
+    """A Ray of three nodes."""
+    made = RayCluster()
+    yield made
+    made.close()

@@ -2,67 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from neuroprint.tracking.ui import free_port
+from engines import MLflowServer
 
 pytestmark = pytest.mark.slow
 
 
-class Server:
-    """An MLflow server on loopback, which can be killed and started again."""
-
-    def __init__(self, folder: Path, port: int) -> None:
-        self.address = f"http://127.0.0.1:{port}"
-        store = [
-            "--backend-store-uri",
-            f"sqlite:///{folder}/mlflow.db",
-            "--artifacts-destination",
-            f"{folder}/artifacts",
-        ]
-        self._command = [sys.executable, "-m", "mlflow", "server", *store, "--port", str(port), "--workers", "1"]
-        self._folder = folder
-        self.start()
-
-    def start(self) -> None:
-        environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-        with (self._folder / "log").open("a") as log:
-            self._process = subprocess.Popen(
-                self._command, env=environment, stdout=log, stderr=log, start_new_session=True
-            )
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
-            try:
-                with urllib.request.urlopen(f"{self.address}/health", timeout=5):
-                    return
-            except OSError:
-                assert self._process.poll() is None, (self._folder / "log").read_text()
-                time.sleep(0.2)
-        raise TimeoutError((self._folder / "log").read_text())
-
-    def kill(self) -> None:
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory, empty_database) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("server")
-    shutil.copyfile(empty_database, folder / "mlflow.db")
-    made = Server(folder, free_port(6200))
-    yield made
-    made.kill()
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.cluster)])
+def server(request) -> MLflowServer:
+    return request.getfixturevalue(f"{request.param}_server")
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +45,7 @@ def swept(cohort: Path, *more: str) -> list[str]:
     return ["-m", "pooling=mean,max", *where, *network, *more]
 
 
-def candidates(server: Server) -> list[Any]:
+def candidates(server: MLflowServer) -> list[Any]:
     from mlflow import MlflowClient
 
     client = MlflowClient(server.address)
@@ -128,20 +82,20 @@ def test_both_export_and_ask(people, server, small_cohort):
 
 def test_a_server_that_goes_away_costs_no_feature(people, server, small_cohort):
     person = people[0]
-    server.kill()
+    server.stop()
     refused = person.run(*swept(small_cohort, "encoder.seed=1"))
     assert refused.returncode == 2 and "does not answer" in refused.stderr and "Traceback" not in refused.stderr
-    server.start()
+    server.serve()
     assert "nothing computed again" in person.run(*swept(small_cohort)).stderr
     process = person.start(*swept(small_cohort, "encoder.seed=1"))
     features = Path(person.environment["NEUROPRINT_CACHE"]) / "store" / "features"
     before = len(list(features.glob("*/*.safetensors")))
     while len(list(features.glob("*/*.safetensors"))) < before + 3 and process.poll() is None:
         time.sleep(0.01)
-    server.kill()
+    server.stop()
     _, err = process.communicate()
     assert process.returncode == 1 and "Traceback" not in err, err
-    server.start()
+    server.serve()
     again = person.run(*swept(small_cohort, "encoder.seed=1"))
     assert again.returncode == 0, again.stderr
     runs = [run for run in candidates(server) if run.data.params.get("encoder.seed") == "1"]

@@ -9,20 +9,6 @@ import pandas as pd
 import pytest
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory) -> Path:
-    """Weights of a tiny SwinUNETR, as a training would write them."""
-    import torch
-    from safetensors.torch import save_file
-
-    from neuroprint.encoders.swin_unetr import Architecture
-
-    torch.manual_seed(7)
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    save_file(Architecture(4, 12, 4).build().state_dict(), path)
-    return path
-
-
 def command(weights: Path, cohort: Path, *choices: str) -> list[str]:
     network = ("encoder=swin_unetr_phantom", f"encoder.weights={weights}", "encoder.sha256=null")
     small = ("layer=2", "encoder.feature_size=12", "encoder.spacing_mm=6", "figures=false")
@@ -30,9 +16,9 @@ def command(weights: Path, cohort: Path, *choices: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def swept(new_project, small_cohort, weights):
+def swept(new_project, small_cohort, trained_weights):
     project = new_project()
-    project.command = command(weights, small_cohort, "-m", "pooling=mean,max")
+    project.command = command(trained_weights, small_cohort, "-m", "pooling=mean,max")
     project.outcome = project.run(*project.command)
     assert project.outcome.returncode == 0, project.outcome.stderr
     return project
@@ -56,7 +42,21 @@ def test_a_sweeps_best_is_scored_on_random_weights_as_well(swept, artifact):
     assert "untrained" in swept.outcome.stdout
 
 
-def test_a_run_by_itself_gets_it_at_once_and_once_and_gets_it_back(tmp_path, small_cohort, weights, monkeypatch):
+@pytest.mark.slow
+def test_it_is_scored_by_a_job_of_the_launcher_with_the_same_numbers(swept, new_project):
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    project = new_project()
+    done = project.run(*swept.command, "hydra/launcher=submitit_local", "hydra.launcher.timeout_min=5")
+    assert done.returncode == 0, done.stderr
+    assert "extracting" not in done.stderr and "on random weights" not in done.stderr
+    said = [file.read_text() for file in (project.folder / "mlruns").glob("hydra/**/.submitit/*/*.err")]
+    assert sum("scoring the reference row untrained" in text for text in said) == 1, done.stderr
+    assert project.scores() == swept.scores()
+
+
+def test_a_run_by_itself_gets_it_at_once_and_once_and_gets_it_back(
+    tmp_path, small_cohort, trained_weights, monkeypatch
+):
     from hydra import compose, initialize_config_dir
 
     from neuroprint.catalog.menu import CONF
@@ -69,7 +69,7 @@ def test_a_run_by_itself_gets_it_at_once_and_once_and_gets_it_back(tmp_path, sma
 
     monkeypatch.setenv("NEUROPRINT_CACHE", str(tmp_path / "cache"))
     register_schema()
-    overrides = command(weights, small_cohort, f"tracking.root={tmp_path / 'mlruns'}")
+    overrides = command(trained_weights, small_cohort, f"tracking.root={tmp_path / 'mlruns'}")
 
     def run_it() -> None:
         """As a process of its own would: with a session of its own."""
@@ -119,14 +119,16 @@ def test_a_reference_row_that_cannot_be_scored_is_said_and_fails_nothing(caplog,
     assert "the best cannot be scored: ValueError: no memory" in caplog.text
 
 
-def test_only_what_was_trained_and_knows_its_architecture_has_a_twin(weights):
+def test_only_what_was_trained_and_knows_its_architecture_has_a_twin(trained_weights):
     from neuroprint.encoders.combined import CombinedEncoder
     from neuroprint.encoders.swin_unetr import SwinUNETREncoder, TrainedSwinUNETREncoder
     from neuroprint.encoders.twins import untrained_twin
     from neuroprint.encoders.voxels import VoxelEncoder
 
     voxels = VoxelEncoder()
-    trained = TrainedSwinUNETREncoder(["flair", "t1"], str(weights), feature_size=12, spacing_mm=6, crop="image")
+    trained = TrainedSwinUNETREncoder(
+        ["flair", "t1"], str(trained_weights), feature_size=12, spacing_mm=6, crop="image"
+    )
     assert untrained_twin(voxels) is None
     assert untrained_twin(SwinUNETREncoder(["flair"])) is None
     twin = untrained_twin(trained)

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from hydra_plugins.neuroprint_launchers.slurm import register as register_slurm
 from neuroprint.catalog.menu import CONF
 from neuroprint.cli.environment import prepare_process
 from neuroprint.cli.help import help_text
@@ -27,8 +29,9 @@ from neuroprint.experiment.configuration import check_keys, register_schema
 from neuroprint.tracking.server import said_by_mlflow
 
 if TYPE_CHECKING:
+    from neuroprint.experiment.experiment import Experiment
     from neuroprint.experiment.session import Session
-    from neuroprint.experiment.sweep import Sweep
+    from neuroprint.experiment.sweep import Plan, Sweep
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +55,8 @@ def run(arguments: Sequence[str] | None = None) -> None:
     # Hydra then raises its errors instead of printing them with a traceback; they are put in plain lines here.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     register_schema()
+    Plugins.instance()
+    register_slurm()
     sys.argv = [sys.argv[0], *given, *(() if _names_folder(given) else _flags(folders))]
     application = hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_job)
     code, interrupted = 0, False
@@ -105,8 +110,32 @@ class SweepCallback(Callback):  # type: ignore[misc] # Hydra carries no types
 
 def _job(config: DictConfig) -> None:
     """One job of Hydra's: score one configuration."""
-    from neuroprint.experiment.experiment import Experiment
     from neuroprint.experiment.run import run_experiment
+
+    experiment, plan = _composed(config)
+    session = _session()
+    try:
+        run_experiment(experiment, session, plan.parent)
+    except Exception as error:
+        if plan.parent:  # the others go on: say at once what happened to this one
+            said = str(error) if isinstance(error, NeuroprintError) else said_by_mlflow(error)
+            log.error("failed: %s: %s", experiment.name, said or error, exc_info=said is None)
+        if session.sweep is not None:
+            session.sweep.note_failure(HydraConfig.get().overrides.task, error)
+        raise
+
+
+def _untrained_job(config: DictConfig) -> None:
+    """One job more, when a sweep's best is known: score it on random weights."""
+    from neuroprint.experiment.run import score_untrained
+
+    experiment, plan = _composed(config)
+    score_untrained(experiment, _session(), plan.parent)
+
+
+def _composed(config: DictConfig) -> tuple[Experiment, Plan]:
+    """What a job is to score, and what it knows of its sweep, in whichever process it runs."""
+    from neuroprint.experiment.experiment import Experiment
     from neuroprint.experiment.sweep import Plan, named_poolings
 
     prepare_process()
@@ -121,15 +150,7 @@ def _job(config: DictConfig) -> None:
         session.use_folders(plan.folders)
         also = named_poolings(session.catalog.part("pooling", node) for node in plan.poolings)
         experiment = Experiment.of(config, hydra_config.runtime.choices, overrides, session, also, plan.varied)
-    try:
-        run_experiment(experiment, session, plan.parent)
-    except Exception as error:
-        if plan.parent:  # the others go on: say at once what happened to this one
-            said = str(error) if isinstance(error, NeuroprintError) else said_by_mlflow(error)
-            log.error("failed: %s: %s", experiment.name, said or error, exc_info=said is None)
-        if session.sweep is not None:
-            session.sweep.note_failure(overrides, error)
-        raise
+    return experiment, plan
 
 
 def _finish(interrupted: bool) -> bool:
@@ -140,7 +161,7 @@ def _finish(interrupted: bool) -> bool:
     from neuroprint.experiment.sweep import finish_sweep
 
     try:
-        return finish_sweep(sweep, _session(), interrupted)
+        return finish_sweep(sweep, _session(), interrupted, _untrained_job)
     except Exception as error:
         said = str(error) if isinstance(error, NeuroprintError) else said_by_mlflow(error)
         if said is None:

@@ -57,9 +57,12 @@ def hand_out(loader: Any, jobs: Jobs) -> None:
     kind = type(loader)
     compose = getattr(kind.load_sweep_config, "composes", kind.load_sweep_config)
 
-    def load_sweep_config(self: Any, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+    def load_sweep_config(self: Any, master_config: DictConfig, sweep_overrides: list[str]) -> Any:
         known = jobs.get(tuple(sweep_overrides))
-        return compose(self, master_config, sweep_overrides) if known is None else known
+        if known is None:
+            return compose(self, master_config, sweep_overrides)
+        OmegaConf.set_readonly(known.hydra, False)  # Hydra locks what has run, and a sweep's best runs once more
+        return known
 
     load_sweep_config.composes = compose  # type: ignore[attr-defined]
     kind.load_sweep_config = load_sweep_config

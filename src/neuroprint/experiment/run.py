@@ -97,11 +97,29 @@ def score_untrained(experiment: Experiment, session: Session, parent: str | None
     try:
         _score_untrained(experiment, session, parent)
     except Exception as error:
-        log.debug("the reference row untrained failed", exc_info=True)
-        said = " ".join(str(error).split())
-        log.error(
-            "the reference row untrained of %s cannot be scored: %s: %s", experiment.name, type(error).__name__, said
-        )
+        say_not_scored(experiment, error)
+
+
+def lacks_untrained(experiment: Experiment, session: Session, parent: str | None = None) -> bool:
+    """Whether the reference row ``untrained`` is due and not logged; one that is logged is listed under the sweep.
+
+    Args:
+        experiment: The configuration with trained weights.
+        session: Of this process.
+        parent: Id of the sweep's parent run.
+    """
+    identity = experiment.untrained_identity(session.cohort(experiment))
+    if identity is None:
+        return False
+    with session.tracking(experiment.config).lock(identity):
+        return not _found_untrained(experiment, session, identity, parent)
+
+
+def say_not_scored(experiment: Experiment, error: Exception) -> None:
+    """Say in a line why the reference row ``untrained`` is missing."""
+    log.debug("the reference row untrained failed", exc_info=True)
+    said = " ".join(str(error).split())
+    log.error("the reference row untrained of %s cannot be scored: %s: %s", experiment.name, type(error).__name__, said)
 
 
 def _run(experiment: Experiment, session: Session, parent: str | None) -> str:
@@ -182,9 +200,7 @@ def _score_untrained(experiment: Experiment, session: Session, parent: str | Non
         return
     store = session.tracking(experiment.config)
     with store.lock(identity):
-        if found := _reusable(store, twin, session, identity):
-            _adopt(store, found, parent, quietly=True)
-            _point_to_untrained(store, experiment.identity(cohort), identity)
+        if _found_untrained(experiment, session, identity, parent):
             return
         log.info("scoring the reference row untrained: %s on random weights", experiment.name)
         run_id = store.create(UNTRAINED, _reference_tags(twin, UNTRAINED, identity), parent)
@@ -193,6 +209,17 @@ def _score_untrained(experiment: Experiment, session: Session, parent: str | Non
             _log(store, run_id, twin, result, {**twin.parameters, "encoder": UNTRAINED})
         session.logged.add(identity)
     _point_to_untrained(store, experiment.identity(cohort), identity)
+
+
+def _found_untrained(experiment: Experiment, session: Session, identity: str, parent: str | None) -> bool:
+    """Whether the reference row is logged already. Called while holding its identity's lock."""
+    store, twin = session.tracking(experiment.config), experiment.untrained
+    found = _reusable(store, twin, session, identity) if twin else None
+    if found is None:
+        return False
+    _adopt(store, found, parent, quietly=True)
+    _point_to_untrained(store, experiment.identity(session.cohort(experiment)), identity)
+    return True
 
 
 def _point_to_untrained(store: TrackingStore, candidate: str, untrained: str) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from neuroprint.tracking.store import TrackingStore
 
 _PIPE_WIDTH = 120
+_UNKNOWN = "was ended early, or did not start"
 PROFILED = "profile"
 """Tag of the parents that have a profile."""
 
@@ -135,7 +136,7 @@ def describe_sweep(
         missing: Names of the jobs that have no finished run, by their identity.
     """
     logged = _logged_errors(store)  # these were cleared of folders and of what headers hold
-    failed = {name: logged.get(identity, "did not start") for identity, name in missing.items()}
+    failed = {name: logged.get(identity, _UNKNOWN) for identity, name in missing.items()}
     text = closing(boards, failed)
     store.log(parent, _headline(boards), tags=note(f"{opening}\n\n{text}" if text else opening))
     if boards:
@@ -178,7 +179,7 @@ def list_failures(store: TrackingStore, missing: Mapping[str, str], said: Mappin
     table.add_column("why", overflow="fold")
     logged = _logged_errors(store)
     for identity, name in missing.items():
-        table.add_row(escape(name), escape(said.get(identity) or logged.get(identity) or "did not start"))
+        table.add_row(escape(name), escape(said.get(identity) or logged.get(identity) or _UNKNOWN))
     Console(file=sys.stderr).print(table)
 
 

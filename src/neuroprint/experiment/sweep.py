@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra.types import TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from neuroprint.catalog.instantiate import plain
@@ -21,7 +22,7 @@ from neuroprint.evaluation.folds import in_holdout
 from neuroprint.experiment.composition import Jobs, compose_jobs, hand_out, set_environment
 from neuroprint.experiment.experiment import Experiment
 from neuroprint.experiment.fingerprints import KEY, expand
-from neuroprint.experiment.run import score_untrained
+from neuroprint.experiment.run import lacks_untrained, say_not_scored
 from neuroprint.experiment.summary import describe_sweep, list_failures, report_profile, report_sweep, say_where
 from neuroprint.tracking.boards import by_rank, can_be_best
 from neuroprint.tracking.description import note, opening
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from neuroprint.tracking.store import TrackingStore
 
 log = logging.getLogger(__name__)
+
+
+Launch = Callable[[TaskFunction, Sequence[Sequence[str]]], None]
 
 # How jobs, which may run in other processes or on other machines, learn which sweep they belong to.
 PLAN_VARIABLE = "NEUROPRINT_SWEEP"
@@ -52,6 +56,7 @@ class Sweep:
         experiments: By their overrides; several can have one identity.
         identities: By their overrides.
         opening: What the parent's description says of how it was started.
+        launch: Runs jobs on the sweep's launcher: a function of a composed configuration, for each of some overrides.
         failures: What went wrong, by identity.
     """
 
@@ -61,6 +66,7 @@ class Sweep:
     experiments: dict[tuple[str, ...], Experiment]
     identities: dict[tuple[str, ...], str]
     opening: str
+    launch: Launch
     failures: dict[str, str] = field(default_factory=dict)
 
     def note_failure(self, overrides: Sequence[str], error: BaseException) -> None:
@@ -131,16 +137,19 @@ def start_sweep(config: DictConfig, session: Session) -> Sweep:
     file = store.root / "sweeps" / f"{parent}.json"
     Plan(parent, [dict(part.node or {}) for part in parts], varied, folders).write(file)
     _hand_on(config, jobs, file)
-    return Sweep(parent, store, names, {one.overrides: one for one in experiments}, identities, said)
+    by_overrides = {one.overrides: one for one in experiments}
+    return Sweep(parent, store, names, by_overrides, identities, said, _launch(config, len(jobs)))
 
 
-def finish_sweep(sweep: Sweep, session: Session, interrupted: bool) -> bool:
+def finish_sweep(sweep: Sweep, session: Session, interrupted: bool, score_untrained: TaskFunction) -> bool:
     """Sum up a sweep: print and log its leaderboards, list what failed, end the parent.
 
     Args:
         sweep: The sweep.
         session: Of this process.
         interrupted: The user stopped the sweep.
+        score_untrained: Scores the reference row of a job's configuration. It runs on the sweep's launcher, as jobs do: this
+            process may be that of a cluster's login node.
 
     Returns:
         Whether every job has a finished run.
@@ -156,7 +165,7 @@ def finish_sweep(sweep: Sweep, session: Session, interrupted: bool) -> bool:
         done = {run.data.tags["identity"] for run in runs}
         missing = {identity: name for identity, name in sweep.names.items() if identity not in done}
         if runs and not interrupted:
-            _score_untrained(sweep, session, runs)
+            _score_untrained(sweep, session, runs, score_untrained)
             runs = _finished_runs(sweep)  # their tags may have changed
         if runs:
             asked = _asked(sweep, runs)
@@ -269,13 +278,37 @@ def _finished_runs(sweep: Sweep) -> list[Run]:
     return list(found.values())
 
 
-def _score_untrained(sweep: Sweep, session: Session, runs: Sequence[Run]) -> None:
+def _score_untrained(sweep: Sweep, session: Session, runs: Sequence[Run], score: TaskFunction) -> None:
     """Score the best trained candidate of each group on random weights, for the reference row ``untrained``."""
     by_identity = {sweep.identities[overrides]: one for overrides, one in sweep.experiments.items()}
     groups: dict[str, list[Run]] = {}
     for run in runs:
         if "untrained_row" in run.data.tags and can_be_best(run):
             groups.setdefault(run.data.tags["group"], []).append(run)
-    for members in groups.values():
-        best = by_rank(sweep.store, members)[0]
-        score_untrained(by_identity[best.data.tags["identity"]], session, sweep.parent)
+    best = [by_identity[by_rank(sweep.store, members)[0].data.tags["identity"]] for members in groups.values()]
+    due = [one for one in best if lacks_untrained(one, session, sweep.parent)]
+    if not due:
+        return
+    log.info("one more job for each reference row untrained")
+    try:
+        sweep.launch(score, [one.overrides for one in due])
+    except Exception as error:  # such as a job that was canceled: the candidates' scores hold without it
+        for one in due:
+            say_not_scored(one, error)
+
+
+def _launch(config: DictConfig, first: int) -> Launch:
+    """Runs further jobs on the sweep's launcher, also once Hydra has ended; ``first`` is the number of the first."""
+    from hydra._internal.callbacks import Callbacks
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.plugins import Plugins
+    from hydra.types import HydraContext
+
+    context = HydraContext(GlobalHydra.instance().config_loader(), Callbacks())
+
+    def launch(task: TaskFunction, jobs: Sequence[Sequence[str]]) -> None:
+        launcher = Plugins.instance().instantiate_launcher(context, task, config)
+        for job in launcher.launch(jobs, first):
+            _ = job.return_value  # raises what the job raised
+
+    return launch

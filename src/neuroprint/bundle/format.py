@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from neuroprint.errors import NeuroprintError
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 MANIFEST = "bundle.json"
 
 _PACKAGES = ("numpy", "torch", "monai", "scikit-learn", "scipy", "nibabel", "safetensors", "pyarrow")

@@ -39,7 +39,7 @@ def name(path: Path) -> str:
 
 def test_the_top_level_holds_the_rooms_and_nothing_else():
     found = {path.name for path in SOURCE.iterdir() if path.name != "__pycache__"}
-    assert found == {"__init__.py", "__main__.py", "errors.py", *ROOMS[1:], BESIDE} - {"conf"}
+    assert found == {"__init__.py", "__main__.py", "errors.py", "py.typed", *ROOMS[1:], BESIDE} - {"conf"}
 
 
 @pytest.mark.parametrize("path", IN_ROOMS, ids=name)

@@ -8,7 +8,19 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "neuroprint"
 # A room may import from those before it, but for `evaluation`, which stands beside the left end.
-ROOMS = ["errors", "catalog", "data", "phantom", "encoders", "embedding", "figures", "tasks", "bundle", "tracking"]
+ROOMS = [
+    "errors",
+    "catalog",
+    "data",
+    "phantom",
+    "prepare",
+    "encoders",
+    "embedding",
+    "figures",
+    "tasks",
+    "bundle",
+    "tracking",
+]
 ROOMS += ["experiment", "training", "cli"]
 BESIDE = "evaluation"
 FILES = sorted(SOURCE.rglob("*.py"))

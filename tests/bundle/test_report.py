@@ -13,11 +13,12 @@ from PIL import Image
 from neuroprint.bundle.bundle import Bundle
 from neuroprint.bundle.map_drawing import map_drawing
 from neuroprint.bundle.novelty import Novelty
-from neuroprint.bundle.plates import case_plates, outline_path
+from neuroprint.bundle.plates import case_plates
 from neuroprint.bundle.report import report
 from neuroprint.bundle.score_table import scale_ends, score_table
 from neuroprint.data.facts import picture_mm
 from neuroprint.data.mips import PLANES, as_gray, as_mask, project, projected_mm
+from neuroprint.data.outlines import outline_path
 from neuroprint.evaluation.metric import Metric
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from neuroprint.bundle.card import about_weights, write_card
 from neuroprint.bundle.embedder import check_recipe, write_embedder
-from neuroprint.bundle.format import write_bundle
+from neuroprint.bundle.format import TEMPLATE_FILE, write_bundle
 from neuroprint.bundle.gallery import Gallery, Placing, cases_table, pictures_of, write_gallery
 from neuroprint.bundle.index import leave_fold_out
 from neuroprint.bundle.projection import apply_steps, save_steps, steps_of, why_not
@@ -25,10 +25,12 @@ from neuroprint.errors import NeuroprintError
 from neuroprint.evaluation.benchmark import Protocol
 from neuroprint.evaluation.metric import known
 from neuroprint.evaluation.projection import clipped, fit_projection, is_supervised
+from neuroprint.prepare.template import BrainTemplate, cohort_template
 from neuroprint.tasks.evaluate import sweep_cases
 from neuroprint.tasks.result import Result
 
 if TYPE_CHECKING:
+    from neuroprint.data.cohort import Cohort
     from neuroprint.embedding.embeddings import Embeddings
     from neuroprint.tasks.pictures import MapMethod
 
@@ -151,6 +153,8 @@ def build_bundle(
         write_embedder(unfinished, recipe, cohort.modalities)
         save_steps(unfinished, steps)
         write_gallery(unfinished, gallery, known_scores)
+        if (template := _template(cohort, cases)) is not None:
+            template.save(unfinished / TEMPLATE_FILE)
 
     write_bundle(folder, manifest, fill)
     return len(cases)
@@ -170,6 +174,17 @@ def scores_of(result: Result) -> dict[str, Any]:
         "headline": result.task.rank_by,
         "profile": [],
     }
+
+
+def _template(cohort: Cohort, cases: Sequence[Case]) -> BrainTemplate | None:
+    """The gallery's mean T1, on which raw scans are laid; None of few patients, or where scans lie in no common space."""
+    if cohort.frame != "world":
+        return None
+    gallery = {case.id for case in cases}
+    try:
+        return cohort_template(cohort.where(lambda case: case.id in gallery))
+    except NeuroprintError:
+        return None
 
 
 def part_of_projection(projection: Any, catalog: Catalog | None = None) -> Part | None:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from neuroprint.bundle.build import build_bundle, part_of_projection
 from neuroprint.bundle.embedder import Embedder
-from neuroprint.bundle.format import FORMAT_VERSION, mapped, read_manifest
+from neuroprint.bundle.format import FORMAT_VERSION, TEMPLATE_FILE, mapped, read_manifest
 from neuroprint.bundle.gallery import IMAGE, NEIGHBORS_FILE, Placing
 from neuroprint.bundle.index import Floats32, Neighborhoods, Search, percentiles
 from neuroprint.bundle.novelty import Novelty, novelty
@@ -32,6 +32,7 @@ from neuroprint.data.measure import measure
 from neuroprint.data.mips import PLANES
 from neuroprint.data.volume import Volume, read_volume
 from neuroprint.errors import CaseError, NeuroprintError
+from neuroprint.prepare.template import FEWEST_PATIENTS, BrainTemplate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -326,6 +327,20 @@ class Bundle:
             volume_cm3=placing.volume_cm3(facts),
             side=placing.side(facts),
         )
+
+    @cached_property
+    def template(self) -> BrainTemplate:
+        """What a raw scan is to be laid on before it is put to the bundle.
+
+        Raises:
+            NeuroprintError: The bundle holds none.
+        """
+        if TEMPLATE_FILE not in self.manifest["files"]:
+            raise NeuroprintError(
+                f"{self.name}: the bundle holds no template to lay raw scans on: its gallery has fewer than "
+                f"{FEWEST_PATIENTS} patients with a T1, or they lie in no common space; give prepared scans"
+            )
+        return BrainTemplate.read(self.folder / TEMPLATE_FILE)
 
     def project(self, embeddings: npt.NDArray[np.floating[Any]]) -> Floats32:
         """(m, D) -> (m, d) by the bundle's projection."""

@@ -21,6 +21,8 @@ from neuroprint.errors import NeuroprintError
 
 FORMAT_VERSION = 5
 MANIFEST = "bundle.json"
+TEMPLATE_FILE = "template.nii.gz"
+"""The gallery's mean T1; absent where it can have none."""
 
 _PACKAGES = ("numpy", "torch", "monai", "scikit-learn", "scipy", "nibabel", "safetensors", "pyarrow")
 _DTYPES = {"F32": np.float32, "F64": np.float64, "F16": np.float16, "I64": np.int64, "U8": np.uint8, "BOOL": np.bool_}

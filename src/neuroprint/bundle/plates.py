@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
-from typing import TYPE_CHECKING, Any, Final
-
-import numpy as np
+from typing import TYPE_CHECKING, Final
 
 from neuroprint.data.mips import PLANES
+from neuroprint.data.outlines import outline_path, png_address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import numpy as np
     from numpy.typing import NDArray
 
 CONVENTION: Final = (
@@ -59,16 +57,6 @@ def longest_side(*sizes_mm: Mapping[str, tuple[float, float]]) -> float:
     return max((side for sizes in sizes_mm for size in sizes.values() for side in size), default=1.0)
 
 
-def outline_path(mask: NDArray[np.bool_]) -> str:
-    """The edge of a mask as an SVG path in pixels, the origin at the corner of the first; empty where there is none."""
-    from contourpy import contour_generator
-
-    # A rim of background closes outlines that touch the picture's edge; pixel centers lie at half integers.
-    padded = np.pad(mask.astype(np.float64), 1)
-    lines: list[NDArray[np.float64]] = contour_generator(z=padded).lines(0.5)  # type: ignore[assignment]
-    return "".join("M" + "L".join(f"{x - 0.5:g} {y - 0.5:g}" for x, y in line[:-1]) + "Z" for line in lines)
-
-
 def _plate(
     plane: str, picture: NDArray[np.uint8], mask: NDArray[np.bool_] | None, size: tuple[float, float], name: str
 ) -> str:
@@ -91,14 +79,6 @@ def _plate(
     return (
         f'<svg class="plate" viewBox="0 0 {_SIDE:g} {_SIDE:g}" role="img" aria-label="{html.escape(words)}">'
         f'<g transform="translate({left:.2f} {top:.2f}) scale({wide / columns:.4f} {high / rows:.4f})">'
-        f'<image width="{columns}" height="{rows}" preserveAspectRatio="none" href="{_png(picture)}"/>{drawn}</g>'
+        f'<image width="{columns}" height="{rows}" preserveAspectRatio="none" href="{png_address(picture)}"/>{drawn}</g>'
         f'<g class="letters">{letters}</g><text class="plane" x="4" y="{_SIDE - 4:g}">{plane}</text></svg>'
     )
-
-
-def _png(picture: NDArray[Any]) -> str:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(picture, dtype=np.uint8)).save(buffer, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

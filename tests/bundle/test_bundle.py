@@ -105,7 +105,7 @@ def test_a_scan_that_is_said_to_be_far_larger_than_a_head_is_refused_unread(
     case = Path(shutil.copytree(small_cohort / "Small_00009", tmp_path / "Small_00009"))
     for path in case.iterdir():
         nib.save(nib.Nifti1Image(np.asarray(nib.load(path).dataobj), np.diag([spacing] * 3 + [1.0])), path)
-    monkeypatch.setattr("neuroprint.bundle.bundle.read_volume", lambda *_: pytest.fail("it was read"))
+    monkeypatch.setattr("neuroprint.data.nifti.NiftiFile.read_frames", lambda *_: pytest.fail("it was read"))
     with pytest.raises(CaseError) as caught:
         bundle.embed(bundle.read_case(case))
     assert str(caught.value) == (

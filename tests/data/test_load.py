@@ -321,7 +321,7 @@ def test_the_one_file_in_a_folder_is_the_case_where_the_gallerys_format_says_so(
 
 def test_a_case_that_cannot_be_read_is_said(msd: Path, manifest: Path, tmp_path: Path) -> None:
     for path in (tmp_path / "nowhere.nii.gz", msd):
-        with pytest.raises(NeuroprintError, match=r"is no file;\nexpected a 4-D NIfTI file"):
+        with pytest.raises(NeuroprintError, match=r"is no NIfTI file;\nexpected a 4-D NIfTI file"):
             MSDFormat(msd).case(path)
     unsafe = shutil.copy(msd / "imagesTr" / "BRATS_001.nii.gz", tmp_path / "a b.nii.gz")
     with pytest.raises(NeuroprintError, match=r"the id 'a b' cannot name a file.*rename the file"):

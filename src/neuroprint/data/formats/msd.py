@@ -9,6 +9,7 @@ from typing import Any
 
 from neuroprint.data.case import Case, ImageFile
 from neuroprint.data.cohort import Cohort
+from neuroprint.data.files import NIFTI
 from neuroprint.data.ids import unsafe_id
 from neuroprint.data.nifti import open_nifti
 from neuroprint.errors import NeuroprintError
@@ -80,8 +81,8 @@ class MSDFormat:
             CaseError: The file is no sound NIfTI image.
             NeuroprintError: There is no such file, it does not hold the channels, or its name cannot be a case's.
         """
-        if not path.is_file():
-            raise NeuroprintError(f"{path} is no file;\nexpected a 4-D NIfTI file as those of imagesTr")
+        if not (path.is_file() and path.name.endswith(NIFTI)):
+            raise NeuroprintError(f"{path} is no NIfTI file;\nexpected a 4-D NIfTI file as those of imagesTr")
         case_id = _case_id(path.name)
         if problem := unsafe_id(case_id):
             raise NeuroprintError(f"{path}: {problem}; rename the file")
@@ -143,7 +144,7 @@ def _listed(description: dict[str, Any]) -> list[str]:
 def _niftis(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return [p for p in folder.iterdir() if p.name.endswith((".nii", ".nii.gz")) and not p.name.startswith(".")]
+    return [p for p in folder.iterdir() if p.name.endswith(NIFTI) and not p.name.startswith(".")]
 
 
 def _case_id(file_name: str) -> str:

@@ -110,7 +110,7 @@ def test_a_scan_that_is_said_to_be_far_larger_than_a_head_is_refused_unread(
         bundle.embed(bundle.read_case(case))
     assert str(caught.value) == (
         f"case Small_00009: Small_00009_flair.nii.gz is said to cover {said}, expected at most 600 mm along an axis and "
-        "20 liters; correct the voxel sizes in its header"
+        "20 liters, and 1 mm at least; correct the voxel sizes in its header"
     )
 
 

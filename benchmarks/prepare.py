@@ -1,21 +1,27 @@
 """What `neuroprint prepare` makes of a raw examination, against the same one prepared officially.
 
-python benchmarks/prepare.py RAW REFERENCE COHORT
-RAW: the folder of one raw examination. REFERENCE: a BraTS cohort that holds it, prepared by others. COHORT: at least ten
-other patients in that space. Prints a table in Markdown.
+    python benchmarks/prepare.py RAW REFERENCE COHORT
+
+RAW is the folder of one raw examination, REFERENCE a BraTS cohort that holds it, prepared by others, and COHORT has at least
+ten other patients in that space. Prints a table in Markdown.
 """
+
+from __future__ import annotations
 
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
 import neuroprint as npr
-from neuroprint.data.volume import read_volume
-from neuroprint.prepare.case import nifti_bytes, prepare_case
+from neuroprint.data.case import Case
+from neuroprint.data.cohort import Cohort
+from neuroprint.data.volume import Volume, read_volume
+from neuroprint.prepare.case import PreparedCase, nifti_bytes, prepare_case
 from neuroprint.prepare.examination import find_examinations
 from neuroprint.prepare.grids import mass_center, to_array, to_sitk
 from neuroprint.prepare.registration import movement, register, turned_starts
@@ -44,7 +50,7 @@ def main(raw: Path, reference: Path, cohort: Path) -> None:
         print(f"| {name} | {value} |")
 
 
-def against(made, volume):
+def against(made: PreparedCase, volume: Volume) -> Iterator[tuple[str, str]]:
     """Dice of the masks; how far a further rigid registration moves, and how T1 and FLAIR correlate before and after."""
     t1, flair = (image.astype(np.float32) for image in volume.images)
     brain, mine = t1 != 0, made.images["t1"] != 0
@@ -69,7 +75,7 @@ def against(made, volume):
         yield f"{name}: correlation within the brain, before and after that", f"{said[0]:.2f}, {said[1]:.2f}"
 
 
-def found(made, official, others):
+def found(made: PreparedCase, official: Case, others: Cohort) -> Iterator[tuple[str, str]]:
     """Whether the official version is the nearest of all, by cosine similarity of the plain fingerprints."""
     with tempfile.TemporaryDirectory() as folder:
         for case in (*others.cases, official):
@@ -80,7 +86,7 @@ def found(made, official, others):
             (query / f"prepared_{name}.nii.gz").write_bytes(nifti_bytes(image, made.affine))
         cohort = npr.load_cohort("brats", folder)
         for name, choice in FINGERPRINTS.items():
-            embeddings = npr.embed(cohort, pooling="spatial_softmax", **choice)
+            embeddings = npr.embed(cohort, choice["encoder"], choice["layer"], "spatial_softmax")
             rows = embeddings.rows(list(embeddings.ids)).astype(float)
             rows /= np.linalg.norm(rows, axis=1, keepdims=True)
             alike = dict(zip(embeddings.ids, rows @ rows[list(embeddings.ids).index("prepared")], strict=True))

@@ -91,9 +91,15 @@ def save_head():
 
 
 @pytest.fixture(scope="session")
-def template(tmp_path_factory):
+def twelve(tmp_path_factory):
+    """Phantoms, with a store of their own."""
+    return load_cohort("phantom", cases=12, spacing_mm=2.0, store=tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="session")
+def template(twelve):
     """The mean T1 of twelve phantoms."""
-    return cohort_template(load_cohort("phantom", cases=12, spacing_mm=2.0, store=tmp_path_factory.mktemp("store")))
+    return cohort_template(twelve)
 
 
 @pytest.fixture(scope="session")

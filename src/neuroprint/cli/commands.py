@@ -5,21 +5,17 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neuroprint import __version__
 from neuroprint.cli.environment import prepare_process
+from neuroprint.cli.raw_scans import as_prepared, prepare_scans, takes_raw_scans, takes_series
 from neuroprint.errors import NeuroprintError
 from neuroprint.tracking.server import said_by_mlflow
 
 if TYPE_CHECKING:
-    from neuroprint.bundle.bundle import Bundle
-    from neuroprint.catalog.menu import Catalog
-    from neuroprint.prepare.template import BrainTemplate
     from neuroprint.tracking.store import TrackingStore
 
 
@@ -89,10 +85,10 @@ def _parser() -> argparse.ArgumentParser:
         "--like", type=Path, metavar="PATH", help="a cohort, or a bundle (default: the MNI template that nilearn ships)"
     )
     prepare.add_argument("--affine", action="store_true", help="stretch brains to the template (default: keep sizes)")
-    _takes_series(prepare)
+    takes_series(prepare)
     prepare.add_argument("--workers", type=int, metavar="N", help="cases at a time (default: the processor's cores)")
     _takes_folders(prepare)
-    prepare.set_defaults(run=_prepare)
+    prepare.set_defaults(run=prepare_scans)
 
     train = commands.add_parser("train", help="train a segmentation network on phantoms or on labeled scans")
     train.add_argument(
@@ -164,14 +160,14 @@ def _bundle_commands(commands: argparse._SubParsersAction[argparse.ArgumentParse
     query.add_argument("--patient", metavar="ID", help="whose scan it is (default: by the case's name)")
     query.add_argument("--json", action="store_true", help="print JSON instead of a table")
     query.add_argument("--report", type=Path, metavar="FILE.html", help="write a page with pictures, map and scores")
-    _takes_raw_scans(query)
+    takes_raw_scans(query)
     query.set_defaults(run=_query)
 
     add = commands.add_parser("add", help="add cases to a bundle")
     add.add_argument("bundle", type=Path, metavar="BUNDLE", help="stays as it is until the longer one is whole")
     add.add_argument("cases", type=Path, nargs="+", metavar="CASE", help="one case each, as query takes them")
     add.add_argument("--patient", metavar="ID", help="whose cases they all are (default: by each case's name)")
-    _takes_raw_scans(add)
+    takes_raw_scans(add)
     add.set_defaults(run=_add)
 
     serve = commands.add_parser("serve", help="a web page and JSON API that answer queries to a bundle")
@@ -194,23 +190,6 @@ def _bundle_commands(commands: argparse._SubParsersAction[argparse.ArgumentParse
             help="weights that the bundle names but does not hold",
         )
         _takes_trust(command)
-
-
-def _takes_raw_scans(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--prepare", action="store_true", help="the cases are raw scans: lay them on the bundle's template first"
-    )
-    _takes_series(command)
-
-
-def _takes_series(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--series",
-        action="append",
-        default=[],
-        metavar="NAME=PATTERN",
-        help="which series is t1, t1ce, t2, flair or label, where names and headers leave it open: 't1=*MPRAGE*'",
-    )
 
 
 def _takes_store(command: argparse.ArgumentParser) -> None:
@@ -282,32 +261,6 @@ def _check(options: argparse.Namespace) -> int:
     total = len(cohort.cases) + len(cohort.excluded)
     print(f"{total} cases: {total - len(unusable)} usable, {len(unusable)} unusable")
     return 1 if unusable else 0
-
-
-def _prepare(options: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
-    from neuroprint.catalog.menu import Catalog
-    from neuroprint.prepare.batch import QUALITY_PAGE, Outcome, prepare_all
-    from neuroprint.prepare.examination import find_examinations
-
-    chosen = _chosen_series(options.series)
-    template = _template(options.like, Catalog(options.folders))
-    examinations = find_examinations(options.source.expanduser(), chosen)
-    with tqdm(total=len(examinations), desc="preparing", unit="case", dynamic_ncols=True) as bar:
-
-        def show(outcome: Outcome) -> None:
-            because = f" ({'; '.join(outcome.reasons)})" if outcome.reasons else ""
-            bar.write(f"{outcome.verdict}: {outcome.id}{because}{', kept' if outcome.kept else ''}", file=sys.stdout)
-            bar.update()
-
-        outcomes = prepare_all(examinations, options.out, template, options.affine, options.workers, show)
-    counts = Counter(outcome.verdict for outcome in outcomes)
-    said = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items()))
-    print(
-        f"{said}; laid on {template.name} ({template.patients} patients); look at {options.out / 'CASE' / QUALITY_PAGE}"
-    )
-    return 1 if counts["failed"] else 0
 
 
 def _train(options: argparse.Namespace) -> int:
@@ -428,7 +381,7 @@ def _query(options: argparse.Namespace) -> int:
 
     try:
         bundle = Bundle.open(options.bundle, options.weights, options.trust)
-        with _prepared(options, bundle, [options.case]) as cases:
+        with as_prepared(options, bundle, [options.case]) as (cases, outcomes):
             found = bundle.query(cases[0], options.k, options.group, options.patient)
         if options.report:
             from neuroprint.bundle.report import write_report
@@ -437,7 +390,8 @@ def _query(options: argparse.Namespace) -> int:
     except NeuroprintError as error:
         return _one_line(error)
     if options.json:
-        print(json.dumps(to_json(found), indent=2, allow_nan=False))
+        made = {"verdict": outcomes[0].verdict, "reasons": list(outcomes[0].reasons)} if outcomes else None
+        print(json.dumps({**to_json(found), "prepared": made}, indent=2, allow_nan=False))
     else:
         show_answer(found)
     return 0
@@ -452,7 +406,7 @@ def _add(options: argparse.Namespace) -> int:
     try:
         bundle = Bundle.open(options.bundle, options.weights, options.trust)
         with (
-            _prepared(options, bundle, options.cases) as cases,
+            as_prepared(options, bundle, options.cases) as (cases, _),
             tqdm(total=len(cases), desc="extracting", unit="case", dynamic_ncols=True) as bar,
         ):
             added = add_cases(options.bundle, cases, options.weights, bar.update, options.patient, options.trust)
@@ -487,66 +441,6 @@ def _serve(options: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             print("stopped", file=sys.stderr)
     return 0
-
-
-def _chosen_series(given: Sequence[str]) -> dict[str, str]:
-    """What ``--series`` says, by modality.
-
-    Raises:
-        NeuroprintError: It is not of the form NAME=PATTERN, or names one twice.
-    """
-    pairs = [text.partition("=") for text in given]
-    for text, (name, equals, pattern) in zip(given, pairs, strict=True):
-        if not equals or not pattern or [pair[0] for pair in pairs].count(name) > 1:
-            raise NeuroprintError(f"--series {text}: expected NAME=PATTERN, each name once, such as 't1=*MPRAGE*'")
-    return {name: pattern for name, _, pattern in pairs}
-
-
-@contextmanager
-def _prepared(options: argparse.Namespace, bundle: Bundle, cases: Sequence[Path]) -> Iterator[Sequence[Path]]:
-    """Folders of the cases as the bundle wants them; with ``--prepare`` made for as long as they are needed.
-
-    Raises:
-        NeuroprintError: One could not be prepared, or is several examinations.
-    """
-    if not options.prepare:
-        yield cases
-        return
-    from tempfile import TemporaryDirectory
-
-    from neuroprint.prepare.batch import Outcome, prepare_all
-    from neuroprint.prepare.examination import find_examinations
-
-    chosen = _chosen_series(options.series)
-    examinations = [examination for case in cases for examination in find_examinations(case.expanduser(), chosen)]
-    if len(examinations) != len(cases):
-        raise NeuroprintError(
-            f"found {len(examinations)} examinations in {len(cases)} folders, expected one in each: name their folders"
-        )
-
-    def say(outcome: Outcome) -> None:
-        because = f" ({'; '.join(outcome.reasons)})" if outcome.reasons else ""
-        print(f"prepared, {outcome.verdict}: {outcome.id}{because}", file=sys.stderr)
-
-    with TemporaryDirectory(prefix="neuroprint-prepared-") as folder:
-        outcomes = prepare_all(examinations, Path(folder), bundle.template, progress=say)
-        if failed := [outcome for outcome in outcomes if outcome.verdict == "failed"]:
-            raise NeuroprintError(f"case {failed[0].id}: could not be prepared: {'; '.join(failed[0].reasons)}")
-        yield [Path(folder) / examination.id for examination in examinations]
-
-
-def _template(like: Path | None, catalog: Catalog) -> BrainTemplate:
-    """What scans are to be laid on: a bundle's template, the mean T1 of a cohort, or MNI's."""
-    from neuroprint.data.load import recognize, store_folder
-    from neuroprint.prepare.template import cohort_template, mni_template
-
-    if like is None:
-        return mni_template()
-    if (like / "bundle.json").is_file():
-        from neuroprint.bundle.bundle import Bundle
-
-        return Bundle.open(like).template
-    return cohort_template(recognize(like, catalog), store_folder() / "templates")
 
 
 def _store(options: argparse.Namespace) -> TrackingStore:

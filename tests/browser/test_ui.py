@@ -91,6 +91,15 @@ def test_pointing_at_a_case_of_the_interactive_map_names_it_and_shows_its_pictur
     assert name in frame.locator("#hint").inner_text()
 
 
+def test_the_experiment_opened_plainly_leads_to_the_latest_leaderboard(looked, page):
+    page.goto(f"{looked.server}/#/experiments/1/runs?workflowType=machine_learning")
+    link = page.locator("a[href*=viewStateShareKey]").first
+    link.wait_for()
+    with page.context.expect_page() as opened:
+        link.click()
+    opened.value.wait_for_selector("text=oracle")
+
+
 def test_two_regions_of_the_map_show_what_their_cases_share(page, tmp_path):
     """A lasso around the cases on the left, a box around those on the right."""
     centers = np.array([[-40.0, 0, 0], [-30, 5, 0], [-35, -5, 9], [40, 0, 0], [30, 5, 0]])

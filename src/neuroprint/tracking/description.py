@@ -45,11 +45,12 @@ def about(view: str, sweep: str) -> str:
         view: Where in the UI the latest leaderboard is.
         sweep: What that is called.
     """
+    # MLflow shows the first line, and the others when asked.
     return (
-        "Fingerprints of brain scans, each scored by how well it finds similar patients and what it knows of their tumors, "
-        f"by neuroprint.\n\n**Latest leaderboard**: [{_plain(sweep)}]({view})\n\nEvery sweep is a parent run with a "
-        "description, a table and pictures; its jobs are its children, the rows that give the scale among them. Where this "
-        "page opens on traces, choose *Model training* in the menu: MLflow opens on GenAI, whatever an experiment says."
+        f"**Latest leaderboard**: [{_plain(sweep)}]({view})\n\nFingerprints of brain scans, each scored by how well it finds "
+        "similar patients and what it knows of their tumors, by neuroprint. Every sweep is a parent run with a description, "
+        "a table and pictures; its jobs are its children, the rows that give the scale among them. Where this page opens "
+        "on traces, choose *Model training* in the menu: MLflow opens on GenAI, whatever an experiment says."
     )
 
 

@@ -34,7 +34,7 @@ def best(monkeypatch):
             get_run=lambda run_id: SimpleNamespace(info=SimpleNamespace(run_name=run_id, start_time=0))
         )
     )
-    monkeypatch.setattr(choice, "finished_candidates", lambda store, newest: [])
+    monkeypatch.setattr(choice, "finished_candidates", lambda store: [])
     monkeypatch.setattr(choice, "problem_of", lambda store, run, gate: None)
 
     def choose(*boards: Leaderboard, named: str | None = None) -> str:

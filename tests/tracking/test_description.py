@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from neuroprint.data.formats.brats import BraTSFormat
+from neuroprint.experiment.summary import describe_sweep
 from neuroprint.tracking.description import closing, opening, title
 
 
@@ -44,3 +45,15 @@ def test_a_sweep_is_called_by_what_was_swept_and_what_won(seen_sweep):
     assert title([board]) == "pooling x projection: mean, 0.40"
     assert title([board, board]) == "pooling x projection: 2 leaderboards"
     assert title([replace(board, queries=(9, 12))]) == "pooling x projection"
+
+
+def test_a_sweep_carries_its_name_and_its_best_rows_headline_metrics(swept):
+    sweep = swept()
+    describe_sweep(sweep.store, sweep.parent, "how it began", sweep.boards(), {})
+    parent = sweep.store.client.get_run(sweep.parent)
+    assert parent.info.run_name == "pooling x projection: mean, 0.40"
+    best = sweep.store.client.get_run(sweep.runs["mean"]).data.metrics
+    assert {"retrieval/p_at_5", "retrieval/p_at_5_lo", "probe/r2"} <= set(parent.data.metrics)
+    assert parent.data.metrics == {name: best[name] for name in parent.data.metrics}
+    describe_sweep(sweep.store, sweep.parent, "how it began", [], {"x": "a job"})
+    assert sweep.store.client.get_run(sweep.parent).info.run_name == "pooling x projection: mean, 0.40"

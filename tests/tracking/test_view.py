@@ -109,3 +109,10 @@ def test_the_experiment_says_where_its_latest_leaderboard_is(viewed):
     said = experiment.tags["mlflow.note.content"]
     (path,) = view_paths(viewed.store, viewed.store.client.get_run(viewed.parent))
     assert f"[pooling x projection: mean, 0.40]({path.removeprefix('/')})" in said
+
+
+def test_what_a_person_wrote_about_the_experiment_stays(swept):
+    sweep = swept()
+    sweep.store.client.set_experiment_tag(sweep.store.experiment_id, "mlflow.note.content", "mine")
+    write_views(sweep.store, sweep.parent, sweep.boards())
+    assert sweep.store.client.get_experiment(sweep.store.experiment_id).tags["mlflow.note.content"] == "mine"

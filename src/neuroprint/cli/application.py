@@ -19,7 +19,6 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from hydra_plugins.neuroprint_launchers.slurm import register as register_slurm
 from neuroprint.catalog.menu import CONF
 from neuroprint.cli.environment import prepare_process
 from neuroprint.cli.help import help_text
@@ -55,8 +54,7 @@ def run(arguments: Sequence[str] | None = None) -> None:
     # Hydra then raises its errors instead of printing them with a traceback; they are put in plain lines here.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     register_schema()
-    Plugins.instance()
-    register_slurm()
+    _register_launchers()
     sys.argv = [sys.argv[0], *given, *(() if _names_folder(given) else _flags(folders))]
     application = hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_job)
     code, interrupted = 0, False
@@ -106,6 +104,14 @@ class SweepCallback(Callback):  # type: ignore[misc] # Hydra carries no types
             else:
                 log.exception("the sweep could not be started")
             sys.exit(1)
+
+
+def _register_launchers() -> None:
+    """Find all launchers, and put ours in the place of submitit's. Help, which needs none, does without the time it takes."""
+    from hydra_plugins.neuroprint_launchers.slurm import register
+
+    Plugins.instance()
+    register()
 
 
 def _job(config: DictConfig) -> None:

@@ -18,7 +18,7 @@ from neuroprint.encoders.combined import CombinedEncoder
 from neuroprint.errors import NeuroprintError
 from neuroprint.experiment.rebuild import read_config
 from neuroprint.tasks.leaderboard import LEAST_QUERIES, Leaderboard, difference
-from neuroprint.tracking.boards import NEWEST, finished_candidates, leaderboards
+from neuroprint.tracking.boards import finished_candidates, leaderboards
 from neuroprint.tracking.store import TrackingStore
 
 if TYPE_CHECKING:
@@ -45,8 +45,7 @@ def best_run(store: TrackingStore, metric: str | None, leaderboard: str | None, 
         NeuroprintError: It is not plain which leaderboard is meant; or that is of a confound, has no such run, or too few
             queries to rank by.
     """
-    runs = finished_candidates(store, None if leaderboard else NEWEST)
-    board = the_leaderboard(store, runs, metric, leaderboard)
+    board = the_leaderboard(store, finished_candidates(store), metric, leaderboard)
     if board.metric.confound:
         raise NeuroprintError(
             f"leaderboard {board.id} is of a confound ({board.about}): who tells the least of it need not find anything. "

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-
 Launch = Callable[[TaskFunction, Sequence[Sequence[str]]], None]
 
 # How jobs, which may run in other processes or on other machines, learn which sweep they belong to.
@@ -294,7 +293,8 @@ def _score_untrained(sweep: Sweep, session: Session, runs: Sequence[Run], score:
         sweep.launch(score, [one.overrides for one in due])
     except Exception as error:  # such as a job that was canceled: the candidates' scores hold without it
         for one in due:
-            say_not_scored(one, error)
+            if lacks_untrained(one, session, sweep.parent):
+                say_not_scored(one, error)
 
 
 def _launch(config: DictConfig, first: int) -> Launch:

@@ -70,12 +70,12 @@ def leaderboards(store: TrackingStore, runs: Sequence[Run], metric: str | None =
 
 
 def finished_candidates(store: TrackingStore, newest: int | None = None) -> list[Run]:
-    """The finished runs that can be ranked, newest first.
+    """The finished runs that can be ranked: those of the newest leaderboard first, where not all are asked for.
 
     Args:
         store: Where the runs are.
-        newest: Look at so many runs, and at all others of their ten newest leaderboards, so that an experiment of ten
-            thousand runs is answered as soon as a small one. All by default.
+        newest: Look at so many runs, and at all others of their ten newest leaderboards, so that a table of an experiment
+            of ten thousand runs does not take long. All by default: what is chosen must be chosen among all.
 
     Raises:
         NeuroprintError: There is none.

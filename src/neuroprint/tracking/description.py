@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _TOP: Final = 10
 _FOLLOW: Final = ("exportable", "transductive")  # from the projection
+_LATEST: Final = "**Latest leaderboard**"
 _NOTE: Final = "mlflow.note.content"
 
 
@@ -47,11 +48,16 @@ def about(view: str, sweep: str) -> str:
     """
     # MLflow shows the first line, and the others when asked.
     return (
-        f"**Latest leaderboard**: [{_plain(sweep)}]({view})\n\nFingerprints of brain scans, each scored by how well it finds "
+        f"{_LATEST}: [{_plain(sweep)}]({view})\n\nFingerprints of brain scans, each scored by how well it finds "
         "similar patients and what it knows of their tumors, by neuroprint. Every sweep is a parent run with a description, "
         "a table and pictures; its jobs are its children, the rows that give the scale among them. Where this page opens "
         "on traces, choose *Model training* in the menu: MLflow opens on GenAI, whatever an experiment says."
     )
+
+
+def is_about(text: str) -> bool:
+    """Whether :func:`about` wrote this, and no person."""
+    return text.startswith(_LATEST)
 
 
 def opening(overrides: Sequence[str], cohorts: Sequence[tuple[Cohort, int]]) -> str:

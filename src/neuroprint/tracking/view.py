@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from neuroprint.tracking.description import about, note, title
+from neuroprint.tracking.description import about, is_about, note, title
 from neuroprint.tracking.store import TrackingStore
 
 if TYPE_CHECKING:
@@ -54,8 +54,15 @@ def _write(store: TrackingStore, parent: str, boards: Sequence[Leaderboard]) -> 
         store.client.set_experiment_tag(store.experiment_id, f"{_STATE_TAG}{_key(parent, number)}", state)
     store.client.set_experiment_tag(store.experiment_id, *_KIND)
     if boards:
-        text = about(_path(store, _key(parent, 0)), title(boards))
-        store.client.set_experiment_tag(store.experiment_id, *next(iter(note(text).items())))
+        _describe(store, about(_path(store, _key(parent, 0)), title(boards)))
+
+
+def _describe(store: TrackingStore, text: str) -> None:
+    """Write the experiment's description, unless somebody has written another."""
+    known = store.client.get_experiment(store.experiment_id).tags
+    for tag, value in note(text).items():
+        if tag not in known or is_about(known[tag]):
+            store.client.set_experiment_tag(store.experiment_id, tag, value)
 
 
 def view_state(board: Leaderboard, tag: str) -> dict[str, Any]:

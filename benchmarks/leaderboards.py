@@ -6,8 +6,8 @@
 
 ``boards``: every run's embedding is the tumors' centers seen through noise, and turned at random into more dimensions. On a
 board of equals all runs have the same expectation. One of them is drawn before scoring; it may be left out in 5 % of boards.
-The share of a board's runs that is out has the same expectation. On an unequal board one run is best by construction, and may be
-left out as rarely. The others are to be out as often as if the covariance of the errors were known (the ceiling).
+The share of a board's runs that is out has the same expectation. On an unequal board one run is best by construction,
+and may be left out as rarely. The others are to be out as often as if the covariance of the errors were known (the ceiling).
 
 ``coverage``: how often the interval of a metric holds its expectation over cohorts of that size.
 

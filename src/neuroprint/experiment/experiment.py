@@ -308,12 +308,14 @@ def seen_marks(experiment: Experiment) -> frozenset[str]:
 
 
 def _with_references(written: Any, public: Any) -> Any:
-    """The public values, but a value that is a reference as it was written."""
+    """The public values, but a value that is a reference, be it to a whole mapping, as it was written."""
+    if isinstance(written, str) and REFERENCE.fullmatch(written):
+        return written
     if isinstance(public, dict):
         return {key: _with_references(written[key], value) for key, value in public.items()}
     if isinstance(public, list) and isinstance(written, list):
         return [_with_references(*pair) for pair in zip(written, public, strict=True)]
-    return written if isinstance(written, str) and REFERENCE.fullmatch(written) else public
+    return public
 
 
 def _names_weights(key: str) -> bool:

@@ -6,12 +6,13 @@ const count = data.ids.length;
 const radius = Math.min(6.5, Math.max(3, 30 / Math.sqrt(Math.max(count, 1)) + 1.5));
 const known = (i) => data.centers[0][i] !== null;
 const signed = (value, digits) => value.toFixed(digits).replace(/^-(?=0(\.0*)?$)/, "").replace("-", "\u2212");
-const chosen = { A: [], B: [] };   // cases of each region
+const chosen = { A: new Set(), B: new Set() };   // cases of each region
 const outlines = { A: null, B: null };   // what was drawn, in the map's units
 let axis = 0, mode = "move", region = "A", pointed = null, kept = null, drawn = null;
 
 // The view: the map's units to pixels, the same scale both ways.
-const extent = (values) => values.length ? [Math.min(...values), Math.max(...values)] : [0, 1];
+const extent = (values) => values.length
+  ? values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [values[0], values[0]]) : [0, 1];
 const [left, right] = extent(data.x), [bottom, top_] = extent(data.y);
 let view = null;
 function fit() {
@@ -64,7 +65,7 @@ function spot(i) {
   pen.lineWidth = known(i) ? 0.6 : 1.5;
   pen.strokeStyle = known(i) ? "#333" : "#767676";
   pen.stroke();
-  for (const name of Object.keys(REGIONS)) if (chosen[name].includes(i)) ring(i, REGIONS[name], radius + 1.5);
+  for (const name of Object.keys(REGIONS)) if (chosen[name].has(i)) ring(i, REGIONS[name], radius + 1.5);
 }
 function ring(i, color, reach) {
   pen.beginPath();
@@ -145,7 +146,7 @@ function tile(i) {
   return button;
 }
 function panel(name) {
-  const cases = chosen[name], section = document.createElement("section"), heading = document.createElement("h2");
+  const cases = [...chosen[name]], section = document.createElement("section"), heading = document.createElement("h2");
   section.id = "region" + name;
   section.style.borderTop = "3px solid " + REGIONS[name];
   heading.textContent = `Region ${name}: ${cases.length} ${cases.length === 1 ? "case" : "cases"}`;
@@ -176,7 +177,7 @@ function inside([x, y], corners) {
 }
 function enclose(name, corners) {
   outlines[name] = corners;
-  chosen[name] = !corners ? [] : data.ids.map((_, i) => i).filter((i) => inside([data.x[i], data.y[i]], corners));
+  chosen[name] = new Set(!corners ? [] : data.ids.map((_, i) => i).filter((i) => inside([data.x[i], data.y[i]], corners)));
   find("regions").replaceChildren(...Object.keys(REGIONS).filter((one) => outlines[one]).map(panel));
   draw();
 }
